@@ -1,0 +1,256 @@
+//! The command line: arguments in, a library call, a rendering out.
+
+mod collection;
+mod identify;
+mod ingest;
+mod models;
+mod picture;
+mod represent;
+mod search;
+mod tables;
+mod verify;
+
+pub use models::ModelsError;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, GlobalArgs, LogFormat};
+use crate::elastic::Client;
+use crate::elastic::filter::Filter;
+use crate::elastic::search::MAX_CANDIDATES;
+use crate::error::Error;
+use crate::face::FaceEngine;
+use crate::models::catalog::{self, Catalog};
+use crate::models::runtime::Runtime;
+use crate::query::search::{Limit, SearchOptions};
+
+/// Done, or a match.
+const SUCCESS: u8 = 0;
+/// No match, or some photos failed.
+const NEGATIVE: u8 = 1;
+/// Nothing could be done.
+const ERROR: u8 = 2;
+
+/// A face index in Elasticsearch: ingest photos, search by photo.
+///
+/// Exit codes: 0 done or match, 1 no match or some photos failed, 2 error.
+#[derive(Debug, Parser)]
+#[command(name = "facedex", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find the faces of photos and write them into a collection
+    Ingest(ingest::IngestArgs),
+    /// Find the stored faces that look like those in a photo
+    Search(search::SearchArgs),
+    /// Say who the people in a photo are, or that they are unknown
+    Identify(identify::IdentifyArgs),
+    /// Say whether two photos show the same person
+    Verify(verify::VerifyArgs),
+    /// Print the faces of photos with their embeddings, without Elasticsearch
+    Represent(represent::RepresentArgs),
+    /// Make and look at collections
+    #[command(subcommand)]
+    Collection(collection::CollectionCommand),
+    /// Fetch and look at the models
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let parsed = config::with_file(Cli::command(), &arguments).map(|command| command.get_matches_from(arguments));
+    let cli = match parsed {
+        Ok(matches) => Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()),
+        Err(error) => return fail(&error.into()),
+    };
+    init_logging(&cli.global);
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        // Whoever read our output has enough of it: that is no failure.
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(SUCCESS),
+        Err(error) => fail(&error),
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8, Error> {
+    let tasks = tokio::runtime::Runtime::new()?;
+    let global = &cli.global;
+    match &cli.command {
+        Command::Ingest(args) => tasks.block_on(ingest::run(args, global)),
+        Command::Search(args) => tasks.block_on(search::run(args, global)),
+        Command::Identify(args) => tasks.block_on(identify::run(args, global)),
+        Command::Verify(args) => verify::run(args, global),
+        Command::Represent(args) => represent::run(args, global),
+        Command::Collection(command) => tasks.block_on(collection::run(command, global)),
+        Command::Models(command) => models::run(command, global.json).map(|_| SUCCESS).map_err(Into::into),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(ERROR)
+}
+
+fn init_logging(global: &GlobalArgs) {
+    let filter = EnvFilter::try_new(&global.log).unwrap_or_else(|error| {
+        eprintln!(
+            "warning: --log {:?} is no set of rules ({error}); logging warnings",
+            global.log
+        );
+        EnvFilter::new("warn")
+    });
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colour);
+    match global.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// The models, ready to be loaded into engines.
+struct Models {
+    catalog: Catalog,
+    runtime: Runtime,
+}
+
+impl Models {
+    fn open(global: &GlobalArgs) -> Result<Self, Error> {
+        let catalog = Catalog::builtin()?;
+        let library = catalog::runtime_library(&catalog.runtime)?;
+        let models = catalog::models_dir(global.models_dir.as_deref())?;
+        let runtime = Runtime::open(&library, &catalog.runtime.minimum, &models)?;
+        Ok(Self { catalog, runtime })
+    }
+
+    /// An engine whose stages may use `threads` cores each.
+    fn engine(&self, threads: usize) -> Result<FaceEngine, Error> {
+        Ok(FaceEngine::load(&self.runtime, &self.catalog, threads)?)
+    }
+}
+
+/// An engine for one photo at a time, on all cores.
+fn query_engine(global: &GlobalArgs) -> Result<FaceEngine, Error> {
+    Models::open(global)?.engine(cores())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn client(global: &GlobalArgs) -> Result<Client, Error> {
+    Ok(Client::new(&global.elasticsearch.connection()?)?)
+}
+
+/// Prints one JSON line.
+fn print_json(value: &impl Serialize) -> Result<(), Error> {
+    let mut line = serde_json::to_vec(value).map_err(io::Error::from)?;
+    line.push(b'\n');
+    io::stdout().write_all(&line)?;
+    Ok(())
+}
+
+/// Prints text for people.
+fn print_text(text: &str) -> Result<(), Error> {
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Which collection.
+#[derive(Debug, Args)]
+struct CollectionArg {
+    /// The collection, by the name that `facedex collection list` shows
+    #[arg(
+        long,
+        short,
+        env = "FACEDEX_COLLECTION",
+        value_name = "NAME",
+        default_value = "faces"
+    )]
+    collection: String,
+}
+
+/// How hard to look, and among which faces.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Search")]
+struct KnnArgs {
+    /// How many results
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    k: u16,
+
+    /// Candidates that each shard looks at: more find more of the true neighbours and take longer
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    num_candidates: u16,
+
+    /// How many times k candidates are compared again with whole vectors, where the index holds shortened ones
+    #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = parse_oversample)]
+    oversample: f32,
+
+    /// Only faces that meet this condition (field=value or field!=value, for example person.id=ada, labels.album=1927);
+    /// may be repeated: one field's values are alternatives, different fields must all hold
+    #[arg(long, value_name = "FIELD=VALUE")]
+    filter: Vec<Filter>,
+}
+
+impl KnnArgs {
+    fn options(&self) -> SearchOptions {
+        SearchOptions {
+            k: self.k.into(),
+            num_candidates: self.num_candidates.into(),
+            oversample: self.oversample,
+            filters: self.filter.clone(),
+        }
+    }
+}
+
+/// What decides whether a hit is a match.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Decision")]
+struct LimitArgs {
+    /// Share of searches for people who are not in the collection that may name somebody; the similarity that this
+    /// needs rises with the number of faces searched
+    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    max_fpir: f64,
+
+    /// Match from this cosine on, whatever false matches it brings
+    #[arg(long, value_name = "COSINE", value_parser = parse_similarity, allow_negative_numbers = true)]
+    min_similarity: Option<f64>,
+}
+
+impl LimitArgs {
+    fn limit(&self) -> Limit {
+        match self.min_similarity {
+            Some(similarity) => Limit::MinSimilarity(similarity),
+            None => Limit::MaxFpir(self.max_fpir),
+        }
+    }
+}
+
+fn parse_similarity(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value| (-1.0..=1.0).contains(value))
+        .ok_or_else(|| "a cosine lies between -1 and 1".to_owned())
+}
+
+fn parse_oversample(text: &str) -> Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|value| (1.0..=10_000.0).contains(value))
+        .ok_or_else(|| "expected a number from 1 on".to_owned())
+}

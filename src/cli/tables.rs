@@ -1,0 +1,206 @@
+//! What people read: plain tables and a line of explanation.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use super::search::Answer;
+use super::verify;
+use crate::elastic::collection::{Collection, Status};
+use crate::elastic::document::Person;
+use crate::ingest::Summary;
+use crate::query::identify::{Decision, Identification};
+use crate::query::search::SearchResult;
+use crate::query::threshold::Threshold;
+
+pub(super) fn table(header: &[&str], numbers: &[usize]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
+    for &column in numbers {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn name(person: Option<&Person>) -> String {
+    person.map_or_else(
+        || "(no name)".to_owned(),
+        |person| person.name.clone().unwrap_or_else(|| person.id.clone()),
+    )
+}
+
+/// Who answered, how long it took, and what a match means.
+fn footer<T>(answer: &Answer<T>, threshold: &Threshold) -> String {
+    format!(
+        "{}\nphoto {:.0} ms, search {:.0} ms\n",
+        threshold.explain(),
+        answer.took.photo_ms,
+        answer.took.search_ms
+    )
+}
+
+pub(super) fn search(answer: &Answer<SearchResult>, threshold: &Threshold) -> String {
+    let mut text = format!("{} in collection {}\n", answer.photo, answer.collection);
+    for face in &answer.faces {
+        let hits = &face.result.hits;
+        if hits.is_empty() {
+            text.push_str(&format!("face {}: no match\n", face.ordinal));
+            continue;
+        }
+        text.push_str(&format!(
+            "face {}: {} match{}\n",
+            face.ordinal,
+            hits.len(),
+            plural(hits.len())
+        ));
+        let mut rows = table(&["rank", "similarity", "person", "image", "face"], &[0, 1]);
+        for (rank, hit) in hits.iter().enumerate() {
+            rows.add_row(vec![
+                (rank + 1).to_string(),
+                format!("{:.3}", hit.similarity),
+                name(hit.person.as_ref()),
+                hit.image.clone(),
+                hit.id.rsplit_once('-').map_or("", |(_, ordinal)| ordinal).to_owned(),
+            ]);
+        }
+        text.push_str(&format!("{rows}\n"));
+    }
+    text + &footer(answer, threshold)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "es" }
+}
+
+pub(super) fn identify(answer: &Answer<Identification>, threshold: &Threshold) -> String {
+    let mut text = format!("{} in collection {}\n", answer.photo, answer.collection);
+    for face in &answer.faces {
+        let result = &face.result;
+        let verdict = match (result.decision, result.similarity) {
+            (Decision::Match, Some(similarity)) => {
+                format!("{}, similarity {similarity:.3}", name(result.person.as_ref()))
+            }
+            (_, Some(nearest)) => format!("unknown (the nearest face has similarity {nearest:.3})"),
+            (_, None) => "unknown (no faces were searched)".to_owned(),
+        };
+        text.push_str(&format!("face {}: {verdict}\n", face.ordinal));
+        if result.decision == Decision::Match {
+            let mut rows = table(&["", "similarity", "person", "faces found"], &[1, 3]);
+            for candidate in &result.candidates {
+                let matches = candidate.similarity >= threshold.similarity;
+                rows.add_row(vec![
+                    if matches { "match" } else { "" }.to_owned(),
+                    format!("{:.3}", candidate.similarity),
+                    name(candidate.person.as_ref()),
+                    candidate.hits.len().to_string(),
+                ]);
+            }
+            text.push_str(&format!("{rows}\n"));
+        }
+    }
+    text + &footer(answer, threshold)
+}
+
+pub(super) fn verify(answer: &verify::Answer) -> String {
+    let mut text = String::new();
+    for side in &answer.photos {
+        text.push_str(&format!(
+            "{}: face {} of {}\n",
+            side.photo, side.ordinal, side.faces_found
+        ));
+    }
+    let verdict = match answer.result.decision {
+        Decision::Match => "match: the same person",
+        Decision::Unknown => "no match",
+    };
+    text + &format!(
+        "{verdict}, similarity {:.3}\n{}\n",
+        answer.result.similarity,
+        answer.result.threshold.explain()
+    )
+}
+
+pub(super) fn summary(summary: &Summary, collection: &str) -> String {
+    let mut rows = table(&["", ""], &[1]);
+    let mut row = |label: &str, value: u64| {
+        rows.add_row(vec![label.to_owned(), value.to_string()]);
+    };
+    row("photos", summary.images);
+    row("faces", summary.faces);
+    row("  indexed now", summary.indexed);
+    row("  there before", summary.existing);
+    if summary.conflicts > 0 {
+        row("  there as another person", summary.conflicts);
+    }
+    row("photos without a face", summary.no_face);
+    row("photos failed", summary.failed);
+    if summary.skipped > 0 {
+        row("other files skipped", summary.skipped);
+    }
+    let mut text = format!(
+        "{}\n\n{:.1} s, {:.1} faces/s, into collection {collection}\n",
+        rows.lines().skip(1).collect::<Vec<_>>().join("\n"),
+        summary.seconds,
+        summary.faces_per_second
+    );
+    if let Some(path) = &summary.dead_letter {
+        text.push_str(&format!("failures, with reasons, are in {}\n", path.display()));
+    }
+    text
+}
+
+pub(super) fn status(status: &Status) -> String {
+    let collection = &status.collection;
+    let mut rows = table(&["", ""], &[]);
+    for (label, value) in [
+        ("collection", collection.name.clone()),
+        ("index", collection.index.clone()),
+        ("health", status.health.clone()),
+        ("faces", status.faces.to_string()),
+        ("persons", status.persons.to_string()),
+        ("photos", status.photos.to_string()),
+        ("bytes on disk", status.bytes.to_string()),
+        ("embedding space", collection.space.clone()),
+        ("dimensions", collection.dims.to_string()),
+        ("index type", collection.index_type.name().to_owned()),
+        ("shards", collection.shards.to_string()),
+        ("replicas", collection.replicas.to_string()),
+        ("collection id", collection.collection_id.clone()),
+    ] {
+        rows.add_row(vec![label.to_owned(), value]);
+    }
+    let lines: Vec<String> = rows.lines().skip(1).collect();
+    lines.join("\n") + "\n"
+}
+
+pub(super) fn collections(collections: &[Collection]) -> String {
+    if collections.is_empty() {
+        return "no collections; `facedex ingest` or `facedex collection create` makes one\n".to_owned();
+    }
+    let mut rows = table(
+        &[
+            "collection",
+            "embedding space",
+            "index type",
+            "shards",
+            "replicas",
+            "index",
+        ],
+        &[3, 4],
+    );
+    for collection in collections {
+        rows.add_row(vec![
+            collection.name.clone(),
+            collection.space.clone(),
+            collection.index_type.name().to_owned(),
+            collection.shards.to_string(),
+            collection.replicas.to_string(),
+            collection.index.clone(),
+        ]);
+    }
+    format!("{rows}\n")
+}

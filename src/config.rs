@@ -1,0 +1,382 @@
+//! Settings: built-in defaults, then `facedex.toml`, then the environment, then flags.
+//!
+//! A key of the file is the long name of a flag. Keys at the top set that flag wherever it exists; a table named after
+//! a command (`[ingest]`, `[search]`) sets it for that command alone. The values become the flags' defaults, so that
+//! there is one place that knows each setting, and `--help` shows what is in force.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Command, ValueEnum};
+use secrecy::SecretString;
+use toml::{Table, Value};
+use url::Url;
+
+use crate::elastic::client::{Connection, Login};
+use crate::face::image::Limits;
+
+/// The file that is read from the working directory if there is one.
+const DEFAULT_FILE: &str = "facedex.toml";
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named cannot be read.
+    #[error("cannot read the configuration file {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A key is no flag.
+    #[error(
+        "{path}: {key:?} is no setting; keys are the long names of flags, in a table named after a command or at the top"
+    )]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A value has a type that no flag takes.
+    #[error("{path}: the value of {key:?} must be a string, a number, true, false or a list of strings")]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// An API key and a user name were given.
+    #[error("give either an API key or a user name and password for elasticsearch, not both")]
+    TwoLogins,
+}
+
+/// Settings that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// Read settings from this file [default: facedex.toml in the working directory, if there is one]
+    #[arg(long, global = true, env = "FACEDEX_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print results as JSON, the last line being the result object
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Form of the log on standard error
+    #[arg(
+        long,
+        global = true,
+        env = "FACEDEX_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+
+    /// What to log: error, warn, info, debug, or rules such as facedex=debug
+    #[arg(
+        long,
+        global = true,
+        env = "FACEDEX_LOG",
+        value_name = "RULES",
+        default_value = "warn,ort=error"
+    )]
+    pub log: String,
+
+    /// Folder of the model files [default: models in ~/.cache/facedex]
+    #[arg(long, global = true, env = "FACEDEX_MODELS_DIR", value_name = "DIR")]
+    pub models_dir: Option<PathBuf>,
+
+    /// How to reach Elasticsearch.
+    #[command(flatten)]
+    pub elasticsearch: ElasticsearchArgs,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How to reach Elasticsearch.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Elasticsearch")]
+pub struct ElasticsearchArgs {
+    /// Address of a node; several, separated by commas, stand in for one another
+    #[arg(
+        long,
+        global = true,
+        env = "ELASTICSEARCH_URL",
+        value_name = "URL",
+        value_delimiter = ',',
+        value_parser = parse_url,
+        default_value = "http://127.0.0.1:9200"
+    )]
+    pub elasticsearch_url: Vec<Url>,
+
+    /// API key, as Elasticsearch shows it (base64 of id:key)
+    #[arg(
+        long,
+        global = true,
+        env = "ELASTICSEARCH_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub elasticsearch_api_key: Option<SecretString>,
+
+    /// User name
+    #[arg(long, global = true, env = "ELASTICSEARCH_USERNAME", value_name = "NAME")]
+    pub elasticsearch_username: Option<String>,
+
+    /// Password of that user
+    #[arg(
+        long,
+        global = true,
+        env = "ELASTICSEARCH_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    pub elasticsearch_password: Option<SecretString>,
+
+    /// PEM file of the authorities that signed the nodes' certificates
+    #[arg(long, global = true, env = "ELASTICSEARCH_CA_FILE", value_name = "FILE")]
+    pub elasticsearch_ca_file: Option<PathBuf>,
+
+    /// The longest that one request may take
+    #[arg(
+        long,
+        global = true,
+        env = "ELASTICSEARCH_TIMEOUT",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        default_value = "30s"
+    )]
+    pub elasticsearch_timeout: Duration,
+}
+
+impl ElasticsearchArgs {
+    /// The connection that these settings describe.
+    pub fn connection(&self) -> Result<Connection, ConfigError> {
+        let credentials = match (&self.elasticsearch_api_key, &self.elasticsearch_username) {
+            (Some(_), Some(_)) => return Err(ConfigError::TwoLogins),
+            (Some(key), None) => Some(Login::ApiKey(key.clone())),
+            (None, Some(user)) => {
+                let password = self.elasticsearch_password.clone().unwrap_or_default();
+                Some(Login::Basic(user.clone(), password))
+            }
+            (None, None) => None,
+        };
+        Ok(Connection {
+            urls: self.elasticsearch_url.clone(),
+            credentials,
+            ca_file: self.elasticsearch_ca_file.clone(),
+            timeout: self.elasticsearch_timeout,
+        })
+    }
+}
+
+/// What a photo may cost.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Largest photo file, in bytes
+    #[arg(long, env = "FACEDEX_MAX_IMAGE_BYTES", value_name = "BYTES", default_value_t = Limits::default().max_bytes)]
+    pub max_image_bytes: u64,
+
+    /// Largest photo, in pixels (width x height)
+    #[arg(long, env = "FACEDEX_MAX_IMAGE_PIXELS", value_name = "PIXELS", default_value_t = Limits::default().max_pixels)]
+    pub max_image_pixels: u64,
+}
+
+impl From<&LimitArgs> for Limits {
+    fn from(args: &LimitArgs) -> Self {
+        Self {
+            max_bytes: args.max_image_bytes,
+            max_pixels: args.max_image_pixels,
+        }
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let mut url: Url = text
+        .parse()
+        .map_err(|error| format!("{error}; expected http://HOST:PORT"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("expected http://HOST:PORT or https://HOST:PORT".to_owned());
+    }
+    // Paths are joined to it: without the slash its last part would be replaced.
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// Makes the values of the configuration file the defaults of the command's flags. The file is the one that
+/// `arguments` or the environment name, else `facedex.toml`.
+pub fn with_file(command: Command, arguments: &[std::ffi::OsString]) -> Result<Command, ConfigError> {
+    let named = named_file(arguments);
+    let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(command),
+        Err(error) => {
+            return Err(ConfigError::Unreadable {
+                path,
+                reason: error.to_string(),
+            });
+        }
+    };
+    let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Unreadable {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
+    apply(command, &table, &path)
+}
+
+fn named_file(arguments: &[std::ffi::OsString]) -> Option<PathBuf> {
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let text = argument.to_string_lossy();
+        if text == "--config" {
+            return rest.next().map(PathBuf::from);
+        }
+        if let Some(path) = text.strip_prefix("--config=") {
+            return Some(PathBuf::from(path));
+        }
+    }
+    std::env::var_os("FACEDEX_CONFIG")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+}
+
+/// Sets the defaults of a command and of its subcommands from a table.
+fn apply(mut command: Command, table: &Table, path: &Path) -> Result<Command, ConfigError> {
+    let subcommands: BTreeSet<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for (key, value) in table {
+        if let Value::Table(inner) = value {
+            if !subcommands.contains(key) {
+                return Err(unknown(path, key));
+            }
+            let mut outcome = Ok(());
+            command = command.mut_subcommand(key, |sub| {
+                let untouched = sub.clone();
+                apply(sub, inner, path).unwrap_or_else(|error| {
+                    outcome = Err(error);
+                    untouched
+                })
+            });
+            outcome?;
+            continue;
+        }
+        let values = values(value).ok_or_else(|| ConfigError::BadValue {
+            path: path.to_owned(),
+            key: key.clone(),
+        })?;
+        let (changed, known) = set_default(command, key, &values);
+        if !known || key == "config" {
+            return Err(unknown(path, key));
+        }
+        command = changed;
+    }
+    Ok(command)
+}
+
+/// Sets one flag's default in the command and everywhere below it; says whether there is such a flag.
+fn set_default(command: Command, key: &str, values: &[String]) -> (Command, bool) {
+    let mut known = false;
+    let id = command
+        .get_arguments()
+        .find(|argument| argument.get_long() == Some(key))
+        .map(|argument| argument.get_id().clone());
+    let mut command = match id {
+        Some(id) => {
+            known = true;
+            command.mut_arg(id, |argument| argument.default_values(values.to_vec()))
+        }
+        None => command,
+    };
+    let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |sub| {
+            let (sub, found) = set_default(sub, key, values);
+            known |= found;
+            sub
+        });
+    }
+    (command, known)
+}
+
+fn unknown(path: &Path, key: &str) -> ConfigError {
+    ConfigError::UnknownKey {
+        path: path.to_owned(),
+        key: key.to_owned(),
+    }
+}
+
+fn values(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Integer(number) => Some(vec![number.to_string()]),
+        Value::Float(number) => Some(vec![number.to_string()]),
+        Value::Boolean(flag) => Some(vec![flag.to_string()]),
+        Value::Array(list) => list.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Arg, ArgAction};
+
+    fn command() -> Command {
+        let k = || Arg::new("k").long("k").default_value("10");
+        Command::new("facedex")
+            .arg(Arg::new("json").long("json").action(ArgAction::SetTrue))
+            .subcommand(Command::new("search").arg(k()))
+            .subcommand(Command::new("identify").arg(k()))
+    }
+
+    fn parse(text: &str, arguments: &[&str]) -> Result<clap::ArgMatches, ConfigError> {
+        let command = apply(command(), &text.parse().unwrap(), Path::new("f.toml"))?;
+        Ok(command.try_get_matches_from(arguments).unwrap())
+    }
+
+    fn k(matches: &clap::ArgMatches) -> &str {
+        let (_, sub) = matches.subcommand().unwrap();
+        sub.get_one::<String>("k").unwrap()
+    }
+
+    #[test]
+    fn flags_go_before_the_file_and_the_file_before_defaults() {
+        let text = "json = true\nk = 7\n[search]\nk = 8";
+        let matches = parse(text, &["facedex", "search"]).unwrap();
+        assert_eq!((k(&matches), matches.get_flag("json")), ("8", true));
+        assert_eq!(k(&parse(text, &["facedex", "identify"]).unwrap()), "7");
+        assert_eq!(k(&parse(text, &["facedex", "search", "--k", "9"]).unwrap()), "9");
+        assert_eq!(k(&parse("", &["facedex", "search"]).unwrap()), "10");
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        for text in ["kk = 1", "[search]\njson = true", "[serch]\nk = 1", "config = \"x\""] {
+            let error = parse(text, &["facedex", "search"]).unwrap_err().to_string();
+            assert!(error.contains("is no setting"), "{text}: {error}");
+        }
+        assert!(parse("k = [1, 2]", &["facedex", "search"]).is_err());
+    }
+
+    #[test]
+    fn an_address_keeps_its_path() {
+        assert_eq!(
+            parse_url("http://h:1/es").unwrap().join("x").unwrap().as_str(),
+            "http://h:1/es/x"
+        );
+        assert!(parse_url("localhost:9200").is_err());
+    }
+}

@@ -1,0 +1,443 @@
+//! Collections: the template, the versioned index, the alias that users name, and the embedding space in `_meta`.
+
+use std::collections::BTreeMap;
+
+use elasticsearch::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::client::Payload;
+use super::{Client, ElasticError};
+
+/// The template for every faces index, as it goes over the wire.
+const TEMPLATE: &str = include_str!("../../mappings/faces.json");
+const TEMPLATE_NAME: &str = "facedex-faces";
+/// Every faces index begins with this.
+const INDEX_PREFIX: &str = "facedex-faces-";
+/// The vector field.
+pub const VECTOR_FIELD: &str = "face.embedding";
+
+/// How Elasticsearch indexes the vectors (`index_options.type` of `dense_vector`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum IndexType {
+    /// A graph over float vectors: the most memory, no loss but the graph's own.
+    Hnsw,
+    /// A graph over vectors of one byte a dimension, with float vectors on disk to rescore.
+    #[default]
+    Int8Hnsw,
+    /// Half a byte a dimension.
+    Int4Hnsw,
+    /// One bit a dimension ("better binary quantisation").
+    BbqHnsw,
+    /// No graph: every vector is compared; exact, and linear in the number of faces.
+    Flat,
+}
+
+impl IndexType {
+    /// The name Elasticsearch has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hnsw => "hnsw",
+            Self::Int8Hnsw => "int8_hnsw",
+            Self::Int4Hnsw => "int4_hnsw",
+            Self::BbqHnsw => "bbq_hnsw",
+            Self::Flat => "flat",
+        }
+    }
+
+    /// Whether candidates are found on shortened vectors, so that rescoring with the whole ones gains something.
+    pub fn is_quantised(self) -> bool {
+        !matches!(self, Self::Hnsw | Self::Flat)
+    }
+}
+
+/// How a new collection's index is laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// How vectors are indexed.
+    pub index_type: IndexType,
+    /// Edges a node of the graph has.
+    pub m: u32,
+    /// Candidates tracked while the graph is built.
+    pub ef_construction: u32,
+    /// Primary shards.
+    pub shards: u32,
+    /// Copies of each; without a number one copy as soon as there is a second node.
+    pub replicas: Option<u32>,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            index_type: IndexType::default(),
+            m: 16,
+            ef_construction: 100,
+            shards: 1,
+            replicas: None,
+        }
+    }
+}
+
+/// A collection as it stands in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Collection {
+    /// The name that users give: an alias.
+    pub name: String,
+    /// The index behind it.
+    pub index: String,
+    /// The embedding space of its vectors.
+    pub space: String,
+    /// A UUID that stays when the collection moves to another index.
+    pub collection_id: String,
+    /// Dimensions of its vectors.
+    pub dims: u32,
+    /// How they are indexed.
+    pub index_type: IndexType,
+    /// Primary shards.
+    pub shards: u32,
+    /// Copies of each shard.
+    pub replicas: u32,
+}
+
+impl Collection {
+    /// Refuses another embedding space.
+    pub fn expect_space(&self, space: &str) -> Result<(), ElasticError> {
+        if self.space == space {
+            return Ok(());
+        }
+        Err(ElasticError::WrongSpace {
+            name: self.name.clone(),
+            stored: self.space.clone(),
+            wanted: space.to_owned(),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct IndexReply {
+    #[serde(default)]
+    aliases: BTreeMap<String, Value>,
+    mappings: Value,
+    settings: Value,
+}
+
+/// Refuses names that could not be an alias, or could reach something else (wildcards, lists, other clusters).
+pub fn check_name(name: &str) -> Result<(), ElasticError> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let valid = (1..=100).contains(&name.len())
+        && name.starts_with(good)
+        && name.chars().all(|c| good(c) || c == '-' || c == '_')
+        && !name.starts_with(INDEX_PREFIX);
+    if valid {
+        Ok(())
+    } else {
+        Err(ElasticError::BadName { name: name.to_owned() })
+    }
+}
+
+/// Looks a collection up.
+pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticError> {
+    check_name(name)?;
+    let found: BTreeMap<String, IndexReply> = client
+        .json(
+            "look up the collection",
+            Method::Get,
+            &format!("/{name}"),
+            &[],
+            Payload::None,
+        )
+        .await
+        .map_err(|error| {
+            if error.is_not_found() {
+                ElasticError::NoCollection { name: name.to_owned() }
+            } else {
+                error
+            }
+        })?;
+    let not_ours = |reason: &str| ElasticError::NotACollection {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    };
+    if found.len() > 1 {
+        return Err(not_ours("the alias stands for several indices"));
+    }
+    let (index, reply) = found.into_iter().next().ok_or_else(|| not_ours("it names no index"))?;
+    if index == name {
+        return Err(not_ours("it is an index, not an alias"));
+    }
+    describe(name, &index, &reply).ok_or_else(|| not_ours("its index has no facedex metadata"))
+}
+
+/// Looks a collection up and makes it where it is missing; in both cases it holds vectors of `space`.
+pub async fn open_or_create(
+    client: &Client,
+    name: &str,
+    space: &str,
+    dims: usize,
+    layout: &Layout,
+) -> Result<Collection, ElasticError> {
+    match open(client, name).await {
+        Err(ElasticError::NoCollection { .. }) => match create(client, name, space, dims, layout).await {
+            // Somebody else made it in between: theirs is as good.
+            Err(ElasticError::Exists { .. }) => open(client, name).await,
+            other => other,
+        },
+        other => other,
+    }
+    .and_then(|collection| collection.expect_space(space).map(|()| collection))
+}
+
+/// Makes a collection: template, index, alias.
+pub async fn create(
+    client: &Client,
+    name: &str,
+    space: &str,
+    dims: usize,
+    layout: &Layout,
+) -> Result<Collection, ElasticError> {
+    check_name(name)?;
+    match open(client, name).await {
+        Err(ElasticError::NoCollection { .. }) => {}
+        Err(error) => return Err(error),
+        Ok(existing) => {
+            return Err(ElasticError::Exists {
+                name: name.to_owned(),
+                reason: format!("space {}, index {}", existing.space, existing.index),
+            });
+        }
+    }
+    install_template(client).await?;
+    let index = format!("{INDEX_PREFIX}{name}-000001");
+    let body = json!({
+        "aliases": {name: {"is_write_index": true}},
+        "settings": {"index": index_settings(layout)},
+        "mappings": {
+            "_meta": {
+                "space": space,
+                "collection_id": uuid::Uuid::new_v4().to_string(),
+                "created_by": concat!("facedex ", env!("CARGO_PKG_VERSION")),
+            },
+            "properties": {"face": {"properties": {"embedding": {
+                "type": "dense_vector",
+                "dims": dims,
+                "index": true,
+                "similarity": "cosine",
+                "index_options": index_options(layout),
+            }}}},
+        },
+    });
+    let made: Result<Value, _> = client
+        .json(
+            "create the collection",
+            Method::Put,
+            &format!("/{index}"),
+            &[],
+            Payload::Json(&body),
+        )
+        .await;
+    match made {
+        Err(ElasticError::Refused { kind, reason, .. }) if kind == "resource_already_exists_exception" => {
+            Err(ElasticError::Exists {
+                name: name.to_owned(),
+                reason,
+            })
+        }
+        Err(error) => Err(error),
+        Ok(_) => open(client, name).await,
+    }
+}
+
+fn index_settings(layout: &Layout) -> Value {
+    match layout.replicas {
+        Some(replicas) => json!({"number_of_shards": layout.shards, "number_of_replicas": replicas}),
+        None => json!({"number_of_shards": layout.shards, "auto_expand_replicas": "0-1"}),
+    }
+}
+
+fn index_options(layout: &Layout) -> Value {
+    match layout.index_type {
+        IndexType::Flat => json!({"type": "flat"}),
+        graph => json!({"type": graph.name(), "m": layout.m, "ef_construction": layout.ef_construction}),
+    }
+}
+
+/// Puts the index template where it is missing or older than ours.
+async fn install_template(client: &Client) -> Result<(), ElasticError> {
+    const OPERATION: &str = "install the index template";
+    let path = format!("/_index_template/{TEMPLATE_NAME}");
+    let template: Value =
+        serde_json::from_str(TEMPLATE).map_err(|error| ElasticError::unexpected("mappings/faces.json", error))?;
+    let installed: Result<Value, _> = client.json(OPERATION, Method::Get, &path, &[], Payload::None).await;
+    match installed {
+        Ok(reply) => {
+            let version = reply["index_templates"][0]["index_template"]["version"].as_i64();
+            if version >= template["version"].as_i64() {
+                return Ok(());
+            }
+        }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    let _: Value = client
+        .json(OPERATION, Method::Put, &path, &[], Payload::Json(&template))
+        .await?;
+    Ok(())
+}
+
+/// All collections of the cluster, by name.
+pub async fn list(client: &Client) -> Result<Vec<Collection>, ElasticError> {
+    let found: BTreeMap<String, IndexReply> = client
+        .json(
+            "list the collections",
+            Method::Get,
+            &format!("/{INDEX_PREFIX}*"),
+            &[],
+            Payload::None,
+        )
+        .await?;
+    let mut collections: Vec<Collection> = found
+        .iter()
+        .flat_map(|(index, reply)| {
+            reply
+                .aliases
+                .keys()
+                .filter_map(move |alias| describe(alias, index, reply))
+        })
+        .collect();
+    collections.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(collections)
+}
+
+fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
+    let meta = &reply.mappings["_meta"];
+    let vector = &reply.mappings["properties"]["face"]["properties"]["embedding"];
+    let setting = |name: &str| reply.settings["index"][name].as_str()?.parse().ok();
+    Some(Collection {
+        name: name.to_owned(),
+        index: index.to_owned(),
+        space: meta["space"].as_str()?.to_owned(),
+        collection_id: meta["collection_id"].as_str()?.to_owned(),
+        dims: vector["dims"].as_u64()?.try_into().ok()?,
+        index_type: serde_json::from_value(vector["index_options"]["type"].clone()).ok()?,
+        shards: setting("number_of_shards")?,
+        replicas: setting("number_of_replicas")?,
+    })
+}
+
+/// Figures of a collection.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// What it is.
+    #[serde(flatten)]
+    pub collection: Collection,
+    /// Faces that a search can find now.
+    pub faces: u64,
+    /// Different persons, counted by Elasticsearch's `cardinality` (approximate above some thousands).
+    pub persons: u64,
+    /// Different photos, counted likewise.
+    pub photos: u64,
+    /// Bytes on disk, all copies.
+    pub bytes: u64,
+    /// green, yellow or red.
+    pub health: String,
+}
+
+/// Counts what a collection holds.
+pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError> {
+    const OPERATION: &str = "tell the collection's status";
+    let collection = open(client, name).await?;
+    let aggregations = json!({
+        "size": 0,
+        "track_total_hits": true,
+        "aggs": {
+            "persons": {"cardinality": {"field": "person.id", "precision_threshold": 40_000}},
+            "photos": {"cardinality": {"field": "image.hash", "precision_threshold": 40_000}},
+        },
+    });
+    let counted: Value = client
+        .json(
+            OPERATION,
+            Method::Post,
+            &format!("/{name}/_search"),
+            &[],
+            Payload::Json(&aggregations),
+        )
+        .await?;
+    let stats: Value = client
+        .json(
+            OPERATION,
+            Method::Get,
+            &format!("/{name}/_stats/store"),
+            &[],
+            Payload::None,
+        )
+        .await?;
+    let health: Value = client
+        .json(
+            OPERATION,
+            Method::Get,
+            &format!("/_cluster/health/{name}"),
+            &[],
+            Payload::None,
+        )
+        .await?;
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    Ok(Status {
+        collection,
+        faces: number(&counted["hits"]["total"]["value"]),
+        persons: number(&counted["aggregations"]["persons"]["value"]),
+        photos: number(&counted["aggregations"]["photos"]["value"]),
+        bytes: number(&stats["_all"]["total"]["store"]["size_in_bytes"]),
+        health: health["status"].as_str().unwrap_or("unknown").to_owned(),
+    })
+}
+
+/// Makes everything written so far visible to searches.
+pub async fn refresh(client: &Client, name: &str) -> Result<(), ElasticError> {
+    let _: Value = client
+        .json(
+            "refresh the collection",
+            Method::Post,
+            &format!("/{name}/_refresh"),
+            &[],
+            Payload::None,
+        )
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_reach_elsewhere_are_refused() {
+        for good in ["faces", "a", "tenant-7_b", "0x"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "Faces",
+            "a*",
+            "a,b",
+            "r:faces",
+            "<now>",
+            "-a",
+            "_all",
+            "a/b",
+            "..",
+            "facedex-faces-faces-000001",
+        ] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_template_is_json_with_a_version() {
+        let template: Value = serde_json::from_str(TEMPLATE).unwrap();
+        assert!(template["version"].is_i64());
+        assert_eq!(template["template"]["mappings"]["dynamic"], "strict");
+    }
+}

@@ -1,0 +1,163 @@
+//! The document: one a face. Field names and meanings are those of `mappings/faces.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::face::Rect;
+use crate::face::geometry::Landmarks;
+use crate::face::quality::Quality;
+
+/// A face as it is stored.
+#[derive(Debug, Clone, Serialize)]
+pub struct FaceDocument {
+    /// When the face was ingested, RFC 3339, UTC.
+    #[serde(rename = "@timestamp")]
+    pub timestamp: String,
+    /// What the photo shows.
+    pub face: FaceFields,
+    /// Who it is; absent for a face without a label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
+    /// Where it was seen.
+    pub image: ImageFields,
+    /// The user's own keys, each of which can filter a search.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The same as `key=value`, which Kibana can aggregate.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub label_pairs: Vec<String>,
+    /// Which vectors this one may be compared with.
+    pub model: ModelFields,
+    /// Which run wrote it.
+    pub ingest: IngestFields,
+}
+
+/// `face.*`
+#[derive(Debug, Clone, Serialize)]
+pub struct FaceFields {
+    /// L2-normalised.
+    pub embedding: Vec<f32>,
+    /// In photo pixels.
+    #[serde(rename = "box")]
+    pub bbox: Rect,
+    /// In photo pixels.
+    pub landmarks: Landmarks,
+    /// Detection score, 0 to 1.
+    pub score: f32,
+    /// How usable the face is.
+    pub quality: Quality,
+    /// A JPEG in base64, where thumbnails were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<String>,
+}
+
+/// `person.*`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// What identifies the person in the collection.
+    pub id: String,
+    /// For people to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// `image.*`
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageFields {
+    /// Where the photo was read, without credentials.
+    pub uri: String,
+    /// First 32 hexadecimal digits of the BLAKE3 of the photo's bytes.
+    pub hash: String,
+    /// Upright width in pixels.
+    pub width: u32,
+    /// Upright height in pixels.
+    pub height: u32,
+    /// Fingerprint of the engine that found the face.
+    pub engine: String,
+}
+
+/// `model.*`
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelFields {
+    /// The embedding space.
+    pub space: String,
+}
+
+/// `ingest.*`
+#[derive(Debug, Clone, Serialize)]
+pub struct IngestFields {
+    /// The run's UUID.
+    pub run: String,
+    /// The machine's name.
+    pub host: String,
+}
+
+impl FaceDocument {
+    /// Sets the labels and their aggregatable twin.
+    pub fn set_labels(&mut self, labels: BTreeMap<String, String>) {
+        self.label_pairs = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        self.labels = labels;
+    }
+}
+
+/// The `_id` of a face: the same photo from two paths or two machines is the same document.
+pub fn face_id(image_hash: &str, ordinal: usize) -> String {
+    format!("{image_hash}-{ordinal}")
+}
+
+/// The photo's part of an id: the first 32 hexadecimal digits of the BLAKE3 of its bytes.
+pub fn image_hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..32].to_owned()
+}
+
+/// What a read of a stored face brings back; the vector is left out.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StoredFace {
+    /// Who it is.
+    pub person: Option<Person>,
+    /// Where it was seen.
+    #[serde(default)]
+    pub image: StoredImage,
+    /// What the photo shows.
+    pub face: Option<StoredBox>,
+    /// The user's own keys.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Which run wrote it.
+    #[serde(default)]
+    pub ingest: StoredRun,
+}
+
+/// `image.*` of a stored face.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct StoredImage {
+    /// Where the photo was read.
+    #[serde(default)]
+    pub uri: String,
+    /// The photo's hash.
+    #[serde(default)]
+    pub hash: String,
+    /// Fingerprint of the engine that found the face.
+    #[serde(default)]
+    pub engine: String,
+}
+
+/// `face.*` of a stored face.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StoredBox {
+    /// In photo pixels.
+    #[serde(rename = "box")]
+    pub bbox: Rect,
+    /// Detection score, 0 to 1.
+    #[serde(default)]
+    pub score: f32,
+}
+
+/// `ingest.*` of a stored face.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct StoredRun {
+    /// The run's UUID.
+    #[serde(default)]
+    pub run: String,
+}

@@ -1,0 +1,161 @@
+//! What can go wrong between us and Elasticsearch, in the user's terms.
+
+use serde_json::Value;
+
+/// Why Elasticsearch could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ElasticError {
+    /// No node answered.
+    #[error(
+        "no answer from elasticsearch at {nodes}: {reason}; is it running there? --elasticsearch-url or ELASTICSEARCH_URL names another address, `dev/node start` starts one for development"
+    )]
+    Unreachable {
+        /// The addresses that were tried.
+        nodes: String,
+        /// The last failure.
+        reason: String,
+    },
+    /// The address, the certificate or another part of the connection's settings is wrong.
+    #[error("cannot set up the connection to elasticsearch: {0}")]
+    Setup(String),
+    /// 401.
+    #[error(
+        "elasticsearch refused the credentials ({reason}); set ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD"
+    )]
+    Unauthorised {
+        /// Elasticsearch's words.
+        reason: String,
+    },
+    /// 403 that is not a block.
+    #[error("elasticsearch forbids this to the user of these credentials: {reason}")]
+    Forbidden {
+        /// Elasticsearch's words.
+        reason: String,
+    },
+    /// Any other answer that is not a success.
+    #[error("elasticsearch refused to {operation} ({status} {kind}): {reason}")]
+    Refused {
+        /// What was asked.
+        operation: String,
+        /// HTTP status.
+        status: u16,
+        /// The `type` of the error, such as `mapper_parsing_exception`.
+        kind: String,
+        /// Elasticsearch's words.
+        reason: String,
+    },
+    /// A success whose body is not what the API promises.
+    #[error("elasticsearch answered {operation} with something unexpected: {reason}")]
+    Unexpected {
+        /// What was asked.
+        operation: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// There is no such collection.
+    #[error(
+        "no collection {name:?}; `facedex collection list` shows those that exist, `facedex collection create {name}` or an ingest makes it"
+    )]
+    NoCollection {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The name belongs to something that facedex did not make.
+    #[error("{name:?} is no facedex collection: {reason}; choose another --collection")]
+    NotACollection {
+        /// The name that was asked for.
+        name: String,
+        /// What it is instead.
+        reason: String,
+    },
+    /// A collection of this name exists with other properties than those asked for.
+    #[error("collection {name:?} exists already ({reason}); nothing was changed")]
+    Exists {
+        /// The name that was asked for.
+        name: String,
+        /// How it differs.
+        reason: String,
+    },
+    /// The name cannot be an alias.
+    #[error("{name:?} cannot name a collection: use 1 to 100 of a-z, 0-9, - and _, beginning with a letter or a digit")]
+    BadName {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The collection holds vectors of another embedding space.
+    #[error(
+        "collection {name:?} holds vectors of the embedding space {stored}, the loaded embedder makes {wanted}; they cannot be compared: choose another --collection or the embedder of {stored}"
+    )]
+    WrongSpace {
+        /// The collection.
+        name: String,
+        /// The space in its `_meta`.
+        stored: String,
+        /// The space of the loaded embedder.
+        wanted: String,
+    },
+    /// Requests kept failing for longer than the limit.
+    #[error(
+        "elasticsearch did not accept the documents for {seconds} s ({reason}); what was acknowledged is kept: run the same command again, it adds only what is missing"
+    )]
+    GaveUp {
+        /// For how long it was tried.
+        seconds: u64,
+        /// The last failure.
+        reason: String,
+    },
+}
+
+impl ElasticError {
+    /// The error for an answer that is not a success.
+    pub fn from_reply(operation: &str, status: u16, body: &[u8]) -> Self {
+        let (kind, reason) = describe(body);
+        match status {
+            401 => Self::Unauthorised { reason },
+            403 if kind != BLOCKED => Self::Forbidden { reason },
+            _ => Self::Refused {
+                operation: operation.to_owned(),
+                status,
+                kind,
+                reason,
+            },
+        }
+    }
+
+    /// The error for a body that does not hold what it should.
+    pub fn unexpected(operation: &str, reason: impl std::fmt::Display) -> Self {
+        Self::Unexpected {
+            operation: operation.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Whether Elasticsearch said 404.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+}
+
+/// The error type of an index or cluster that takes no writes for now.
+pub const BLOCKED: &str = "cluster_block_exception";
+
+/// Type and reason from an error body, or the body's beginning where it is not Elasticsearch's (a proxy's page).
+fn describe(body: &[u8]) -> (String, String) {
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    match parsed.as_ref().map(|value| &value["error"]) {
+        Some(Value::Object(error)) => {
+            let field = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+            let cause = error.get("caused_by").and_then(|cause| cause["reason"].as_str());
+            let reason = match cause {
+                Some(cause) => format!("{}: {cause}", field("reason")),
+                None => field("reason"),
+            };
+            (field("type"), reason)
+        }
+        Some(Value::String(reason)) => (String::new(), reason.clone()),
+        _ => {
+            let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
+            (String::new(), text.trim().to_owned())
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Documents in, hits out: everything that speaks to Elasticsearch. Knows nothing of pixels.
+
+pub mod bulk;
+pub mod client;
+pub mod collection;
+pub mod document;
+pub mod error;
+pub mod filter;
+pub mod retry;
+pub mod search;
+pub mod store;
+
+pub use client::Client;
+pub use error::ElasticError;

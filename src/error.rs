@@ -1,0 +1,49 @@
+//! One error for the whole program: what layers report, with an exit code.
+
+use crate::config::ConfigError;
+use crate::elastic::ElasticError;
+use crate::face::FaceError;
+use crate::ingest::IngestError;
+use crate::models::catalog::CatalogError;
+use crate::models::runtime::RuntimeError;
+use crate::query::QueryError;
+
+/// Anything that ends a command with exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The model catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Fetching models.
+    #[error(transparent)]
+    Models(#[from] crate::cli::ModelsError),
+    /// ONNX Runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The face engine.
+    #[error(transparent)]
+    Face(#[from] FaceError),
+    /// Elasticsearch.
+    #[error(transparent)]
+    Elastic(#[from] ElasticError),
+    /// An ingest run.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// A question about a photo.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// Results cannot be written.
+    #[error("cannot write the result: {0}")]
+    Output(#[from] std::io::Error),
+    /// A picture cannot be drawn or saved.
+    #[error("cannot write the picture {path}: {reason}")]
+    Picture {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}

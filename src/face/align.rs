@@ -1,0 +1,232 @@
+//! Alignment: the similarity transform that lays five landmarks onto the embedder's template, and the warp by it.
+
+use image::{Rgb, RgbImage};
+
+use super::geometry::{Landmarks, Point};
+
+/// A similarity transform (rotation, uniform scale, translation; no reflection) from photo to crop pixels:
+/// `x' = a x - b y + tx`, `y' = b x + a y + ty`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Similarity {
+    a: f64,
+    b: f64,
+    tx: f64,
+    ty: f64,
+}
+
+impl Similarity {
+    /// The least-squares transform that takes `from` to `to` (Umeyama, 1991, without reflection).
+    ///
+    /// In two dimensions it has a closed form: with points as complex numbers about their means,
+    /// `a + ib = sum(conj(from) * to) / sum(|from|^2)`. `None` where the points of either side coincide.
+    pub fn between(from: &Landmarks, to: &Landmarks) -> Option<Self> {
+        let (from_mean, to_mean) = (mean(from), mean(to));
+        let (mut real, mut imaginary, mut spread) = (0.0, 0.0, 0.0);
+        for (p, q) in from.iter().zip(to) {
+            let (px, py) = (f64::from(p.x) - from_mean.0, f64::from(p.y) - from_mean.1);
+            let (qx, qy) = (f64::from(q.x) - to_mean.0, f64::from(q.y) - to_mean.1);
+            real += px * qx + py * qy;
+            imaginary += px * qy - py * qx;
+            spread += px * px + py * py;
+        }
+        let (a, b) = (real / spread, imaginary / spread);
+        // Also false for NaN: landmarks that are not finite have no transform either.
+        (a * a + b * b > 1e-12 && spread > 1e-6).then_some(Self {
+            a,
+            b,
+            tx: to_mean.0 - a * from_mean.0 + b * from_mean.1,
+            ty: to_mean.1 - b * from_mean.0 - a * from_mean.1,
+        })
+    }
+
+    /// The transform that maps the square of side `side` around `centre` onto a crop of `size` pixels.
+    ///
+    /// `side` must be positive. There is no half-pixel shift: the square's corner lands on pixel (0, 0), which is the
+    /// convention that the landmark model's published preprocessing has.
+    fn square(centre: Point, side: f32, size: u32) -> Self {
+        let a = f64::from(size) / f64::from(side);
+        Self {
+            a,
+            b: 0.0,
+            tx: -a * (f64::from(centre.x) - f64::from(side) / 2.0),
+            ty: -a * (f64::from(centre.y) - f64::from(side) / 2.0),
+        }
+    }
+
+    /// Where a photo position lands in the crop.
+    pub fn apply(&self, point: Point) -> Point {
+        let (x, y) = (f64::from(point.x), f64::from(point.y));
+        Point {
+            x: (self.a * x - self.b * y + self.tx) as f32,
+            y: (self.b * x + self.a * y + self.ty) as f32,
+        }
+    }
+
+    /// The opposite transform, from crop to photo pixels.
+    pub fn inverse(&self) -> Self {
+        let norm = self.a * self.a + self.b * self.b;
+        let (a, b) = (self.a / norm, -self.b / norm);
+        Self {
+            a,
+            b,
+            tx: -(a * self.tx - b * self.ty),
+            ty: -(b * self.tx + a * self.ty),
+        }
+    }
+
+    /// Crop pixels a photo pixel.
+    pub fn scale(&self) -> f64 {
+        self.a.hypot(self.b)
+    }
+
+    /// Rotation of the crop against the photo, in degrees, -180 to 180.
+    pub fn rotation(&self) -> f64 {
+        self.b.atan2(self.a).to_degrees()
+    }
+}
+
+fn mean(points: &Landmarks) -> (f64, f64) {
+    let sum = points
+        .iter()
+        .fold((0.0, 0.0), |(x, y), p| (x + f64::from(p.x), y + f64::from(p.y)));
+    (sum.0 / 5.0, sum.1 / 5.0)
+}
+
+/// Samples the photo bilinearly into a square crop of `size` pixels; what lies outside the photo is black.
+pub fn warp(photo: &RgbImage, transform: &Similarity, size: u32) -> RgbImage {
+    let back = transform.inverse();
+    RgbImage::from_fn(size, size, |column, row| {
+        let (u, v) = (f64::from(column), f64::from(row));
+        sample(
+            photo,
+            back.a * u - back.b * v + back.tx,
+            back.b * u + back.a * v + back.ty,
+        )
+    })
+}
+
+/// The square of side `side` (positive) around `centre` as a crop of `size` pixels, each of them the mean of
+/// `oversampling` x `oversampling` bilinear samples.
+pub fn square(photo: &RgbImage, centre: Point, side: f32, size: u32, oversampling: u32) -> RgbImage {
+    let fine = warp(
+        photo,
+        &Similarity::square(centre, side, size * oversampling),
+        size * oversampling,
+    );
+    if oversampling == 1 {
+        return fine;
+    }
+    let samples = oversampling * oversampling;
+    RgbImage::from_fn(size, size, |x, y| {
+        let mut sum = [samples / 2; 3];
+        for at in 0..samples {
+            let (dx, dy) = (at % oversampling, at / oversampling);
+            let pixel = fine.get_pixel(x * oversampling + dx, y * oversampling + dy);
+            for (sum, value) in sum.iter_mut().zip(pixel.0) {
+                *sum += u32::from(value);
+            }
+        }
+        Rgb(sum.map(|sum| u8::try_from(sum / samples).unwrap_or(u8::MAX)))
+    })
+}
+
+/// The bilinear blend of the four pixels around (x, y).
+fn sample(photo: &RgbImage, x: f64, y: f64) -> Rgb<u8> {
+    let (left, top) = (x.floor(), y.floor());
+    let (fx, fy) = ((x - left) as f32, (y - top) as f32);
+    let (left, top) = (left as i64, top as i64);
+    let mut blend = [0.0f32; 3];
+    for (dx, dy, weight) in [
+        (0, 0, (1.0 - fx) * (1.0 - fy)),
+        (1, 0, fx * (1.0 - fy)),
+        (0, 1, (1.0 - fx) * fy),
+        (1, 1, fx * fy),
+    ] {
+        if let (Ok(px), Ok(py)) = (u32::try_from(left + dx), u32::try_from(top + dy))
+            && let Some(pixel) = photo.get_pixel_checked(px, py)
+        {
+            for (sum, value) in blend.iter_mut().zip(pixel.0) {
+                *sum += weight * f32::from(value);
+            }
+        }
+    }
+    Rgb(blend.map(|value| value.round() as u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEMPLATE: Landmarks = [
+        Point { x: 38.2946, y: 51.6963 },
+        Point { x: 73.5318, y: 51.5014 },
+        Point { x: 56.0252, y: 71.7366 },
+        Point { x: 41.5493, y: 92.3655 },
+        Point { x: 70.7299, y: 92.2041 },
+    ];
+
+    fn residual(transform: &Similarity, from: &Landmarks, to: &Landmarks) -> f64 {
+        from.iter()
+            .zip(to)
+            .map(|(p, q)| {
+                let at = transform.apply(*p);
+                f64::from(at.x - q.x).powi(2) + f64::from(at.y - q.y).powi(2)
+            })
+            .sum()
+    }
+
+    proptest! {
+        #[test]
+        fn recovers_a_known_transform(angle in -3.1f64..3.1, scale in 0.05f64..20.0, tx in -500.0f64..500.0, ty in -500.0f64..500.0) {
+            let known = Similarity { a: scale * angle.cos(), b: scale * angle.sin(), tx, ty };
+            let moved = TEMPLATE.map(|p| known.apply(p));
+            let found = Similarity::between(&TEMPLATE, &moved).unwrap();
+            prop_assert!((found.scale() - scale).abs() < 1e-3 * scale);
+            prop_assert!(residual(&found, &TEMPLATE, &moved) < 1e-2);
+        }
+
+        #[test]
+        fn no_neighbouring_transform_fits_better(noise in prop::array::uniform10(-8.0f32..8.0), da in -0.05f64..0.05, db in -0.05f64..0.05, dx in -3.0f64..3.0, dy in -3.0f64..3.0) {
+            let mut from = TEMPLATE;
+            for (i, point) in from.iter_mut().enumerate() {
+                point.x = point.x * 2.0 + noise[2 * i];
+                point.y = point.y * 2.0 + noise[2 * i + 1];
+            }
+            let best = Similarity::between(&from, &TEMPLATE).unwrap();
+            let other = Similarity { a: best.a + da, b: best.b + db, tx: best.tx + dx, ty: best.ty + dy };
+            prop_assert!(residual(&best, &from, &TEMPLATE) <= residual(&other, &from, &TEMPLATE) + 1e-3);
+        }
+
+        #[test]
+        fn inverse_undoes(angle in -3.1f64..3.1, scale in 0.05f64..20.0, x in -100.0f32..100.0, y in -100.0f32..100.0) {
+            let transform = Similarity { a: scale * angle.cos(), b: scale * angle.sin(), tx: 3.0, ty: -7.0 };
+            let back = transform.inverse().apply(transform.apply(Point { x, y }));
+            prop_assert!((back.x - x).abs() < 0.01 && (back.y - y).abs() < 0.01);
+        }
+    }
+
+    #[test]
+    fn coinciding_or_infinite_points_have_no_transform() {
+        let same = [Point { x: 4.0, y: 4.0 }; 5];
+        assert!(Similarity::between(&same, &TEMPLATE).is_none());
+        let mut broken = TEMPLATE;
+        broken[2].x = f32::NAN;
+        assert!(Similarity::between(&broken, &TEMPLATE).is_none());
+    }
+
+    #[test]
+    fn warp_blends_neighbours_and_is_black_outside() {
+        let photo = RgbImage::from_fn(4, 1, |x, _| Rgb([x as u8 * 50; 3]));
+        let shift = Similarity {
+            a: 1.0,
+            b: 0.0,
+            tx: -0.5,
+            ty: 0.0,
+        };
+        let crop = warp(&photo, &shift, 4);
+        assert_eq!(crop.get_pixel(0, 0).0, [25; 3]);
+        assert_eq!(crop.get_pixel(2, 0).0, [125; 3]);
+        assert_eq!(crop.get_pixel(0, 2).0, [0; 3]);
+    }
+}

@@ -1,0 +1,128 @@
+//! All stages as one call: pixels in, faces with embeddings out.
+
+use image::RgbImage;
+use serde::Serialize;
+
+use super::FaceError;
+use super::detect::{Detector, SCALE_POLICY};
+use super::embed::Embedder;
+use super::geometry::{Landmarks, Rect};
+use super::landmarks::Refiner;
+use super::quality::{self, Quality};
+use crate::models::catalog::{Catalog, Embedder as EmbedderFacts};
+use crate::models::runtime::Runtime;
+
+/// Raised when a change of the stages' code can move boxes, landmarks or vectors.
+const REVISION: u32 = 1;
+
+/// One face of a photo. This is the shape in which every command and route gives faces.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Face {
+    /// The detector's box, in photo pixels.
+    #[serde(rename = "box")]
+    pub bbox: Rect,
+    /// Left eye, right eye, nose tip, left and right mouth corner as they lie in the image, in photo pixels.
+    pub landmarks: Landmarks,
+    /// Detection score, 0 to 1.
+    pub score: f32,
+    /// How usable the face is.
+    pub quality: Quality,
+    /// L2-normalised embedding; its cosine with another is the similarity, -1 to 1.
+    pub embedding: Vec<f32>,
+}
+
+/// The detector, the refiner and the embedder, loaded once. Sessions of ONNX Runtime need exclusive access, so every
+/// worker owns an engine.
+pub struct FaceEngine {
+    detector: Detector,
+    refiner: Refiner,
+    embedder: Embedder,
+    fingerprint: String,
+}
+
+impl FaceEngine {
+    /// Loads the catalog's default models; each of them may use `threads` cores for one photo.
+    pub fn load(runtime: &Runtime, catalog: &Catalog, threads: usize) -> Result<Self, FaceError> {
+        let (detector, refiner, embedder) = (
+            catalog.default_detector(),
+            catalog.default_refiner(),
+            catalog.default_embedder(),
+        );
+        let loaded = Embedder::load(runtime, embedder, threads)?;
+        Ok(Self {
+            fingerprint: fingerprint(&detector.name, &refiner.name, &loaded.facts().space),
+            detector: Detector::load(runtime, detector, threads)?,
+            refiner: Refiner::load(runtime, refiner, threads)?,
+            embedder: loaded,
+        })
+    }
+
+    /// Everything that can move faces or ordinals, as one string; stored with each photo's documents.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The facts of the embedder: space, dimensions and false-match rates.
+    pub fn embedder(&self) -> &EmbedderFacts {
+        self.embedder.facts()
+    }
+
+    /// Every face of the photo, ordered by (y, x) of their boxes. Pure and deterministic.
+    pub fn faces(&mut self, photo: &RgbImage) -> Result<Vec<Face>, FaceError> {
+        let mut faces = Vec::new();
+        for detection in self.detector.detect(photo)? {
+            let mut landmarks = self.refiner.refine(photo, &detection)?;
+            let mut alignment = self.embedder.alignment(&landmarks);
+            if alignment.is_none() {
+                landmarks = detection.landmarks;
+                alignment = self.embedder.alignment(&landmarks);
+            }
+            let bbox = detection.bbox;
+            let alignment = alignment.ok_or(FaceError::DegenerateLandmarks { x: bbox.x, y: bbox.y })?;
+            let crop = self.embedder.crop(photo, &alignment);
+            faces.push(Face {
+                quality: quality::assess(photo, &bbox, &landmarks, &alignment, &crop),
+                embedding: self.embedder.embed(&crop)?,
+                bbox,
+                landmarks,
+                score: detection.score,
+            });
+        }
+        Ok(faces)
+    }
+}
+
+/// The engine's fingerprint from the names of its parts.
+fn fingerprint(detector: &str, refiner: &str, space: &str) -> String {
+    format!("{detector}:{SCALE_POLICY}/{refiner}/{space}/fp32/r{REVISION}")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::face::Point;
+
+    /// A square face without content, for tests of what is done with faces.
+    pub(crate) fn face_at(x: f32, y: f32, side: f32) -> Face {
+        Face {
+            bbox: Rect {
+                x,
+                y,
+                width: side,
+                height: side,
+            },
+            landmarks: [Point { x, y }; 5],
+            score: 0.9,
+            quality: Quality {
+                size: side,
+                sharpness: 1.0,
+                brightness: 0.5,
+                contrast: 0.1,
+                yaw: 0.0,
+                roll: 0.0,
+                visible: 1.0,
+            },
+            embedding: vec![1.0, 0.0],
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Photos from a source into a collection: source -> decode .. embed -> document -> bulk -> acknowledge.
+
+pub mod dead_letter;
+pub mod deliver;
+pub mod pipeline;
+pub mod prepare;
+pub mod progress;
+pub mod source;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::elastic::ElasticError;
+use crate::face::FaceError;
+
+/// Why a whole run stops.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// A path on the command line leads nowhere.
+    #[error("no such file or folder: {0}")]
+    NoSource(PathBuf),
+    /// The paths hold no photo at all.
+    #[error("no photos under {0}; JPEG, PNG, WebP, GIF, BMP and TIFF files are taken, by content")]
+    NothingFound(String),
+    /// The models do not load.
+    #[error(transparent)]
+    Face(#[from] FaceError),
+    /// Elasticsearch does not take the documents.
+    #[error(transparent)]
+    Elastic(#[from] ElasticError),
+    /// A photo failed and cannot even be recorded.
+    #[error(
+        "cannot write the dead-letter file {path}: {source}; free space or choose another with --dead-letter, then run the same command again: what was indexed is kept"
+    )]
+    DeadLetter {
+        /// The file's path.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A thread of ours ended early.
+    #[error("internal error: a worker stopped ({0}); run the same command again: what was indexed is kept")]
+    Worker(String),
+}
+
+/// What a run did. `faces = indexed + existing + conflicts`, plus the faces of photos that failed after detection.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Photos read, whatever became of them.
+    pub images: u64,
+    /// Faces found in them.
+    pub faces: u64,
+    /// Faces written by this run.
+    pub indexed: u64,
+    /// Faces that were there before, the same.
+    pub existing: u64,
+    /// Faces that are there as another person.
+    pub conflicts: u64,
+    /// Photos without a face.
+    pub no_face: u64,
+    /// Photos that could not be used, or whose faces were refused.
+    pub failed: u64,
+    /// Files passed over because they are no images.
+    pub skipped: u64,
+    /// From the first photo to the last acknowledgement.
+    pub seconds: f64,
+    /// `faces / seconds`.
+    pub faces_per_second: f64,
+    /// The run's UUID, stored with every document that it wrote.
+    pub run: String,
+    /// Where failed photos are recorded; absent where none failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<PathBuf>,
+}
+
+/// A photo that could not be used, with everything needed to try again.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// When, RFC 3339, UTC.
+    #[serde(rename = "@timestamp")]
+    pub timestamp: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The stage that refused it: read, decode, detect, subject, index or conflict.
+    pub stage: Stage,
+    /// Why.
+    pub reason: String,
+    /// The person that the photo was given, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// The run that met it.
+    pub run: String,
+}
+
+/// A stage of the ingest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Reading the file.
+    Read,
+    /// Bytes to pixels.
+    Decode,
+    /// Pixels to faces.
+    Detect,
+    /// Choosing the face that is the named person.
+    Subject,
+    /// Writing the documents.
+    Index,
+    /// The photo is there as another person.
+    Conflict,
+}

@@ -1,0 +1,11 @@
+//! facedex detects, aligns and embeds faces, bulk-loads them into an Elasticsearch `dense_vector` index, and answers
+//! searches by photo. ARCHITECTURE.md has the bird's-eye view.
+
+pub mod cli;
+pub mod config;
+pub mod elastic;
+pub mod error;
+pub mod face;
+pub mod ingest;
+pub mod models;
+pub mod query;

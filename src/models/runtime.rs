@@ -1,0 +1,224 @@
+//! ONNX Runtime: the shared library, and networks with a reused input buffer.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use ort::environment::Environment;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionOutputs};
+use ort::value::TensorRef;
+
+use super::catalog::{Colour, Model};
+
+/// Why a model cannot be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The shared library is not where it should be.
+    #[error(
+        "no ONNX Runtime library at {path}; run `facedex models fetch`, or point ORT_DYLIB_PATH at libonnxruntime {minimum} or newer"
+    )]
+    NoLibrary {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The oldest release that is accepted.
+        minimum: String,
+    },
+    /// The shared library was found and refused.
+    #[error(
+        "cannot use the ONNX Runtime library at {path}: {reason}; facedex needs {minimum} or newer: run `facedex models fetch`, or point ORT_DYLIB_PATH at one"
+    )]
+    BadLibrary {
+        /// The library's path.
+        path: PathBuf,
+        /// The oldest release that is accepted.
+        minimum: String,
+        /// The loader's words.
+        reason: String,
+    },
+    /// A model file is missing.
+    #[error(
+        "no model file {path} ({model}); run `facedex models fetch`, or point FACEDEX_MODELS_DIR at a folder that has it"
+    )]
+    NoModel {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The model's name in the catalog.
+        model: String,
+    },
+    /// A model file is there but does not load.
+    #[error("cannot load the model file {path}: {reason}; remove it and run `facedex models fetch`")]
+    BadModel {
+        /// The file's path.
+        path: PathBuf,
+        /// ONNX Runtime's words.
+        reason: String,
+    },
+    /// A network failed while it ran.
+    #[error("the model {model} failed: {reason}")]
+    Failed {
+        /// The model's name in the catalog.
+        model: String,
+        /// ONNX Runtime's words.
+        reason: String,
+    },
+    /// A network's outputs are not those that the catalog's entry promises.
+    #[error("the model {model} gave no usable output {output:?}; its file is not the one that the catalog describes")]
+    UnexpectedOutput {
+        /// The model's name in the catalog.
+        model: String,
+        /// The output that was asked for.
+        output: String,
+    },
+    /// The catalog gives the model another role.
+    #[error("the model {0} is no embedder")]
+    WrongRole(String),
+}
+
+/// The loaded library and the folder of the models.
+pub struct Runtime {
+    environment: Environment,
+    models_dir: PathBuf,
+}
+
+impl Runtime {
+    /// Loads ONNX Runtime from `library`. `minimum` is the oldest release that this build accepts, for the message.
+    pub fn open(library: &Path, minimum: &str, models_dir: &Path) -> Result<Self, RuntimeError> {
+        if !library.is_file() {
+            return Err(RuntimeError::NoLibrary {
+                path: library.into(),
+                minimum: minimum.into(),
+            });
+        }
+        let bad = |reason: String| RuntimeError::BadLibrary {
+            path: library.into(),
+            minimum: minimum.into(),
+            reason,
+        };
+        let environment = ort::init_from(library)
+            .map_err(|error| bad(error.to_string()))?
+            .with_name("facedex")
+            .build()
+            .map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            environment,
+            models_dir: models_dir.into(),
+        })
+    }
+
+    /// Loads a model; one run of it may use `threads` cores.
+    pub fn load(&self, model: &Model, threads: usize) -> Result<Network, RuntimeError> {
+        let path = self.models_dir.join(&model.file);
+        if !path.is_file() {
+            return Err(RuntimeError::NoModel {
+                path,
+                model: model.name.clone(),
+            });
+        }
+        let session = self.session(&path, threads).map_err(|error| RuntimeError::BadModel {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(Network {
+            session,
+            name: model.name.clone(),
+            colour: model.input.colour,
+            mean: model.input.mean,
+            scale: 1.0 / model.input.std,
+            input: Vec::new(),
+        })
+    }
+
+    fn session(&self, path: &Path, threads: usize) -> ort::Result<Session> {
+        Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(threads)?
+            .with_inter_threads(1)?
+            // Spinning threads would take cores from the other workers and from Elasticsearch.
+            .with_intra_op_spinning(false)?
+            .commit_from_file(path)
+    }
+}
+
+/// A model with one image input, ready to run.
+pub struct Network {
+    session: Session,
+    name: String,
+    colour: Colour,
+    mean: f32,
+    scale: f32,
+    input: Vec<f32>,
+}
+
+impl Network {
+    /// Writes an image into the input: planes of normalised samples, in the model's colour order.
+    pub fn fill_from(&mut self, image: &RgbImage) {
+        self.fill_padded(image, image.width(), image.height());
+    }
+
+    /// The same with zeros to the right and below, up to `width` x `height`, which must not be smaller than the image.
+    pub fn fill_padded(&mut self, image: &RgbImage, width: u32, height: u32) {
+        let (width, plane) = (width as usize, width as usize * height as usize);
+        self.input.clear();
+        self.input.resize(3 * plane, 0.0);
+        let order = match self.colour {
+            Colour::Rgb => [0, 1, 2],
+            Colour::Bgr => [2, 1, 0],
+        };
+        let (mean, scale) = (self.mean, self.scale);
+        for (channel, values) in order.into_iter().zip(self.input.chunks_exact_mut(plane)) {
+            for (row, samples) in values.chunks_exact_mut(width).zip(image.rows()) {
+                for (value, pixel) in row.iter_mut().zip(samples) {
+                    *value = (f32::from(pixel.0[channel]) - mean) * scale;
+                }
+            }
+        }
+    }
+
+    /// Runs the model over what was filled in; `shape` is batch, channels, height, width.
+    pub fn run(&mut self, shape: [usize; 4]) -> Result<Outputs<'_>, RuntimeError> {
+        let failed = |error: ort::Error| RuntimeError::Failed {
+            model: self.name.clone(),
+            reason: error.to_string(),
+        };
+        let input = TensorRef::from_array_view((shape, self.input.as_slice())).map_err(failed)?;
+        let values = self.session.run(ort::inputs![input]).map_err(failed)?;
+        Ok(Outputs {
+            model: &self.name,
+            values,
+        })
+    }
+}
+
+/// What a run gave.
+pub struct Outputs<'n> {
+    model: &'n str,
+    values: SessionOutputs<'n>,
+}
+
+impl Outputs<'_> {
+    /// The values of the output called `name`, flattened.
+    pub fn of(&self, name: &str) -> Result<&[f32], RuntimeError> {
+        self.values
+            .get(name)
+            .and_then(|value| value.try_extract_tensor::<f32>().ok())
+            .map(|(_, values)| values)
+            .ok_or_else(|| self.unexpected(name))
+    }
+
+    /// The values of the first output, which must be `length` long.
+    pub fn only(&self, length: usize) -> Result<&[f32], RuntimeError> {
+        self.values
+            .keys()
+            .next()
+            .and_then(|name| self.of(name).ok())
+            .filter(|values| values.len() == length)
+            .ok_or_else(|| self.unexpected("embedding"))
+    }
+
+    fn unexpected(&self, output: &str) -> RuntimeError {
+        RuntimeError::UnexpectedOutput {
+            model: self.model.to_owned(),
+            output: output.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Identification: hits grouped by person, and a decision: this person, or unknown.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::search::SearchOptions;
+use super::threshold::Threshold;
+use crate::elastic::collection::Collection;
+use crate::elastic::document::Person;
+use crate::elastic::search::{self, Hit, Knn, MAX_CANDIDATES};
+use crate::elastic::{Client, ElasticError};
+
+/// Hits are asked for this many times more often than groups at first: people have several photos.
+const FIRST_SPREAD: usize = 4;
+
+/// Who a face is.
+#[derive(Debug, Clone, Serialize)]
+pub struct Identification {
+    /// Match or unknown.
+    pub decision: Decision,
+    /// The best candidate, where it is a match and has a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
+    /// Cosine with the nearest face of the best candidate; absent in an empty collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<f64>,
+    /// What a match had to reach.
+    pub threshold: Threshold,
+    /// Persons and unlabelled faces, nearest first; those below the threshold are no matches.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Whether somebody was recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// The best candidate reaches the threshold.
+    Match,
+    /// Nobody does.
+    Unknown,
+}
+
+/// A person, or one face that nobody has labelled.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// Who; absent for an unlabelled face.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
+    /// Cosine with the nearest of the candidate's faces.
+    pub similarity: f64,
+    /// The faces that were found, nearest first.
+    pub hits: Vec<Hit>,
+}
+
+/// Finds the `options.k` nearest persons and decides.
+pub async fn identify(
+    client: &Client,
+    collection: &Collection,
+    embedding: &[f32],
+    options: &SearchOptions,
+    threshold: &Threshold,
+) -> Result<Identification, ElasticError> {
+    let wanted = options.k.max(1);
+    let mut k = (wanted * FIRST_SPREAD).min(MAX_CANDIDATES);
+    let candidates = loop {
+        let query = Knn {
+            vector: embedding,
+            k,
+            num_candidates: options.num_candidates.max(k),
+            oversample: options.oversample,
+            min_similarity: None,
+            filters: &options.filters,
+        };
+        let hits = search::knn(client, collection, &query).await?;
+        let exhausted = hits.len() < k || k == MAX_CANDIDATES;
+        let mut candidates = group(hits);
+        if candidates.len() >= wanted || exhausted {
+            candidates.truncate(wanted);
+            break candidates;
+        }
+        k = (k * 4).min(MAX_CANDIDATES);
+    };
+    let best = candidates.first();
+    let matched = best.filter(|best| best.similarity >= threshold.similarity);
+    Ok(Identification {
+        decision: if matched.is_some() {
+            Decision::Match
+        } else {
+            Decision::Unknown
+        },
+        person: matched.and_then(|best| best.person.clone()),
+        similarity: best.map(|best| best.similarity),
+        threshold: threshold.clone(),
+        candidates,
+    })
+}
+
+/// Groups hits (best first) by person; a face without one is a group of its own.
+fn group(hits: Vec<Hit>) -> Vec<Candidate> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut place: HashMap<String, usize> = HashMap::new();
+    for hit in hits {
+        if let Some(person) = &hit.person {
+            if let Some(&at) = place.get(&person.id) {
+                candidates[at].hits.push(hit);
+                continue;
+            }
+            place.insert(person.id.clone(), candidates.len());
+        }
+        candidates.push(Candidate {
+            person: hit.person.clone(),
+            similarity: hit.similarity,
+            hits: vec![hit],
+        });
+    }
+    candidates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::face::Rect;
+
+    fn hit(id: &str, similarity: f64, person: Option<&str>) -> Hit {
+        Hit {
+            id: id.to_owned(),
+            similarity,
+            person: person.map(|id| Person {
+                id: id.to_owned(),
+                name: None,
+            }),
+            image: String::new(),
+            bbox: Rect {
+                x: 0.0,
+                y: 0.0,
+                width: 1.0,
+                height: 1.0,
+            },
+            labels: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_person_is_one_candidate_and_each_unlabelled_face_its_own() {
+        let candidates = group(vec![
+            hit("1", 0.9, Some("ada")),
+            hit("2", 0.8, None),
+            hit("3", 0.7, Some("bob")),
+            hit("4", 0.6, Some("ada")),
+            hit("5", 0.5, None),
+        ]);
+        let shown: Vec<_> = candidates
+            .iter()
+            .map(|c| (c.person.as_ref().map(|p| p.id.as_str()), c.similarity, c.hits.len()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (Some("ada"), 0.9, 2),
+                (None, 0.8, 1),
+                (Some("bob"), 0.7, 1),
+                (None, 0.5, 1)
+            ]
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! A photo to an answer: the decisions. The wire is `elastic/search.rs`'s.
+
+pub mod identify;
+pub mod photo;
+pub mod search;
+pub mod threshold;
+pub mod verify;
+
+use crate::elastic::ElasticError;
+use crate::face::FaceError;
+use crate::face::image::ImageError;
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The photo cannot be used.
+    #[error("{path}: {source}")]
+    Image {
+        /// The photo.
+        path: String,
+        /// Why.
+        source: ImageError,
+    },
+    /// No face where one is needed.
+    #[error("{path}: no face found; faces need at least about 10 pixels between their edges")]
+    NoFace {
+        /// The photo.
+        path: String,
+    },
+    /// The chosen face is not there.
+    #[error("{path}: there is no face {choice}; the photo has {found}, counted from 0")]
+    NoSuchFace {
+        /// The photo.
+        path: String,
+        /// What was asked for.
+        choice: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A limit is outside its range.
+    #[error("{name} must lie between 0 and 1, without them; got {value}")]
+    BadRate {
+        /// Which rate.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// The models do not load or run.
+    #[error(transparent)]
+    Face(#[from] FaceError),
+    /// Elasticsearch does not answer the question.
+    #[error(transparent)]
+    Elastic(#[from] ElasticError),
+}

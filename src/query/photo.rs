@@ -1,0 +1,55 @@
+//! The target: a photo and the faces of it that are asked about.
+
+use std::path::Path;
+
+use image::RgbImage;
+
+use super::QueryError;
+use crate::face::image::{ImageError, Limits, decode, read};
+use crate::face::select::FaceChoice;
+use crate::face::{Face, FaceEngine};
+
+/// A decoded photo with all of its faces.
+pub struct QueryPhoto {
+    /// Its name, for messages.
+    pub path: String,
+    /// Upright pixels.
+    pub pixels: RgbImage,
+    /// All faces, ordered by (y, x).
+    pub faces: Vec<Face>,
+}
+
+impl QueryPhoto {
+    /// Reads a photo and finds its faces.
+    pub fn load(engine: &mut FaceEngine, path: &Path, limits: &Limits) -> Result<Self, QueryError> {
+        let named = |source: ImageError| QueryError::Image {
+            path: path.display().to_string(),
+            source,
+        };
+        let bytes = read(path, limits).map_err(named)?;
+        let pixels = decode(&bytes, limits).map_err(named)?;
+        Ok(Self {
+            path: path.display().to_string(),
+            faces: engine.faces(&pixels)?,
+            pixels,
+        })
+    }
+
+    /// The ordinals of the chosen faces, at least one.
+    pub fn choose(&self, choice: FaceChoice) -> Result<Vec<usize>, QueryError> {
+        if self.faces.is_empty() {
+            return Err(QueryError::NoFace {
+                path: self.path.clone(),
+            });
+        }
+        let ordinals = choice.ordinals(&self.faces, self.pixels.width(), self.pixels.height());
+        match (choice, ordinals.is_empty()) {
+            (FaceChoice::Ordinal(choice), true) => Err(QueryError::NoSuchFace {
+                path: self.path.clone(),
+                choice,
+                found: self.faces.len(),
+            }),
+            _ => Ok(ordinals),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Search: the stored faces that are nearest to a query face, cut at a threshold.
+
+use serde::Serialize;
+
+use super::QueryError;
+use super::threshold::Threshold;
+use crate::elastic::collection::Collection;
+use crate::elastic::filter::Filter;
+use crate::elastic::search::{self, Hit, Knn};
+use crate::elastic::{Client, ElasticError};
+use crate::models::catalog::Embedder;
+
+/// How hard to look, and among which faces.
+#[derive(Debug, Clone)]
+pub struct SearchOptions {
+    /// How many results.
+    pub k: usize,
+    /// Candidates each shard looks at.
+    pub num_candidates: usize,
+    /// How many times `k` candidates are rescored with whole vectors.
+    pub oversample: f32,
+    /// Conditions that hits must meet.
+    pub filters: Vec<Filter>,
+}
+
+/// What decides whether a hit is a match.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// The share of searches for strangers that may name somebody.
+    MaxFpir(f64),
+    /// A cosine.
+    MinSimilarity(f64),
+}
+
+/// The hits of one face.
+#[derive(Debug, Clone, Serialize)]
+pub struct SearchResult {
+    /// What a hit had to reach.
+    pub threshold: Threshold,
+    /// Best first.
+    pub hits: Vec<Hit>,
+}
+
+/// The threshold of a search among the faces that meet the conditions.
+pub async fn threshold(
+    client: &Client,
+    collection: &Collection,
+    embedder: &Embedder,
+    filters: &[Filter],
+    limit: Limit,
+) -> Result<Threshold, QueryError> {
+    let faces = search::count(client, &collection.name, filters).await?;
+    match limit {
+        Limit::MaxFpir(fpir) => Threshold::for_search(embedder, fpir, faces),
+        Limit::MinSimilarity(similarity) => Ok(Threshold::fixed(embedder, similarity, Some(faces))),
+    }
+}
+
+/// The stored faces that reach the threshold, best first, at most `k`.
+pub async fn search(
+    client: &Client,
+    collection: &Collection,
+    embedding: &[f32],
+    options: &SearchOptions,
+    threshold: &Threshold,
+) -> Result<SearchResult, ElasticError> {
+    let query = Knn {
+        vector: embedding,
+        k: options.k,
+        num_candidates: options.num_candidates,
+        oversample: options.oversample,
+        min_similarity: Some(threshold.similarity),
+        filters: &options.filters,
+    };
+    Ok(SearchResult {
+        threshold: threshold.clone(),
+        hits: search::knn(client, collection, &query).await?,
+    })
+}
