@@ -5,6 +5,7 @@ use crate::elastic::ElasticError;
 use crate::face::FaceError;
 use crate::ingest::IngestError;
 use crate::models::catalog::CatalogError;
+use crate::models::fetch::FetchError;
 use crate::models::runtime::RuntimeError;
 use crate::query::QueryError;
 
@@ -19,7 +20,7 @@ pub enum Error {
     Catalog(#[from] CatalogError),
     /// Fetching models.
     #[error(transparent)]
-    Models(#[from] crate::cli::ModelsError),
+    Fetch(#[from] FetchError),
     /// ONNX Runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{SUCCESS, client, print_json, print_text, tables};
+use super::{SUCCESS, client, show, tables};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::{self, Collection, IndexType, Layout};
 use crate::error::Error;
@@ -97,12 +97,4 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
 #[derive(Serialize)]
 struct List<'a> {
     collections: &'a [Collection],
-}
-
-fn show(global: &GlobalArgs, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Error> {
-    if global.json {
-        print_json(value)
-    } else {
-        print_text(&text())
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, print_json, print_text, tables};
+use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
 use crate::config::{GlobalArgs, LimitArgs};
 use crate::elastic::collection::{self, Layout};
 use crate::elastic::retry::RetryPolicy;
@@ -131,11 +131,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         quiet: global.json,
     };
     let summary = run.ingest(roots).await?;
-    if global.json {
-        print_json(&summary)?;
-    } else {
-        print_text(&tables::summary(&summary, name))?;
-    }
+    show(global, &summary, || tables::summary(&summary, name))?;
     Ok(if summary.failed == 0 && summary.conflicts == 0 {
         SUCCESS
     } else {

@@ -5,12 +5,11 @@ mod identify;
 mod ingest;
 mod models;
 mod picture;
+mod query;
 mod represent;
 mod search;
 mod tables;
 mod verify;
-
-pub use models::ModelsError;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -21,13 +20,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, GlobalArgs, LogFormat};
 use crate::elastic::Client;
-use crate::elastic::filter::Filter;
-use crate::elastic::search::MAX_CANDIDATES;
 use crate::error::Error;
 use crate::face::FaceEngine;
 use crate::models::catalog::{self, Catalog};
 use crate::models::runtime::Runtime;
-use crate::query::search::{Limit, SearchOptions};
 
 /// Done, or a match.
 const SUCCESS: u8 = 0;
@@ -95,7 +91,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Verify(args) => verify::run(args, global),
         Command::Represent(args) => represent::run(args, global),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
-        Command::Models(command) => models::run(command, global.json).map(|_| SUCCESS).map_err(Into::into),
+        Command::Models(command) => models::run(command, global),
     }
 }
 
@@ -165,6 +161,15 @@ fn print_json(value: &impl Serialize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Prints the value as JSON or as the text, as the user wants it.
+fn show(global: &GlobalArgs, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Error> {
+    if global.json {
+        print_json(value)
+    } else {
+        print_text(&text())
+    }
+}
+
 /// Prints text for people.
 fn print_text(text: &str) -> Result<(), Error> {
     io::stdout().write_all(text.as_bytes())?;
@@ -185,72 +190,9 @@ struct CollectionArg {
     collection: String,
 }
 
-/// How hard to look, and among which faces.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Search")]
-struct KnnArgs {
-    /// How many results
-    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
-    k: u16,
-
-    /// Candidates that each shard looks at: more find more of the true neighbours and take longer
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
-    num_candidates: u16,
-
-    /// How many times k candidates are compared again with whole vectors, where the index holds shortened ones
-    #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = parse_oversample)]
-    oversample: f32,
-
-    /// Only faces that meet this condition (field=value or field!=value, for example person.id=ada, labels.album=1927);
-    /// may be repeated: one field's values are alternatives, different fields must all hold
-    #[arg(long, value_name = "FIELD=VALUE")]
-    filter: Vec<Filter>,
-}
-
-impl KnnArgs {
-    fn options(&self) -> SearchOptions {
-        SearchOptions {
-            k: self.k.into(),
-            num_candidates: self.num_candidates.into(),
-            oversample: self.oversample,
-            filters: self.filter.clone(),
-        }
-    }
-}
-
-/// What decides whether a hit is a match.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Decision")]
-struct LimitArgs {
-    /// Share of searches for people who are not in the collection that may name somebody; the similarity that this
-    /// needs rises with the number of faces searched
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
-    max_fpir: f64,
-
-    /// Match from this cosine on, whatever false matches it brings
-    #[arg(long, value_name = "COSINE", value_parser = parse_similarity, allow_negative_numbers = true)]
-    min_similarity: Option<f64>,
-}
-
-impl LimitArgs {
-    fn limit(&self) -> Limit {
-        match self.min_similarity {
-            Some(similarity) => Limit::MinSimilarity(similarity),
-            None => Limit::MaxFpir(self.max_fpir),
-        }
-    }
-}
-
 fn parse_similarity(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|value| (-1.0..=1.0).contains(value))
         .ok_or_else(|| "a cosine lies between -1 and 1".to_owned())
-}
-
-fn parse_oversample(text: &str) -> Result<f32, String> {
-    text.parse()
-        .ok()
-        .filter(|value| (1.0..=10_000.0).contains(value))
-        .ok_or_else(|| "expected a number from 1 on".to_owned())
 }

@@ -1,76 +1,45 @@
 //! `facedex models`: fetch the model files and ONNX Runtime, list them, say where they are.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use crate::models::catalog::{Catalog, CatalogError, Model, RuntimeFacts};
-use crate::models::fetch::{FetchError, Places, State, fetch, library_state, model_state};
+use super::{SUCCESS, show};
+use crate::config::GlobalArgs;
+use crate::error::Error;
+use crate::models::catalog::{Catalog, Model, RuntimeFacts};
+use crate::models::fetch::{FetchError, Placed, Places, Report, State, fetch, library_state, model_state};
 
 /// What `facedex models` does.
 #[derive(Debug, clap::Subcommand)]
-pub enum ModelsCommand {
+pub(super) enum ModelsCommand {
     /// Download, check and prepare the models and ONNX Runtime; quick when they are there
     Fetch {
         /// Models to fetch instead of the default ones
         #[arg(value_name = "MODEL")]
         names: Vec<String>,
-        #[command(flatten)]
-        place: Place,
     },
     /// Show every model with its licence and whether its file is there
-    List {
-        #[command(flatten)]
-        place: Place,
-    },
+    List,
     /// Print where files belong
     Path {
         /// Which path
         #[arg(value_enum, default_value = "models")]
         what: What,
-        #[command(flatten)]
-        place: Place,
     },
-}
-
-/// Where the models are.
-#[derive(Debug, clap::Args)]
-pub struct Place {
-    /// The folder of the model files [default: models/ in the cache]
-    #[arg(long, value_name = "DIR", env = "FACEDEX_MODELS_DIR")]
-    models_dir: Option<PathBuf>,
 }
 
 /// A path that can be asked for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum What {
+pub(super) enum What {
     /// The folder of the model files
     Models,
     /// ONNX Runtime's shared library
     Runtime,
     /// The folder for what can be fetched again
     Cache,
-}
-
-/// Why `facedex models` failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelsError {
-    /// The catalog, or a folder, is unusable.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// Fetching, or looking at a file, failed.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The result cannot be printed.
-    #[error("cannot write the result to standard output: {0}")]
-    Output(#[from] std::io::Error),
-    /// The result cannot be written as JSON.
-    #[error("cannot write the result as json: {0}")]
-    Json(#[from] serde_json::Error),
 }
 
 #[derive(Serialize)]
@@ -98,52 +67,56 @@ struct ListedRuntime<'a> {
 }
 
 #[derive(Serialize)]
-struct Paths {
-    models: PathBuf,
-    runtime: PathBuf,
-    cache: PathBuf,
+struct Paths<'a> {
+    models: &'a Path,
+    runtime: &'a Path,
+    cache: &'a Path,
 }
 
-/// Runs the command; results go to standard output, progress to standard error.
-pub fn run(command: &ModelsCommand, json: bool) -> Result<ExitCode, ModelsError> {
+/// Results go to standard output, progress to standard error.
+pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Error> {
     let catalog = Catalog::builtin()?;
-    let (ModelsCommand::Fetch { place, .. } | ModelsCommand::List { place } | ModelsCommand::Path { place, .. }) =
-        command;
-    let places = Places::from_environment(&catalog, place.models_dir.as_deref())?;
-    let text = match command {
-        ModelsCommand::Fetch { names, .. } => fetch_models(&catalog, names, &places, json)?,
-        ModelsCommand::List { .. } => {
-            let listing = listing(&catalog, &places)?;
-            if json {
-                serde_json::to_string(&listing)?
+    let places = Places::from_environment(&catalog, global.models_dir.as_deref())?;
+    match command {
+        ModelsCommand::Fetch { names } => {
+            let models = if names.is_empty() {
+                catalog.defaults().to_vec()
             } else {
-                table(&listing)
-            }
+                names.iter().map(|name| catalog.model(name)).collect::<Result<_, _>>()?
+            };
+            let report = fetch(&catalog, &models, &places, &mut |step| eprintln!("{step}"))?;
+            show(global, &report, || fetched(&report))?;
         }
-        ModelsCommand::Path { what, .. } => paths(places, *what, json)?,
-    };
-    writeln!(std::io::stdout().lock(), "{text}")?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn fetch_models(catalog: &Catalog, names: &[String], places: &Places, json: bool) -> Result<String, ModelsError> {
-    let models = if names.is_empty() {
-        catalog.defaults().to_vec()
-    } else {
-        names.iter().map(|name| catalog.model(name)).collect::<Result<_, _>>()?
-    };
-    let report = fetch(catalog, &models, places, &mut |step| eprintln!("{step}"))?;
-    if json {
-        return Ok(serde_json::to_string(&report)?);
+        ModelsCommand::List => {
+            let listing = listing(&catalog, &places)?;
+            show(global, &listing, || table(&listing) + "\n")?;
+        }
+        ModelsCommand::Path { what } => {
+            let text = match what {
+                What::Models => &places.models,
+                What::Runtime => &places.library,
+                What::Cache => &places.cache,
+            };
+            let paths = Paths {
+                models: &places.models,
+                runtime: &places.library,
+                cache: &places.cache,
+            };
+            show(global, &paths, || format!("{}\n", text.display()))?;
+        }
     }
-    let line = |file: &crate::models::fetch::Placed| {
-        let what = if file.fetched { "fetched" } else { "already there" };
-        format!("{}: {what}: {}", file.name, file.path.display())
-    };
-    Ok(report.files.iter().map(line).collect::<Vec<_>>().join("\n"))
+    Ok(SUCCESS)
 }
 
-fn listing<'a>(catalog: &'a Catalog, places: &Places) -> Result<Listing<'a>, ModelsError> {
+fn fetched(report: &Report) -> String {
+    let line = |file: &Placed| {
+        let what = if file.fetched { "fetched" } else { "already there" };
+        format!("{}: {what}: {}\n", file.name, file.path.display())
+    };
+    report.files.iter().map(line).collect()
+}
+
+fn listing<'a>(catalog: &'a Catalog, places: &Places) -> Result<Listing<'a>, FetchError> {
     let defaults = catalog.defaults().map(|model| &model.name);
     let listed = |model: &'a Model| -> Result<Listed<'a>, FetchError> {
         Ok(Listed {
@@ -192,22 +165,6 @@ fn table(listing: &Listing<'_>) -> String {
         state.to_string(),
     ]);
     table.trim_fmt()
-}
-
-fn paths(places: Places, what: What, json: bool) -> Result<String, ModelsError> {
-    if json {
-        return Ok(serde_json::to_string(&Paths {
-            models: places.models,
-            runtime: places.library,
-            cache: places.cache,
-        })?);
-    }
-    let path = match what {
-        What::Models => places.models,
-        What::Runtime => places.library,
-        What::Cache => places.cache,
-    };
-    Ok(path.display().to_string())
 }
 
 #[cfg(test)]

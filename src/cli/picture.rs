@@ -11,7 +11,7 @@ use embedded_graphics::text::{Baseline, Text};
 use image::{RgbImage, imageops};
 use url::Url;
 
-use super::search::Answer;
+use super::query::Answer;
 use crate::error::Error;
 use crate::face::image::{Limits, decode, read};
 use crate::face::{Rect, thumbnail};

@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use super::search::Answer;
+use super::query::Answer;
 use super::verify;
 use crate::elastic::collection::{Collection, Status};
 use crate::elastic::document::Person;

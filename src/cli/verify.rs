@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{NEGATIVE, SUCCESS, print_json, print_text, query_engine, tables};
+use super::{NEGATIVE, SUCCESS, query_engine, show, tables};
 use crate::config::{self, GlobalArgs};
 use crate::error::Error;
 use crate::face::Face;
@@ -77,11 +77,7 @@ pub(super) fn run(args: &VerifyArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let result = verify(&photos[0].face.embedding, &photos[1].face.embedding, threshold);
     let matched = result.decision == Decision::Match;
     let answer = Answer { result, photos };
-    if global.json {
-        print_json(&answer)?;
-    } else {
-        print_text(&tables::verify(&answer))?;
-    }
+    show(global, &answer, || tables::verify(&answer))?;
     Ok(if matched { SUCCESS } else { NEGATIVE })
 }
 

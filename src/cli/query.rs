@@ -1,0 +1,179 @@
+//! What `search` and `identify` have in common: photos in, each chosen face asked about, an answer a photo out.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{client, query_engine};
+use crate::config::{self, GlobalArgs};
+use crate::elastic::collection::{self, Collection};
+use crate::elastic::filter::Filter;
+use crate::elastic::search::MAX_CANDIDATES;
+use crate::elastic::{Client, ElasticError};
+use crate::error::Error;
+use crate::face::Face;
+use crate::face::select::FaceChoice;
+use crate::query::photo::QueryPhoto;
+use crate::query::search::{Limit, SearchOptions, threshold};
+use crate::query::threshold::Threshold;
+
+/// Photos to ask about, and how.
+#[derive(Debug, Args)]
+pub(super) struct QueryArgs {
+    /// Photos of the people in question
+    #[arg(required = true, value_name = "PHOTO")]
+    photos: Vec<PathBuf>,
+
+    #[command(flatten)]
+    collection: super::CollectionArg,
+
+    /// Which faces of the photo: all, largest, central, or a number, counted from 0 in order from the top
+    #[arg(long, value_name = "WHICH", default_value = "all")]
+    face: FaceChoice,
+
+    #[command(flatten)]
+    limit: LimitArgs,
+
+    #[command(flatten)]
+    knn: KnnArgs,
+
+    #[command(flatten)]
+    limits: config::LimitArgs,
+}
+
+/// What decides whether a hit is a match.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Decision")]
+struct LimitArgs {
+    /// Share of searches for people who are not in the collection that may name somebody; the similarity that this
+    /// needs rises with the number of faces searched
+    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    max_fpir: f64,
+
+    /// Match from this cosine on, whatever false matches it brings
+    #[arg(long, value_name = "COSINE", value_parser = super::parse_similarity, allow_negative_numbers = true)]
+    min_similarity: Option<f64>,
+}
+
+/// How hard to look, and among which faces.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Search")]
+struct KnnArgs {
+    /// How many results
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    k: u16,
+
+    /// Candidates that each shard looks at: more find more of the true neighbours and take longer
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    num_candidates: u16,
+
+    /// How many times k candidates are compared again with whole vectors, where the index holds shortened ones
+    #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = parse_oversample)]
+    oversample: f32,
+
+    /// Only faces that meet this condition (field=value or field!=value, for example person.id=ada, labels.album=1927);
+    /// may be repeated: one field's values are alternatives, different fields must all hold
+    #[arg(long, value_name = "FIELD=VALUE")]
+    filter: Vec<Filter>,
+}
+
+fn parse_oversample(text: &str) -> Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|value| (1.0..=10_000.0).contains(value))
+        .ok_or_else(|| "expected a number from 1 on".to_owned())
+}
+
+/// The answer for one photo.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer<T> {
+    pub(super) photo: String,
+    pub(super) collection: String,
+    pub(super) faces: Vec<FaceAnswer<T>>,
+    pub(super) took: Took,
+}
+
+/// The answer for one face.
+#[derive(Debug, Serialize)]
+pub(super) struct FaceAnswer<T> {
+    /// The face's number in the photo, from 0.
+    pub(super) ordinal: usize,
+    #[serde(flatten)]
+    pub(super) face: Face,
+    #[serde(flatten)]
+    pub(super) result: T,
+}
+
+/// Where the time went, in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Took {
+    /// Reading, decoding, detecting and embedding.
+    pub(super) photo_ms: f64,
+    /// Elasticsearch: counting and the kNN searches.
+    pub(super) search_ms: f64,
+}
+
+/// Where questions go.
+pub(super) struct Target {
+    pub(super) client: Client,
+    pub(super) collection: Collection,
+    pub(super) options: SearchOptions,
+}
+
+/// Asks `find` about each chosen face of each photo and gives each photo's answers to `show`.
+pub(super) async fn each_photo<T>(
+    args: &QueryArgs,
+    global: &GlobalArgs,
+    find: impl AsyncFn(&Target, &Face, &Threshold) -> Result<T, ElasticError>,
+    mut show: impl FnMut(&QueryPhoto, &Answer<T>, &Threshold) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let client = client(global)?;
+    let target = Target {
+        collection: collection::open(&client, &args.collection.collection).await?,
+        client,
+        options: SearchOptions {
+            k: args.knn.k.into(),
+            num_candidates: args.knn.num_candidates.into(),
+            oversample: args.knn.oversample,
+            filters: args.knn.filter.clone(),
+        },
+    };
+    let limit = match args.limit.min_similarity {
+        Some(similarity) => Limit::MinSimilarity(similarity),
+        None => Limit::MaxFpir(args.limit.max_fpir),
+    };
+    let mut engine = query_engine(global)?;
+    target.collection.expect_space(&engine.embedder().space)?;
+    for path in &args.photos {
+        let start = Instant::now();
+        let photo = QueryPhoto::load(&mut engine, path, &(&args.limits).into())?;
+        let chosen = photo.choose(args.face)?;
+        let photo_ms = milliseconds(start);
+        let start = Instant::now();
+        let filters = &target.options.filters;
+        let threshold = threshold(&target.client, &target.collection, engine.embedder(), filters, limit).await?;
+        let mut faces = Vec::with_capacity(chosen.len());
+        for ordinal in chosen {
+            let face = photo.faces[ordinal].clone();
+            let result = find(&target, &face, &threshold).await?;
+            faces.push(FaceAnswer { ordinal, face, result });
+        }
+        let answer = Answer {
+            photo: photo.path.clone(),
+            collection: target.collection.name.clone(),
+            faces,
+            took: Took {
+                photo_ms,
+                search_ms: milliseconds(start),
+            },
+        };
+        show(&photo, &answer, &threshold)?;
+    }
+    Ok(())
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1e5).round() / 100.0
+}
