@@ -182,7 +182,7 @@ impl ElasticsearchArgs {
 /// What a photo may cost.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
-pub struct LimitArgs {
+pub struct PhotoLimitArgs {
     /// Largest photo file, in bytes
     #[arg(long, env = "FACEDEX_MAX_IMAGE_BYTES", value_name = "BYTES", default_value_t = Limits::default().max_bytes)]
     pub max_image_bytes: u64,
@@ -192,8 +192,8 @@ pub struct LimitArgs {
     pub max_image_pixels: u64,
 }
 
-impl From<&LimitArgs> for Limits {
-    fn from(args: &LimitArgs) -> Self {
+impl From<&PhotoLimitArgs> for Limits {
+    fn from(args: &PhotoLimitArgs) -> Self {
         Self {
             max_bytes: args.max_image_bytes,
             max_pixels: args.max_image_pixels,

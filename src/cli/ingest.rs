@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
-use crate::config::{GlobalArgs, LimitArgs};
+use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::collection::{self, Layout};
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::store::WriteMode;
@@ -85,7 +85,7 @@ pub(super) struct IngestArgs {
     retry_for: Duration,
 
     #[command(flatten)]
-    limits: LimitArgs,
+    limits: PhotoLimitArgs,
 }
 
 /// A batch that is not full is sent after this long without another photo.

@@ -55,8 +55,10 @@ fn draw(photo: &QueryPhoto, answer: &Answer<SearchResult>) -> Canvas {
     let (photo_width, photo_height) = (shown(width), shown(height));
     let row_height = TILE + CAPTION + GAP;
     let rows = answer.faces.len() as u32;
+    let most = answer.faces.iter().map(|face| face.result.hits.len()).max();
+    let columns = most.unwrap_or_default().clamp(1, MATCHES) as u32;
     let mut canvas = Canvas(RgbImage::from_pixel(
-        GAP + photo_width + GAP + MATCHES as u32 * (TILE + GAP),
+        GAP + photo_width + GAP + columns * (TILE + GAP),
         2 * GAP + photo_height.max(rows * row_height),
         image::Rgb([BACKGROUND.r(), BACKGROUND.g(), BACKGROUND.b()]),
     ));

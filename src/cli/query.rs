@@ -34,19 +34,19 @@ pub(super) struct QueryArgs {
     face: FaceChoice,
 
     #[command(flatten)]
-    limit: LimitArgs,
+    decision: DecisionArgs,
 
     #[command(flatten)]
     knn: KnnArgs,
 
     #[command(flatten)]
-    limits: config::LimitArgs,
+    limits: config::PhotoLimitArgs,
 }
 
 /// What decides whether a hit is a match.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Decision")]
-struct LimitArgs {
+struct DecisionArgs {
     /// Share of searches for people who are not in the collection that may name somebody; the similarity that this
     /// needs rises with the number of faces searched
     #[arg(long, value_name = "RATE", default_value_t = 0.01)]
@@ -140,9 +140,9 @@ pub(super) async fn each_photo<T>(
             filters: args.knn.filter.clone(),
         },
     };
-    let limit = match args.limit.min_similarity {
+    let limit = match args.decision.min_similarity {
         Some(similarity) => Limit::MinSimilarity(similarity),
-        None => Limit::MaxFpir(args.limit.max_fpir),
+        None => Limit::MaxFpir(args.decision.max_fpir),
     };
     let mut engine = query_engine(global)?;
     target.collection.expect_space(&engine.embedder().space)?;

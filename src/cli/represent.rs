@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{NEGATIVE, SUCCESS, print_json, query_engine};
-use crate::config::{GlobalArgs, LimitArgs};
+use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::error::Error;
 use crate::face::Face;
 use crate::face::select::FaceChoice;
@@ -25,7 +25,7 @@ pub(super) struct RepresentArgs {
     face: FaceChoice,
 
     #[command(flatten)]
-    limits: LimitArgs,
+    limits: PhotoLimitArgs,
 }
 
 #[derive(Serialize)]

@@ -3,6 +3,8 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+use url::Url;
+
 use super::query::Answer;
 use super::verify;
 use crate::elastic::collection::{Collection, Status};
@@ -24,6 +26,22 @@ pub(super) fn table(header: &[&str], numbers: &[usize]) -> Table {
         }
     }
     table
+}
+
+/// The table without the spaces that would pad its last column.
+fn rendered(rows: &Table) -> String {
+    rows.trim_fmt() + "\n"
+}
+
+/// The table without its header.
+fn body(rows: &Table) -> String {
+    rendered(rows).lines().skip(1).map(|line| format!("{line}\n")).collect()
+}
+
+/// A file's URI as the path that people type.
+fn plain(uri: &str) -> String {
+    let path = Url::parse(uri).ok().and_then(|url| url.to_file_path().ok());
+    path.map_or_else(|| uri.to_owned(), |path| path.display().to_string())
 }
 
 fn name(person: Option<&Person>) -> String {
@@ -57,17 +75,17 @@ pub(super) fn search(answer: &Answer<SearchResult>, threshold: &Threshold) -> St
             hits.len(),
             plural(hits.len())
         ));
-        let mut rows = table(&["rank", "similarity", "person", "image", "face"], &[0, 1]);
+        let mut rows = table(&["rank", "similarity", "person", "face", "image"], &[0, 1, 3]);
         for (rank, hit) in hits.iter().enumerate() {
             rows.add_row(vec![
                 (rank + 1).to_string(),
                 format!("{:.3}", hit.similarity),
                 name(hit.person.as_ref()),
-                hit.image.clone(),
                 hit.id.rsplit_once('-').map_or("", |(_, ordinal)| ordinal).to_owned(),
+                plain(&hit.image),
             ]);
         }
-        text.push_str(&format!("{rows}\n"));
+        text.push_str(&rendered(&rows));
     }
     text + &footer(answer, threshold)
 }
@@ -99,7 +117,7 @@ pub(super) fn identify(answer: &Answer<Identification>, threshold: &Threshold) -
                     candidate.hits.len().to_string(),
                 ]);
             }
-            text.push_str(&format!("{rows}\n"));
+            text.push_str(&rendered(&rows));
         }
     }
     text + &footer(answer, threshold)
@@ -142,8 +160,9 @@ pub(super) fn summary(summary: &Summary, collection: &str) -> String {
         row("other files skipped", summary.skipped);
     }
     let mut text = format!(
-        "{}\n\n{:.1} s, {:.1} faces/s, into collection {collection}\n",
-        rows.lines().skip(1).collect::<Vec<_>>().join("\n"),
+        "{}{} faces in {:.1} s ({:.1} a second), into collection {collection}\n",
+        body(&rows),
+        summary.faces,
         summary.seconds,
         summary.faces_per_second
     );
@@ -173,8 +192,7 @@ pub(super) fn status(status: &Status) -> String {
     ] {
         rows.add_row(vec![label.to_owned(), value]);
     }
-    let lines: Vec<String> = rows.lines().skip(1).collect();
-    lines.join("\n") + "\n"
+    body(&rows)
 }
 
 pub(super) fn collections(collections: &[Collection]) -> String {
@@ -202,5 +220,5 @@ pub(super) fn collections(collections: &[Collection]) -> String {
             collection.index.clone(),
         ]);
     }
-    format!("{rows}\n")
+    rendered(&rows)
 }

@@ -38,7 +38,7 @@ pub(super) struct VerifyArgs {
     min_similarity: Option<f64>,
 
     #[command(flatten)]
-    limits: config::LimitArgs,
+    limits: config::PhotoLimitArgs,
 }
 
 #[derive(Debug, Serialize)]

@@ -55,9 +55,9 @@ impl Detector {
         let mut candidates = Vec::new();
         for scale in scales(photo.width(), photo.height()) {
             let found = if scale < 1.0 {
-                self.detect_at_native_size(&shrink(photo, scale))?
+                self.candidates(&shrink(photo, scale))?
             } else {
-                self.detect_at_native_size(photo)?
+                self.candidates(photo)?
             };
             let back = 1.0 / scale;
             candidates.extend(found.into_iter().map(|detection| Detection {
@@ -69,18 +69,16 @@ impl Detector {
                 score: detection.score,
             }));
         }
-        let mut faces = suppress(candidates);
-        faces.sort_by(|a, b| {
-            a.bbox
-                .y
-                .total_cmp(&b.bbox.y)
-                .then_with(|| a.bbox.x.total_cmp(&b.bbox.x))
-        });
-        Ok(faces)
+        Ok(in_order(suppress(candidates)))
     }
 
-    /// One pass over the pixels as they are, before suppression.
-    fn detect_at_native_size(&mut self, photo: &RgbImage) -> Result<Vec<Detection>, FaceError> {
+    /// One pass over the pixels as they are: all faces between about 10 and 300 pixels, ordered by (y, x).
+    pub fn detect_at_native_size(&mut self, photo: &RgbImage) -> Result<Vec<Detection>, FaceError> {
+        Ok(in_order(suppress(self.candidates(photo)?)))
+    }
+
+    /// The same before suppression.
+    fn candidates(&mut self, photo: &RgbImage) -> Result<Vec<Detection>, FaceError> {
         let (width, height) = (photo.width().next_multiple_of(32), photo.height().next_multiple_of(32));
         self.network.fill_padded(photo, width, height);
         let outputs = self.network.run([1, 3, height as usize, width as usize])?;
@@ -159,6 +157,16 @@ fn shrink(photo: &RgbImage, scale: f32) -> RgbImage {
         return image::imageops::resize(photo, width, height, image::imageops::FilterType::Triangle);
     }
     RgbImage::from_raw(width, height, small.into_vec()).unwrap_or_else(|| RgbImage::new(width, height))
+}
+
+/// The order that ordinals count in.
+fn in_order(mut faces: Vec<Detection>) -> Vec<Detection> {
+    faces.sort_by(|a, b| {
+        let corner = |face: &Detection| (face.bbox.y, face.bbox.x);
+        let ((ay, ax), (by, bx)) = (corner(a), corner(b));
+        ay.total_cmp(&by).then(ax.total_cmp(&bx))
+    });
+    faces
 }
 
 /// Greedy non-maximum suppression: keeps the best score, drops what overlaps it by more than [`MAX_IOU`], repeats.

@@ -1,0 +1,60 @@
+# Two commands do everything: `make demo` and `make test`. Both fetch what they need and may be run again.
+# Needed on the machine: cargo (1.89 or newer), python3 with pip, a JDK (17 or newer), mvn.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-full test-8 lint models photos node-start node-stop wipe clean cargo
+
+FACEDEX := target/release/facedex
+# Which Elasticsearch the tests start: empty means 9.2.0 where a JDK 21+ is found, else 8.19.0.
+ES_VERSION ?=
+export FACEDEX_ES_VERSION := $(or $(ES_VERSION),$(FACEDEX_ES_VERSION))
+
+help: ## Show the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: cargo ## Set everything up, load real photos into Elasticsearch and find them again
+	@dev/demo
+
+test: cargo ## Set everything up; check the format and the lints; run all tests against a real node
+	@dev/node prepare
+	@dev/photos
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked
+
+test-full: ## The same on both supported lines of Elasticsearch
+	$(MAKE) test ES_VERSION=9.2.0
+	$(MAKE) test-8
+
+test-8: cargo ## The integration tests against Elasticsearch 8.19.0
+	FACEDEX_ES_VERSION=8.19.0 dev/node prepare
+	FACEDEX_ES_VERSION=8.19.0 cargo test --locked --test it
+
+lint: cargo ## Format and lints alone
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+models: $(FACEDEX) ## Fetch ONNX Runtime and the models
+	@$(FACEDEX) models fetch
+
+photos: ## Fetch the photos of the demo and the tests
+	@dev/photos
+
+node-start: ## Start a development node on a free port from 9200 on
+	@dev/node start
+
+node-stop: ## Stop it
+	@dev/node stop
+
+wipe: ## Stop it and remove its data
+	@dev/node wipe
+
+$(FACEDEX): cargo
+	cargo build --locked --release
+
+clean: wipe ## Remove what was built here; the cache in ~/.cache/facedex stays
+	cargo clean
+
+cargo:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup (or apt-get install rustup)" >&2; exit 2; }

@@ -1,0 +1,19 @@
+//! Integration tests by area, through the real binary, against a real Elasticsearch and on real photos.
+//!
+//! `cargo test` alone is enough: models and photos are fetched where they are missing, and a node is started, unless
+//! `FACEDEX_TEST_ELASTICSEARCH_URL` names one. `ELASTICSEARCH_URL` is never looked at.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed assumption is a failed test; clippy.toml's exception does not reach helpers outside of #[test]"
+)]
+
+mod bad_input;
+mod collection;
+mod config;
+mod golden;
+mod harness;
+mod ingest;
+mod outage;
+mod query;

@@ -1,0 +1,81 @@
+//! Elasticsearch goes away in the middle.
+
+use std::process::Child;
+
+use crate::harness::node::{Node, try_request, wait_until};
+use crate::harness::{Space, images};
+
+fn count(url: &str, name: &str) -> Option<u64> {
+    try_request(url, "POST", &format!("/{name}/_refresh"), None)?;
+    try_request(url, "GET", &format!("/{name}/_count"), None)?.1["count"].as_u64()
+}
+
+fn start_ingest(space: &Space, more: &[&str]) -> Child {
+    let many = space.path("many");
+    let arguments: Vec<&str> = ["ingest", &many, "--json", "--bulk-faces", "2", "--workers", "1"]
+        .iter()
+        .chain(more)
+        .copied()
+        .collect();
+    space.command(&arguments).spawn().unwrap()
+}
+
+#[test]
+fn a_node_killed_in_the_middle_costs_no_face() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path(), 0);
+    let (port, url) = (node.port(), node.url.clone());
+    let space = Space::at(&url);
+    const PHOTOS: u32 = 150;
+    for (number, bytes) in images::variants("query/biden.jpg", PHOTOS).enumerate() {
+        space.put(&format!("many/{number}.png"), &bytes);
+    }
+    let mut ingest = start_ingest(&space, &[]);
+    wait_until("some faces are there", || count(&url, &space.name) > Some(6));
+    node.kill();
+    assert!(
+        ingest.try_wait().unwrap().is_none(),
+        "the outage came too late: raise PHOTOS"
+    );
+    let node = Node::start(data.path(), port);
+    let output = ingest.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("will send again"), "{stderr}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (summary["images"].as_u64(), summary["indexed"].as_u64()),
+        (Some(150), Some(150)),
+        "{summary}"
+    );
+    assert_eq!(count(&node.url, &space.name), Some(u64::from(PHOTOS)));
+
+    // For good: the run ends with a reason after the time that it was given, and can be taken up again.
+    let again = space.path("more");
+    std::fs::rename(space.path("many"), &again).unwrap();
+    for (number, bytes) in images::variants("query/obama-3.jpg", PHOTOS).enumerate() {
+        space.put(&format!("many/{number}.png"), &bytes);
+    }
+    let before = u64::from(PHOTOS);
+    let ingest = start_ingest(&space, &["--retry-for", "1s"]);
+    wait_until("some more faces are there", || {
+        count(&url, &space.name) > Some(before + 6)
+    });
+    node.kill();
+    let output = ingest.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains("did not accept the documents") && stderr.contains("run the same command again"),
+        "{stderr}"
+    );
+    let node = Node::start(data.path(), port);
+    let output = start_ingest(&space, &[]).wait_with_output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(count(&node.url, &space.name), Some(2 * u64::from(PHOTOS)));
+}
