@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng;
-
 /// Exponential backoff with full jitter (Brooker, "Exponential Backoff And Jitter", AWS, 2015).
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
@@ -62,7 +60,7 @@ impl Backoff {
             .saturating_mul(2u32.saturating_pow(self.attempt))
             .min(self.policy.cap);
         self.attempt += 1;
-        let jittered = ceiling.mul_f64(rand::rng().random::<f64>());
+        let jittered = ceiling.mul_f64(rand::random::<f64>());
         Some(jittered.max(retry_after.unwrap_or_default()))
     }
 

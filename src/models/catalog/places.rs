@@ -9,7 +9,7 @@ use super::{CatalogError, RuntimeFacts};
 /// The folder for everything that can be fetched again: `FACEDEX_CACHE_DIR`, else `XDG_CACHE_HOME/facedex`, else
 /// `~/.cache/facedex` (on macOS too: shell scripts follow the same rule).
 pub fn cache_dir() -> Result<PathBuf, CatalogError> {
-    cache_dir_from(|name| std::env::var_os(name), dirs::home_dir())
+    cache_dir_from(|name| std::env::var_os(name), std::env::home_dir())
 }
 
 /// The folder of the model files: `given`, else `FACEDEX_MODELS_DIR`, else `models` in the cache.
