@@ -39,6 +39,9 @@ pub enum Error {
     /// Results cannot be written.
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),
+    /// Stopped by the user before the work in flight was done.
+    #[error("stopped; what was acknowledged is kept, and the same command goes on from there")]
+    Interrupted,
     /// A picture cannot be drawn or saved.
     #[error("cannot write the picture {path}: {reason}")]
     Picture {

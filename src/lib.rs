@@ -9,3 +9,4 @@ pub mod face;
 pub mod ingest;
 pub mod models;
 pub mod query;
+pub mod terminal;

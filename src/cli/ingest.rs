@@ -1,27 +1,38 @@
 //! `facedex ingest`
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
-use crate::elastic::collection::{self, Layout};
+use crate::elastic::collection::{self, Collection, Layout};
+use crate::elastic::destination::{Destination, Pulse};
+use crate::elastic::load;
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::store::WriteMode;
 use crate::error::Error;
 use crate::face::FaceEngine;
 use crate::face::select::Subject;
 use crate::ingest::deliver::Delivery;
+use crate::ingest::journal::{Journal, JournalKey};
 use crate::ingest::pipeline::Run;
 use crate::ingest::prepare::Recipe;
-use crate::ingest::source;
+use crate::ingest::profile::Profile;
+use crate::ingest::progress::Show;
+use crate::ingest::source::folder::Folder;
+use crate::ingest::source::{Shard, Source};
+use crate::ingest::{IngestError, Summary};
 
 /// Finds every face in the photos, embeds it and writes one document a face. Running it again adds only what is
 /// missing. A photo that cannot be used is named, recorded in the dead-letter file, and the rest goes on.
+///
+/// Ctrl-C ends the run after what is in flight; a second one ends it at once. Either way it can be taken up again.
 #[derive(Debug, Args)]
 pub(super) struct IngestArgs {
     /// Photos, and folders that are walked recursively
@@ -55,6 +66,10 @@ pub(super) struct IngestArgs {
     #[arg(long)]
     overwrite: bool,
 
+    /// Take only the photos of shard I of N, counted from 0: N machines share one job
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+
     /// Where failed photos are recorded, one JSON object a line
     #[arg(
         long,
@@ -64,11 +79,58 @@ pub(super) struct IngestArgs {
     )]
     dead_letter: PathBuf,
 
+    #[command(flatten)]
+    resume: ResumeArgs,
+
+    #[command(flatten)]
+    speed: SpeedArgs,
+
+    #[command(flatten)]
+    limits: PhotoLimitArgs,
+}
+
+/// Taking a run up again.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Resume")]
+struct ResumeArgs {
+    /// Folder of the journals, which know the photos that are done [default: ~/.local/state/facedex]
+    #[arg(long, env = "FACEDEX_JOURNAL_DIR", value_name = "DIR")]
+    journal_dir: Option<PathBuf>,
+
+    /// Neither read nor write a journal: every photo is looked at
+    #[arg(long)]
+    no_journal: bool,
+
+    /// Ask the index whether a photo's faces are there before looking for them; for machines without a journal
+    #[arg(long)]
+    skip_indexed: bool,
+
+    /// Say that the run is paused when elasticsearch has accepted nothing for so long
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1m")]
+    patience: Duration,
+
+    /// End the run when elasticsearch has accepted nothing for so long [default: go on trying]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    retry_for: Option<Duration>,
+}
+
+/// How much at once.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Speed")]
+struct SpeedArgs {
     /// Photos that are worked on at once [default: one a core]
     #[arg(long, env = "FACEDEX_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
 
-    /// Faces that one bulk request holds at most
+    /// Photos that are read at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    readers: u16,
+
+    /// Bytes of photos that may be in memory before they are decoded
+    #[arg(long, value_name = "BYTES", default_value_t = 128 << 20, value_parser = clap::value_parser!(u64).range(1..))]
+    read_ahead: u64,
+
+    /// Faces that one bulk request holds at most; fewer while the cluster has too much to do
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     bulk_faces: u32,
 
@@ -76,38 +138,75 @@ pub(super) struct IngestArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u32).range(1..))]
     bulk_bytes: u32,
 
-    /// Bulk requests that may be unanswered at once
+    /// Bulk requests that may be unanswered at once; fewer while the cluster has too much to do
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     bulk_in_flight: u8,
 
-    /// For how long to go on trying while elasticsearch accepts nothing
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10m")]
-    retry_for: Duration,
+    /// Fill a new collection with refreshes off and without copies; both are restored at the end, after a crash by the
+    /// next run
+    #[arg(long)]
+    bulk_load: bool,
 
-    #[command(flatten)]
-    limits: PhotoLimitArgs,
+    /// After the load, merge each shard into one segment (in the background)
+    #[arg(long, requires = "bulk_load")]
+    force_merge: bool,
+
+    /// Show where the time went, and what held the run up
+    #[arg(long)]
+    profile: bool,
+
+    /// Serve Prometheus metrics at this address, under /metrics, during the run
+    #[arg(long, env = "FACEDEX_METRICS_ADDR", value_name = "HOST:PORT")]
+    metrics_addr: Option<SocketAddr>,
 }
 
 /// A batch that is not full is sent after this long without another photo.
 const LINGER: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Error> {
-    let roots = source::roots(&args.paths)?;
+    let source: Box<dyn Source> = Box::new(Folder::new(&args.paths)?);
+    if let Some(address) = args.speed.metrics_addr {
+        metrics_exporter_prometheus::PrometheusBuilder::new()
+            .with_http_listener(address)
+            .install()
+            .map_err(|error| IngestError::Metrics(address, error.to_string()))?;
+    }
     let client = Arc::new(client(global)?);
-    client.info().await?;
+    let info = client.info().await?;
     let engines = engines(args, global)?;
     let embedder = engines[0].embedder();
     let name = &args.collection.collection;
-    collection::open_or_create(&client, name, &embedder.space, embedder.dims, &Layout::default()).await?;
+    let collection =
+        collection::open_or_create(&client, name, &embedder.space, embedder.dims, &Layout::default()).await?;
+    let run_id = uuid::Uuid::new_v4().to_string();
+    prepare_load(args, &client, &collection, &run_id).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let profile = Arc::new(Profile::default());
     let run = Run {
-        client,
-        collection: name.clone(),
+        source,
+        shard: args.shard,
+        person_from_dir: args.person_from_dir,
+        to: Destination {
+            client: Arc::clone(&client),
+            collection: name.clone(),
+            policy: RetryPolicy {
+                patience: args.resume.patience,
+                give_up_after: args.resume.retry_for,
+                ..RetryPolicy::default()
+            },
+            pulse: Arc::new(Pulse::default()),
+        },
+        journal: journal(
+            args,
+            info["cluster_uuid"].as_str(),
+            &collection,
+            engines[0].fingerprint(),
+        )?,
         engines,
         recipe: Recipe {
-            run: uuid::Uuid::new_v4().to_string(),
+            run: run_id,
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             limits: (&args.limits).into(),
-            person_from_dir: args.person_from_dir,
             subject: args.subject,
             labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             thumbnails: args.thumbnails,
@@ -118,39 +217,132 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
                 (_, true) => WriteMode::Overwrite,
                 _ => WriteMode::Create,
             },
-            batch_faces: args.bulk_faces as usize,
-            batch_bytes: args.bulk_bytes as usize,
+            batch_faces: args.speed.bulk_faces as usize,
+            batch_bytes: args.speed.bulk_bytes as usize,
             linger: LINGER,
-            in_flight: args.bulk_in_flight.into(),
-            retry: RetryPolicy {
-                give_up_after: args.retry_for,
-                ..RetryPolicy::default()
-            },
+            in_flight: args.speed.bulk_in_flight.into(),
         },
+        readers: args.speed.readers.into(),
+        budget: args.speed.read_ahead,
+        skip_indexed: args.resume.skip_indexed,
         dead_letter: std::path::absolute(&args.dead_letter)?,
-        quiet: global.json,
+        show: if global.json { Show::Events } else { Show::Bar },
+        stop: Arc::clone(&stop),
+        profile: Arc::clone(&profile),
     };
-    let summary = run.ingest(roots).await?;
+    let summary = tokio::select! {
+        ended = run.ingest() => ended?,
+        () = second_interrupt(&stop) => return Err(Error::Interrupted),
+    };
+    if summary.images == 0 && !summary.interrupted && args.shard.is_none() {
+        let names: Vec<_> = args.paths.iter().map(|path| path.display().to_string()).collect();
+        return Err(IngestError::NothingFound(names.join(", ")).into());
+    }
+    finish_load(args, &client, &collection, &summary).await?;
+    if args.speed.profile {
+        eprint!("{}", tables::profile(&profile.shares()));
+    }
     show(global, &summary, || tables::summary(&summary, name))?;
-    Ok(if summary.failed == 0 && summary.conflicts == 0 {
-        SUCCESS
-    } else {
-        NEGATIVE
-    })
+    let clean = summary.failed == 0 && summary.conflicts == 0 && !summary.interrupted;
+    Ok(if clean { SUCCESS } else { NEGATIVE })
+}
+
+/// Sets `stop` at the first interrupt (Ctrl-C, or the TERM signal of a scheduler) and comes back at the second.
+async fn second_interrupt(stop: &AtomicBool) {
+    for already in [false, true] {
+        if interrupt().await.is_err() {
+            // Without a handler the signal does what it always does.
+            std::future::pending::<()>().await;
+        }
+        if !already {
+            stop.store(true, Ordering::Relaxed);
+            tracing::warn!("stopping after what is in flight; once more stops at once");
+        }
+    }
+}
+
+async fn interrupt() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// Begins load mode, or repairs what a load that died left behind.
+async fn prepare_load(
+    args: &IngestArgs,
+    client: &crate::elastic::Client,
+    collection: &Collection,
+    run: &str,
+) -> Result<(), Error> {
+    if args.speed.bulk_load {
+        load::begin(client, collection, run).await?;
+    } else if load::end(client, collection).await? {
+        tracing::warn!(
+            collection = collection.name,
+            "an earlier --bulk-load did not end: restored the collection's refresh and copies"
+        );
+    }
+    Ok(())
+}
+
+/// Ends load mode. After an interrupt the index stays in it, for the run that goes on.
+async fn finish_load(
+    args: &IngestArgs,
+    client: &crate::elastic::Client,
+    collection: &Collection,
+    summary: &Summary,
+) -> Result<(), Error> {
+    if !args.speed.bulk_load || summary.interrupted {
+        return Ok(());
+    }
+    load::end(client, collection).await?;
+    collection::refresh(client, &collection.name).await?;
+    if args.speed.force_merge {
+        load::force_merge(client, collection).await?;
+    }
+    Ok(())
+}
+
+fn journal(args: &IngestArgs, cluster: Option<&str>, collection: &Collection, engine: &str) -> Result<Journal, Error> {
+    if args.resume.no_journal {
+        return Ok(Journal::none());
+    }
+    let folder = match &args.resume.journal_dir {
+        Some(folder) => folder.clone(),
+        None => crate::models::catalog::state_dir()?,
+    };
+    let key = JournalKey {
+        cluster: cluster.unwrap_or("unknown").to_owned(),
+        collection_id: collection.collection_id.clone(),
+        collection: collection.name.clone(),
+        engine: engine.to_owned(),
+        options: format!("subject={:?} person_from_dir={}", args.subject, args.person_from_dir).to_lowercase(),
+    };
+    // Whoever rewrites photos wants them looked at, done or not.
+    let ignore_done = args.replace || args.overwrite;
+    Ok(Journal::open(&folder, &key, ignore_done).map_err(IngestError::from)?)
 }
 
 /// One engine a worker, loaded side by side.
 fn engines(args: &IngestArgs, global: &GlobalArgs) -> Result<Vec<FaceEngine>, Error> {
     let models = Models::open(global)?;
-    let workers = args.workers.map_or_else(cores, usize::from);
+    let workers = args.speed.workers.map_or_else(cores, usize::from);
     std::thread::scope(|scope| {
         let loading: Vec<_> = (0..workers).map(|_| scope.spawn(|| models.engine(1))).collect();
         loading
             .into_iter()
             .map(|thread| {
-                thread.join().unwrap_or_else(|_| {
-                    Err(crate::ingest::IngestError::Worker("loading the models panicked".to_owned()).into())
-                })
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(IngestError::Worker("loading the models panicked".to_owned()).into()))
             })
             .collect()
     })

@@ -31,6 +31,8 @@ const SUCCESS: u8 = 0;
 const NEGATIVE: u8 = 1;
 /// Nothing could be done.
 const ERROR: u8 = 2;
+/// Stopped by a second Ctrl-C, as shells expect it.
+const INTERRUPTED: u8 = 130;
 
 /// A face index in Elasticsearch: ingest photos, search by photo.
 ///
@@ -84,7 +86,7 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<u8, Error> {
     let tasks = tokio::runtime::Runtime::new()?;
     let global = &cli.global;
-    match &cli.command {
+    let ended = match &cli.command {
         Command::Ingest(args) => tasks.block_on(ingest::run(args, global)),
         Command::Search(args) => tasks.block_on(search::run(args, global)),
         Command::Identify(args) => tasks.block_on(identify::run(args, global)),
@@ -92,12 +94,18 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Represent(args) => represent::run(args, global),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
-    }
+    };
+    // Whatever still runs (a read that hangs, say) must not keep the process from ending.
+    tasks.shutdown_background();
+    ended
 }
 
 fn fail(error: &Error) -> ExitCode {
     eprintln!("error: {error}");
-    ExitCode::from(ERROR)
+    match error {
+        Error::Interrupted => ExitCode::from(INTERRUPTED),
+        _ => ExitCode::from(ERROR),
+    }
 }
 
 fn init_logging(global: &GlobalArgs) {
@@ -111,7 +119,7 @@ fn init_logging(global: &GlobalArgs) {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| crate::terminal::Stderr)
         .with_ansi(colour);
     match global.log_format {
         LogFormat::Text => builder.with_target(false).init(),

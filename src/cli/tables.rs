@@ -3,16 +3,16 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use url::Url;
-
 use super::query::Answer;
 use super::verify;
 use crate::elastic::collection::{Collection, Status};
 use crate::elastic::document::Person;
 use crate::ingest::Summary;
+use crate::ingest::profile::Shares;
 use crate::query::identify::{Decision, Identification};
 use crate::query::search::SearchResult;
 use crate::query::threshold::Threshold;
+use crate::terminal;
 
 pub(super) fn table(header: &[&str], numbers: &[usize]) -> Table {
     let mut table = Table::new();
@@ -36,12 +36,6 @@ fn rendered(rows: &Table) -> String {
 /// The table without its header.
 fn body(rows: &Table) -> String {
     rendered(rows).lines().skip(1).map(|line| format!("{line}\n")).collect()
-}
-
-/// A file's URI as the path that people type.
-fn plain(uri: &str) -> String {
-    let path = Url::parse(uri).ok().and_then(|url| url.to_file_path().ok());
-    path.map_or_else(|| uri.to_owned(), |path| path.display().to_string())
 }
 
 fn name(person: Option<&Person>) -> String {
@@ -82,7 +76,7 @@ pub(super) fn search(answer: &Answer<SearchResult>, threshold: &Threshold) -> St
                 format!("{:.3}", hit.similarity),
                 name(hit.person.as_ref()),
                 hit.id.rsplit_once('-').map_or("", |(_, ordinal)| ordinal).to_owned(),
-                plain(&hit.image),
+                terminal::plain(&hit.image),
             ]);
         }
         text.push_str(&rendered(&rows));
@@ -155,7 +149,13 @@ pub(super) fn summary(summary: &Summary, collection: &str) -> String {
         row("  there as another person", summary.conflicts);
     }
     row("photos without a face", summary.no_face);
+    if summary.done_before > 0 {
+        row("photos done by earlier runs", summary.done_before);
+    }
     row("photos failed", summary.failed);
+    for (stage, count) in &summary.failures {
+        row(&format!("  {}", stage.name()), *count);
+    }
     if summary.skipped > 0 {
         row("other files skipped", summary.skipped);
     }
@@ -170,6 +170,23 @@ pub(super) fn summary(summary: &Summary, collection: &str) -> String {
         text.push_str(&format!("failures, with reasons, are in {}\n", path.display()));
     }
     text
+}
+
+pub(super) fn profile(shares: &Shares) -> String {
+    let mut rows = table(&["workers' time", "seconds", "share"], &[1, 2]);
+    for (work, seconds, share) in &shares.stages {
+        rows.add_row(vec![
+            work.name().to_owned(),
+            format!("{seconds:.2}"),
+            format!("{:.1} %", share * 100.0),
+        ]);
+    }
+    format!(
+        "{}inference: {:.1} % of the workers' time\nbottleneck: {}\n",
+        rendered(&rows),
+        shares.inference * 100.0,
+        shares.bottleneck
+    )
 }
 
 pub(super) fn status(status: &Status) -> String {

@@ -1,13 +1,16 @@
 //! `_bulk`: every item's own result is checked, only failed items are sent again, and none is dropped.
 
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use bytes::{BufMut, Bytes, BytesMut};
 use elasticsearch::http::Method;
 use serde::Deserialize;
 
 use super::client::{Payload, Reply};
 use super::error::BLOCKED;
-use super::retry::{Backoff, RetryPolicy};
-use super::{Client, ElasticError};
+use super::retry::Backoff;
+use super::{Destination, ElasticError};
 
 /// What to do with one document.
 #[derive(Debug, Clone)]
@@ -123,121 +126,142 @@ struct ItemError {
 
 /// Sends the operations and comes back when each of them has its verdict, in order; retries as long as the policy says.
 ///
-/// Fails only where going on makes no sense: credentials, a missing collection, or the policy's limit. Everything sent
+/// Fails only where going on makes no sense: credentials, a missing collection, or the policy's limit. Everything is sent
 /// with `require_alias`, so that a mistyped collection can never become an index of its own.
-pub async fn execute(
-    client: &Client,
-    collection: &str,
-    operations: &[Operation],
-    policy: RetryPolicy,
-) -> Result<Vec<Verdict>, ElasticError> {
-    let mut verdicts: Vec<Option<Verdict>> = vec![None; operations.len()];
-    let mut unanswered = vec![false; operations.len()];
-    let mut backoff = Backoff::new(policy);
+pub async fn execute(to: &Destination, operations: &[Operation]) -> Result<Vec<Verdict>, ElasticError> {
+    let mut job = Job {
+        operations,
+        verdicts: vec![None; operations.len()],
+        unanswered: vec![false; operations.len()],
+    };
+    let mut backoff = Backoff::new(to.policy);
     let mut queue = vec![(0..operations.len()).collect::<Vec<_>>()];
     while let Some(batch) = queue.pop() {
         if batch.is_empty() {
             continue;
         }
-        let answer = match send(client, collection, operations, &batch).await {
-            Ok(reply) => judge(&reply, operations, &batch, collection)?,
-            Err(error @ ElasticError::Unreachable { .. }) => Answer::NotNow {
+        let answer = match send(to, operations, &batch).await {
+            Ok(reply) => judge(&reply, operations, &batch, &to.collection)?,
+            Err(error) if error.is_transient() => Answer::NotNow {
                 reason: error.to_string(),
                 retry_after: None,
                 maybe_done: true,
+                throttled: false,
             },
             Err(error) => return Err(error),
         };
-        let (again, reason, retry_after) = match answer {
+        let sent = batch.len();
+        let again = job.settle(batch, answer, to);
+        if again.batches.iter().map(Vec::len).sum::<usize>() < sent || again.batches.len() > 1 {
+            to.progress(&mut backoff);
+        }
+        if let Some(reason) = &again.reason {
+            let count = again.batches.iter().map(Vec::len).sum();
+            to.wait(&mut backoff, count, reason, again.retry_after).await?;
+        }
+        queue.extend(again.batches);
+    }
+    // Every operation left the queue with a verdict; the fallback keeps the promise even if that were wrong.
+    let none = || Verdict::Rejected {
+        status: 0,
+        kind: "no_verdict".to_owned(),
+        reason: "elasticsearch gave no result for this document".to_owned(),
+    };
+    Ok(job
+        .verdicts
+        .into_iter()
+        .map(|verdict| verdict.unwrap_or_else(none))
+        .collect())
+}
+
+/// Operations on their way to verdicts.
+struct Job<'o> {
+    operations: &'o [Operation],
+    verdicts: Vec<Option<Verdict>>,
+    /// An attempt got no answer: it may have been carried out.
+    unanswered: Vec<bool>,
+}
+
+/// What is to be sent again, and after which pause: none where there is no reason.
+#[derive(Default)]
+struct Again {
+    batches: Vec<Vec<usize>>,
+    reason: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Job<'_> {
+    /// Enters the verdicts of an answer.
+    fn settle(&mut self, batch: Vec<usize>, answer: Answer, to: &Destination) -> Again {
+        match answer {
             Answer::TooLarge if batch.len() > 1 => {
                 let half = batch.len() / 2;
-                queue.push(batch[half..].to_vec());
-                queue.push(batch[..half].to_vec());
-                continue;
+                Again {
+                    batches: vec![batch[half..].to_vec(), batch[..half].to_vec()],
+                    ..Again::default()
+                }
             }
             Answer::TooLarge => {
-                verdicts[batch[0]] = Some(Verdict::Rejected {
+                self.verdicts[batch[0]] = Some(Verdict::Rejected {
                     status: 413,
                     kind: "content_too_large".to_owned(),
-                    reason: "one face's document is larger than the cluster accepts".to_owned(),
+                    reason: format!(
+                        "the document of {} bytes is larger than the cluster accepts",
+                        self.operations[batch[0]].encoded_len()
+                    ),
                 });
-                continue;
+                Again::default()
             }
             Answer::NotNow {
                 reason,
                 retry_after,
                 maybe_done,
+                throttled,
             } => {
-                if maybe_done {
-                    batch.iter().for_each(|&at| unanswered[at] = true);
+                to.pulse.throttled.fetch_add(u64::from(throttled), Ordering::Relaxed);
+                for &at in &batch {
+                    self.unanswered[at] |= maybe_done;
                 }
-                (batch, reason, retry_after)
+                Again {
+                    batches: vec![batch],
+                    reason: Some(reason),
+                    retry_after,
+                }
             }
             Answer::Items { items, repeated } => {
-                let mut again = Vec::new();
-                let mut reason = String::new();
+                let mut left = Vec::new();
+                let mut reason = None;
                 for (&at, item) in batch.iter().zip(items) {
-                    unanswered[at] |= repeated;
+                    self.unanswered[at] |= repeated;
                     match item {
                         ItemAnswer::Final(Verdict::Taken { .. }) => {
-                            verdicts[at] = Some(Verdict::Taken {
-                                unanswered: unanswered[at],
-                            });
+                            let unanswered = self.unanswered[at];
+                            self.verdicts[at] = Some(Verdict::Taken { unanswered });
                         }
-                        ItemAnswer::Final(verdict) => verdicts[at] = Some(verdict),
-                        ItemAnswer::NotNow(why) => {
-                            reason = why;
-                            again.push(at);
+                        ItemAnswer::Final(verdict) => self.verdicts[at] = Some(verdict),
+                        ItemAnswer::NotNow { why, throttled } => {
+                            to.pulse.throttled.fetch_add(u64::from(throttled), Ordering::Relaxed);
+                            reason = Some(why);
+                            left.push(at);
                         }
                     }
                 }
-                if again.len() < batch.len() {
-                    backoff.progress();
+                Again {
+                    batches: vec![left],
+                    reason,
+                    retry_after: None,
                 }
-                (again, reason, None)
             }
-        };
-        if again.is_empty() {
-            continue;
         }
-        let Some(pause) = backoff.pause(retry_after) else {
-            return Err(ElasticError::GaveUp {
-                seconds: backoff.stuck_for().as_secs(),
-                reason,
-            });
-        };
-        tracing::warn!(
-            documents = again.len(),
-            pause_ms = pause.as_millis() as u64,
-            reason,
-            "will send again"
-        );
-        tokio::time::sleep(pause).await;
-        queue.push(again);
     }
-    // Every index left the queue with a verdict; the fallback keeps the promise even if that were wrong.
-    Ok(verdicts
-        .into_iter()
-        .map(|verdict| {
-            verdict.unwrap_or_else(|| Verdict::Rejected {
-                status: 0,
-                kind: "no_verdict".to_owned(),
-                reason: "elasticsearch gave no result for this document".to_owned(),
-            })
-        })
-        .collect())
 }
 
-async fn send(
-    client: &Client,
-    collection: &str,
-    operations: &[Operation],
-    batch: &[usize],
-) -> Result<Reply, ElasticError> {
+async fn send(to: &Destination, operations: &[Operation], batch: &[usize]) -> Result<Reply, ElasticError> {
     let mut lines = BytesMut::with_capacity(batch.iter().map(|&at| operations[at].encoded_len() + 64).sum());
     for &at in batch {
         operations[at].write(&mut lines);
     }
+    let lines = lines.freeze();
     let query = [
         ("require_alias", "true"),
         (
@@ -245,10 +269,14 @@ async fn send(
             "items.*.status,items.*.error,items.*._seq_no,items.*._primary_term",
         ),
     ];
-    let path = format!("/{collection}/_bulk");
-    client
-        .send(Method::Post, &path, &query, Payload::Ndjson(&lines.freeze()))
-        .await
+    let path = format!("/{}/_bulk", to.collection);
+    let start = Instant::now();
+    let reply = to
+        .client
+        .send(Method::Post, &path, &query, Payload::Ndjson(&lines))
+        .await?;
+    to.pulse.answered(lines.len(), start.elapsed());
+    Ok(reply)
 }
 
 enum Answer {
@@ -259,15 +287,17 @@ enum Answer {
     TooLarge,
     NotNow {
         reason: String,
-        retry_after: Option<std::time::Duration>,
+        retry_after: Option<Duration>,
         /// The request may have been carried out, though no answer says so.
         maybe_done: bool,
+        /// The cluster has too much to do.
+        throttled: bool,
     },
 }
 
 enum ItemAnswer {
     Final(Verdict),
-    NotNow(String),
+    NotNow { why: String, throttled: bool },
 }
 
 /// What an answer means for the batch it belongs to.
@@ -276,6 +306,7 @@ fn judge(reply: &Reply, operations: &[Operation], batch: &[usize], collection: &
         reason,
         retry_after: reply.retry_after,
         maybe_done: maybe_done || reply.repeated,
+        throttled: reply.status == 429,
     };
     match reply.status {
         200..=299 => match serde_json::from_slice::<BulkReply>(&reply.body) {
@@ -345,9 +376,15 @@ fn judge_item(item: Item, operation: &Operation, collection: &str) -> Result<Ite
             });
         }
         409 => ItemAnswer::Final(Verdict::Taken { unanswered: false }),
-        403 if kind == BLOCKED => ItemAnswer::NotNow(reason),
+        403 if kind == BLOCKED => ItemAnswer::NotNow {
+            why: reason,
+            throttled: false,
+        },
         401 | 403 => return Err(ElasticError::Forbidden { reason }),
-        429 | 500..=599 => ItemAnswer::NotNow(format!("{kind}: {reason}")),
+        429 | 500..=599 => ItemAnswer::NotNow {
+            why: format!("{kind}: {reason}"),
+            throttled: item.status == 429,
+        },
         status => ItemAnswer::Final(Verdict::Rejected { status, kind, reason }),
     })
 }

@@ -73,6 +73,8 @@ pub struct ImageFields {
     pub width: u32,
     /// Upright height in pixels.
     pub height: u32,
+    /// How many faces of this photo are stored: whether all of them are there can be told from any one.
+    pub faces: u32,
     /// Fingerprint of the engine that found the face.
     pub engine: String,
 }
@@ -138,6 +140,9 @@ pub struct StoredImage {
     /// The photo's hash.
     #[serde(default)]
     pub hash: String,
+    /// How many faces of this photo are stored.
+    #[serde(default)]
+    pub faces: u32,
     /// Fingerprint of the engine that found the face.
     #[serde(default)]
     pub engine: String,

@@ -94,6 +94,14 @@ pub enum ElasticError {
         /// The space of the loaded embedder.
         wanted: String,
     },
+    /// Load mode on an index that people search.
+    #[error(
+        "collection {name:?} holds faces already, so that people may be searching it: --bulk-load is for a new collection; leave it out"
+    )]
+    NotLoadable {
+        /// The collection.
+        name: String,
+    },
     /// Requests kept failing for longer than the limit.
     #[error(
         "elasticsearch did not accept the documents for {seconds} s ({reason}); what was acknowledged is kept: run the same command again, it adds only what is missing"
@@ -127,6 +135,15 @@ impl ElasticError {
         Self::Unexpected {
             operation: operation.to_owned(),
             reason: reason.to_string(),
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, kind, .. } => matches!(status, 429 | 500..=599) || kind == BLOCKED,
+            _ => false,
         }
     }
 

@@ -3,12 +3,15 @@
 pub mod bulk;
 pub mod client;
 pub mod collection;
+pub mod destination;
 pub mod document;
 pub mod error;
 pub mod filter;
+pub mod load;
 pub mod retry;
 pub mod search;
 pub mod store;
 
 pub use client::Client;
+pub use destination::Destination;
 pub use error::ElasticError;

@@ -9,8 +9,10 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// The longest pause, unless the server asks for a longer one.
     pub cap: Duration,
-    /// For how long it is tried without any progress before giving up.
-    pub give_up_after: Duration,
+    /// From then on without any progress, the run counts as paused and says so.
+    pub patience: Duration,
+    /// For how long it is tried without any progress before giving up; `None` tries for ever.
+    pub give_up_after: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
@@ -18,7 +20,8 @@ impl Default for RetryPolicy {
         Self {
             base: Duration::from_millis(200),
             cap: Duration::from_secs(20),
-            give_up_after: Duration::from_secs(600),
+            patience: Duration::from_secs(60),
+            give_up_after: None,
         }
     }
 }
@@ -51,7 +54,7 @@ impl Backoff {
     /// lower bound.
     pub fn pause(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         let since = *self.stuck_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= self.policy.give_up_after {
+        if self.policy.give_up_after.is_some_and(|limit| since.elapsed() >= limit) {
             return None;
         }
         let ceiling = self
@@ -79,7 +82,7 @@ mod tests {
         let policy = RetryPolicy {
             base: Duration::from_millis(100),
             cap: Duration::from_secs(2),
-            give_up_after: Duration::from_secs(60),
+            ..RetryPolicy::default()
         };
         let mut backoff = Backoff::new(policy);
         for attempt in 0..40 {
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn gives_up_after_the_limit() {
         let mut backoff = Backoff::new(RetryPolicy {
-            give_up_after: Duration::ZERO,
+            give_up_after: Some(Duration::ZERO),
             ..RetryPolicy::default()
         });
         assert_eq!(backoff.pause(None), None);

@@ -9,11 +9,9 @@ use serde_json::json;
 
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::client::Payload;
-use super::collection;
 use super::document::{FaceDocument, StoredFace, face_id};
-use super::retry::RetryPolicy;
 use super::search::MAX_CANDIDATES;
-use super::{Client, ElasticError};
+use super::{Destination, ElasticError};
 
 /// The boxes of a face found twice overlap at least this much (intersection over union).
 const SAME_FACE_IOU: f32 = 0.5;
@@ -69,13 +67,11 @@ pub enum Outcome {
 
 /// Writes the photos' faces; one list of outcomes a photo, one outcome a face. Repeating it is safe.
 pub async fn store(
-    client: &Client,
-    name: &str,
+    to: &Destination,
     mode: WriteMode,
     photos: &[PhotoRecord],
-    policy: RetryPolicy,
 ) -> Result<Vec<Vec<Outcome>>, ElasticError> {
-    let writer = Writer { client, name, policy };
+    let writer = Writer { to };
     let mut outcomes = writer.create(photos).await?;
     let to_rewrite: Vec<usize> = (0..photos.len())
         .filter(|&at| match mode {
@@ -92,10 +88,33 @@ pub async fn store(
     Ok(outcomes)
 }
 
-struct Writer<'c> {
-    client: &'c Client,
-    name: &'c str,
-    policy: RetryPolicy,
+/// Whether all faces of a photo are stored as this engine sees them, and one of them as `person` if one is named.
+/// A photo without a face leaves no trace and is never complete.
+pub async fn is_complete(
+    to: &Destination,
+    hash: &str,
+    engine: &str,
+    person: Option<&str>,
+) -> Result<bool, ElasticError> {
+    let writer = Writer { to };
+    let first = face_id(hash, 0);
+    let Some(one) = writer.look_up(&[&first]).await?.remove(&first) else {
+        return Ok(false);
+    };
+    let ids: Vec<String> = (0..one.image.faces as usize)
+        .map(|ordinal| face_id(hash, ordinal))
+        .collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let stored = writer.look_up(&ids).await?;
+    let named = |face: &StoredFace| face.person.as_ref().map(|person| person.id.as_str()) == person;
+    Ok(stored.len() == ids.len()
+        && !ids.is_empty()
+        && stored.values().all(|face| face.image.engine == engine)
+        && (person.is_none() || stored.values().any(named)))
+}
+
+struct Writer<'d> {
+    to: &'d Destination,
 }
 
 /// A face of a photo in the batch: which photo, which of its faces.
@@ -115,7 +134,7 @@ impl Writer<'_> {
                 });
             }
         }
-        let verdicts = bulk::execute(self.client, self.name, &operations, self.policy).await?;
+        let verdicts = bulk::execute(self.to, &operations).await?;
         let taken: Vec<&str> = verdicts
             .iter()
             .zip(&operations)
@@ -172,7 +191,7 @@ impl Writer<'_> {
                 *outcome = other.clone();
             }
         }
-        bulk::execute(self.client, self.name, &removals, self.policy).await?;
+        bulk::execute(self.to, &removals).await?;
         Ok(())
     }
 
@@ -222,7 +241,7 @@ impl Writer<'_> {
                 }
             }
         }
-        let verdicts = bulk::execute(self.client, self.name, &operations, self.policy).await?;
+        let verdicts = bulk::execute(self.to, &operations).await?;
         // Removals have no place: they come after their photo's faces and end as done or missing.
         let mut places = places.into_iter();
         for (operation, verdict) in operations.iter().zip(verdicts) {
@@ -254,15 +273,19 @@ impl Writer<'_> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let query = [("_source_includes", "person,image.engine,image.uri,ingest.run")];
+        let query = [(
+            "_source_includes",
+            "person,image.engine,image.uri,image.faces,ingest.run",
+        )];
+        let (path, body) = (format!("/{}/_mget", self.to.collection), json!({"ids": ids}));
         let reply: Reply = self
-            .client
+            .to
             .json(
                 "look up stored faces",
                 Method::Post,
-                &format!("/{}/_mget", self.name),
+                &path,
                 &query,
-                Payload::Json(&json!({"ids": ids})),
+                Payload::Json(&body),
             )
             .await?;
         Ok(reply
@@ -292,7 +315,8 @@ impl Writer<'_> {
             #[serde(rename = "_source")]
             source: StoredFace,
         }
-        collection::refresh(self.client, self.name).await?;
+        self.to.refresh().await?;
+        let path = format!("/{}/_search", self.to.collection);
         let mut stored: HashMap<String, BTreeMap<String, StoredFace>> = HashMap::new();
         for hash in hashes {
             let body = json!({
@@ -300,13 +324,14 @@ impl Writer<'_> {
                 "size": MAX_CANDIDATES,
                 "_source": ["person", "image", "face.box", "face.score", "labels", "ingest.run"],
             });
+            let strict = [("allow_partial_search_results", "false")];
             let reply: Reply = self
-                .client
+                .to
                 .json(
                     "read a photo's stored faces",
                     Method::Post,
-                    &format!("/{}/_search", self.name),
-                    &[("allow_partial_search_results", "false")],
+                    &path,
+                    &strict,
                     Payload::Json(&body),
                 )
                 .await?;

@@ -1,5 +1,7 @@
 //! All stages as one call: pixels in, faces with embeddings out.
 
+use std::time::{Duration, Instant};
+
 use image::RgbImage;
 use serde::Serialize;
 
@@ -38,6 +40,20 @@ pub struct FaceEngine {
     refiner: Refiner,
     embedder: Embedder,
     fingerprint: String,
+    spent: Spent,
+}
+
+/// How long the stages took for the last photo, all of its faces together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Finding boxes.
+    pub detect: Duration,
+    /// Improving landmarks.
+    pub refine: Duration,
+    /// Cutting the aligned crop and measuring its quality.
+    pub align: Duration,
+    /// Turning crops into vectors.
+    pub embed: Duration,
 }
 
 impl FaceEngine {
@@ -54,6 +70,7 @@ impl FaceEngine {
             detector: Detector::load(runtime, detector, threads)?,
             refiner: Refiner::load(runtime, refiner, threads)?,
             embedder: loaded,
+            spent: Spent::default(),
         })
     }
 
@@ -67,11 +84,26 @@ impl FaceEngine {
         self.embedder.facts()
     }
 
+    /// How long the stages took for the last photo.
+    pub fn spent(&self) -> Spent {
+        self.spent
+    }
+
     /// Every face of the photo, ordered by (y, x) of their boxes. Pure and deterministic.
     pub fn faces(&mut self, photo: &RgbImage) -> Result<Vec<Face>, FaceError> {
         let mut faces = Vec::new();
-        for detection in self.detector.detect(photo)? {
+        let mut spent = Spent::default();
+        let mut clock = Instant::now();
+        let mut lap = || {
+            let passed = clock.elapsed();
+            clock += passed;
+            passed
+        };
+        let detections = self.detector.detect(photo)?;
+        spent.detect = lap();
+        for detection in detections {
             let mut landmarks = self.refiner.refine(photo, &detection)?;
+            spent.refine += lap();
             let mut alignment = self.embedder.alignment(&landmarks);
             if alignment.is_none() {
                 landmarks = detection.landmarks;
@@ -80,14 +112,19 @@ impl FaceEngine {
             let bbox = detection.bbox;
             let alignment = alignment.ok_or(FaceError::DegenerateLandmarks { x: bbox.x, y: bbox.y })?;
             let crop = self.embedder.crop(photo, &alignment);
+            let quality = quality::assess(photo, &bbox, &landmarks, &alignment, &crop);
+            spent.align += lap();
+            let embedding = self.embedder.embed(&crop)?;
+            spent.embed += lap();
             faces.push(Face {
-                quality: quality::assess(photo, &bbox, &landmarks, &alignment, &crop),
-                embedding: self.embedder.embed(&crop)?,
+                quality,
+                embedding,
                 bbox,
                 landmarks,
                 score: detection.score,
             });
         }
+        self.spent = spent;
         Ok(faces)
     }
 }

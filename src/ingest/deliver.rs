@@ -1,17 +1,19 @@
 //! Prepared photos to Elasticsearch: batches by faces and bytes, several in flight, every photo accounted for.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use super::dead_letter::DeadLetter;
-use super::prepare::{Prepared, Recipe};
+use super::journal::{Journal, Mark};
+use super::pace::Pace;
+use super::prepare::Prepared;
 use super::progress::Progress;
 use super::{Failure, IngestError, Stage, Summary};
-use crate::elastic::retry::RetryPolicy;
 use crate::elastic::store::{self, Outcome, PhotoRecord, WriteMode};
-use crate::elastic::{Client, ElasticError};
+use crate::elastic::{Destination, ElasticError};
 
 /// How documents are sent.
 #[derive(Debug, Clone, Copy)]
@@ -26,17 +28,17 @@ pub struct Delivery {
     pub linger: Duration,
     /// Batches that may be unanswered at once.
     pub in_flight: usize,
-    /// How long to retry.
-    pub retry: RetryPolicy,
 }
 
-/// What a worker hands over.
+/// What readers and workers hand over.
 #[derive(Debug)]
 pub enum Message {
     /// A photo with its documents.
-    Ready(Prepared),
+    Ready(Box<Prepared>),
     /// A photo that cannot be used.
     Failed(Box<Failure>),
+    /// A photo that was done before.
+    Done,
     /// A file that is no image.
     Skipped,
 }
@@ -47,17 +49,22 @@ pub struct Ledger {
     pub summary: Summary,
     /// Where failures are kept.
     pub dead_letter: DeadLetter,
+    /// Where finished photos are kept.
+    pub journal: Arc<Journal>,
     /// Where people look.
     pub progress: Progress,
 }
 
 impl Ledger {
     fn fail(&mut self, failure: &Failure) -> Result<(), IngestError> {
+        metrics::counter!("facedex_photos_failed_total", "stage" => failure.stage.name()).increment(1);
+        *self.summary.failures.entry(failure.stage).or_default() += 1;
         self.progress.failed(failure);
         self.dead_letter.write(failure)
     }
 
-    fn settle(&mut self, recipe: &Recipe, photo: &Prepared, outcomes: &[Outcome]) -> Result<(), IngestError> {
+    /// Counts a photo that Elasticsearch has answered for; its mark if it is done.
+    fn settle(&mut self, photo: &Prepared, outcomes: &[Outcome]) -> Result<Option<Mark>, IngestError> {
         let summary = &mut self.summary;
         summary.images += 1;
         summary.faces += outcomes.len() as u64;
@@ -71,7 +78,7 @@ impl Ledger {
                 Outcome::Conflict { stored } => {
                     summary.conflicts += 1;
                     let stored = stored.as_ref().map_or("unlabelled".to_owned(), |id| format!("{id:?}"));
-                    let given = photo.person.as_deref().unwrap_or_default();
+                    let given = photo.entry.person.as_ref().map_or("", |person| &person.id);
                     conflict = Some(format!(
                         "the same photo is stored with this face as {stored}, given now as {given:?}; --overwrite stores it as given"
                     ));
@@ -85,45 +92,54 @@ impl Ledger {
             }
         }
         summary.failed += u64::from(refused.is_some());
+        let is_done = refused.is_none() && conflict.is_none();
         for (stage, reason) in [(Stage::Index, refused), (Stage::Conflict, conflict)] {
             if let Some(reason) = reason {
-                let mut failure = recipe.failure(&photo.path, stage, reason, None);
-                failure.person.clone_from(&photo.person);
+                let failure = Failure::new(&photo.entry, stage, reason, &photo.record.run);
                 self.fail(&failure)?;
             }
         }
-        self.progress.update(&self.summary);
-        Ok(())
+        metrics::counter!("facedex_photos_total").increment(1);
+        metrics::counter!("facedex_faces_total").increment(outcomes.len() as u64);
+        Ok(Mark::of(&photo.entry).filter(|_| is_done))
     }
 
-    fn take(&mut self, message: Message) -> Result<Option<Prepared>, IngestError> {
+    fn take(&mut self, message: Message) -> Result<Option<Box<Prepared>>, IngestError> {
         match message {
             Message::Ready(photo) => return Ok(Some(photo)),
             Message::Skipped => self.summary.skipped += 1,
+            Message::Done => {
+                self.summary.images += 1;
+                self.summary.done_before += 1;
+            }
             Message::Failed(failure) => {
                 self.summary.images += 1;
                 self.summary.failed += 1;
                 self.fail(&failure)?;
-                self.progress.update(&self.summary);
             }
         }
+        self.progress.update(&self.summary);
         Ok(None)
     }
 }
 
-type Answer = (Vec<Prepared>, Result<Vec<Vec<Outcome>>, ElasticError>);
+type Answer = (Vec<Box<Prepared>>, Result<Vec<Vec<Outcome>>, ElasticError>);
 
-/// Takes messages until all workers are gone, writes their photos and enters every one in the ledger. On an error the
-/// receiver is dropped, which ends the workers.
+/// Takes messages until all readers and workers are gone, writes their photos and enters every one in the ledger. On an
+/// error the receiver is dropped, which ends the rest of the run.
 pub async fn deliver(
-    client: Arc<Client>,
-    collection: &str,
+    to: Destination,
     delivery: Delivery,
-    recipe: &Recipe,
     messages: async_channel::Receiver<Message>,
     ledger: &mut Ledger,
 ) -> Result<(), IngestError> {
-    let mut flights: JoinSet<Answer> = JoinSet::new();
+    let mut flights = Flights {
+        in_air: JoinSet::new(),
+        pace: Pace::new(delivery.batch_faces, delivery.in_flight),
+        throttled: 0,
+        to,
+        mode: delivery.mode,
+    };
     let mut batch = Batch::default();
     loop {
         let message = tokio::time::timeout(delivery.linger, messages.recv()).await;
@@ -135,68 +151,40 @@ pub async fn deliver(
         if let Some(photo) = photo {
             batch.push(photo);
         }
-        if flush || batch.faces >= delivery.batch_faces || batch.bytes >= delivery.batch_bytes {
+        if flush || batch.faces >= flights.pace.faces() || batch.bytes >= delivery.batch_bytes {
             // Waiting here is the back-pressure: the channel fills, then the workers wait.
-            while flights.len() >= delivery.in_flight {
-                land(&mut flights, recipe, ledger).await?;
+            while flights.in_air.len() >= flights.pace.in_flight() {
+                flights.land(ledger).await?;
             }
-            batch.send(&mut flights, &client, collection, delivery);
+            flights.launch(std::mem::take(&mut batch));
         }
-        while let Some(landed) = flights.try_join_next() {
-            settle(landed, recipe, ledger)?;
+        while let Some(landed) = flights.in_air.try_join_next() {
+            flights.settle(landed, ledger)?;
         }
     }
-    batch.send(&mut flights, &client, collection, delivery);
-    while !flights.is_empty() {
-        land(&mut flights, recipe, ledger).await?;
+    flights.launch(batch);
+    while !flights.in_air.is_empty() {
+        flights.land(ledger).await?;
     }
     Ok(())
 }
 
-async fn land(flights: &mut JoinSet<Answer>, recipe: &Recipe, ledger: &mut Ledger) -> Result<(), IngestError> {
-    match flights.join_next().await {
-        Some(landed) => settle(landed, recipe, ledger),
-        None => Ok(()),
-    }
+/// Batches that have not been answered.
+struct Flights {
+    in_air: JoinSet<Answer>,
+    pace: Pace,
+    throttled: u64,
+    to: Destination,
+    mode: WriteMode,
 }
 
-fn settle(
-    landed: Result<Answer, tokio::task::JoinError>,
-    recipe: &Recipe,
-    ledger: &mut Ledger,
-) -> Result<(), IngestError> {
-    let (photos, outcomes) = landed.map_err(|error| IngestError::Worker(error.to_string()))?;
-    for (photo, outcomes) in photos.iter().zip(outcomes?) {
-        ledger.settle(recipe, photo, &outcomes)?;
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct Batch {
-    photos: Vec<Prepared>,
-    faces: usize,
-    bytes: usize,
-}
-
-impl Batch {
-    fn push(&mut self, photo: Prepared) {
-        for face in &photo.record.faces {
-            self.faces += 1;
-            // About 12 digits a value of the vector, and a kilobyte for the rest.
-            let thumbnail = face.face.thumbnail.as_ref().map_or(0, String::len);
-            self.bytes += 12 * face.face.embedding.len() + 1024 + thumbnail;
-        }
-        self.photos.push(photo);
-    }
-
-    fn send(&mut self, flights: &mut JoinSet<Answer>, client: &Arc<Client>, collection: &str, delivery: Delivery) {
-        let batch = std::mem::take(self);
+impl Flights {
+    fn launch(&mut self, batch: Batch) {
         if batch.photos.is_empty() {
             return;
         }
-        let (client, collection) = (Arc::clone(client), collection.to_owned());
-        flights.spawn(async move {
+        let (to, mode) = (self.to.clone(), self.mode);
+        self.in_air.spawn(async move {
             let mut photos = batch.photos;
             let records: Vec<PhotoRecord> = photos
                 .iter_mut()
@@ -205,8 +193,53 @@ impl Batch {
                     ..photo.record.clone()
                 })
                 .collect();
-            let outcomes = store::store(&client, &collection, delivery.mode, &records, delivery.retry).await;
+            let outcomes = store::store(&to, mode, &records).await;
             (photos, outcomes)
         });
+    }
+
+    async fn land(&mut self, ledger: &mut Ledger) -> Result<(), IngestError> {
+        match self.in_air.join_next().await {
+            Some(landed) => self.settle(landed, ledger),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(
+        &mut self,
+        landed: Result<Answer, tokio::task::JoinError>,
+        ledger: &mut Ledger,
+    ) -> Result<(), IngestError> {
+        let (photos, outcomes) = landed.map_err(|error| IngestError::Worker(error.to_string()))?;
+        let throttled = self.to.pulse.throttled.load(Ordering::Relaxed);
+        self.pace.landed(throttled > self.throttled);
+        self.throttled = throttled;
+        let mut done = Vec::with_capacity(photos.len());
+        for (photo, outcomes) in photos.iter().zip(outcomes?) {
+            done.extend(ledger.settle(photo, &outcomes)?);
+        }
+        ledger.progress.update(&ledger.summary);
+        ledger.journal.enter(&done)?;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    photos: Vec<Box<Prepared>>,
+    faces: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, photo: Box<Prepared>) {
+        // A photo without a face takes part too: it is done when the batch is.
+        self.faces += photo.record.faces.len().max(1);
+        for face in &photo.record.faces {
+            // About 12 digits a value of the vector, and a kilobyte for the rest.
+            let thumbnail = face.face.thumbnail.as_ref().map_or(0, String::len);
+            self.bytes += 12 * face.face.embedding.len() + 1024 + thumbnail;
+        }
+        self.photos.push(photo);
     }
 }

@@ -2,16 +2,24 @@
 
 pub mod dead_letter;
 pub mod deliver;
+pub mod journal;
+pub mod pace;
 pub mod pipeline;
 pub mod prepare;
+pub mod profile;
 pub mod progress;
+pub mod reader;
 pub mod source;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use self::journal::JournalError;
+use self::source::Entry;
 use crate::elastic::ElasticError;
+use crate::elastic::document::Person;
 use crate::face::FaceError;
 
 /// Why a whole run stops.
@@ -29,6 +37,12 @@ pub enum IngestError {
     /// Elasticsearch does not take the documents.
     #[error(transparent)]
     Elastic(#[from] ElasticError),
+    /// The journal cannot be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The address for metrics is taken, or not ours.
+    #[error("cannot serve metrics at {0}: {1}; choose another --metrics-addr")]
+    Metrics(std::net::SocketAddr, String),
     /// A photo failed and cannot even be recorded.
     #[error(
         "cannot write the dead-letter file {path}: {source}; free space or choose another with --dead-letter, then run the same command again: what was indexed is kept"
@@ -47,9 +61,9 @@ pub enum IngestError {
 /// What a run did. `faces = indexed + existing + conflicts`, plus the faces of photos that failed after detection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Photos read, whatever became of them.
+    /// Photos met, whatever became of them.
     pub images: u64,
-    /// Faces found in them.
+    /// Faces found in them by this run.
     pub faces: u64,
     /// Faces written by this run.
     pub indexed: u64,
@@ -61,8 +75,15 @@ pub struct Summary {
     pub no_face: u64,
     /// Photos that could not be used, or whose faces were refused.
     pub failed: u64,
+    /// Photos that an earlier run finished and that were not looked at again.
+    pub done_before: u64,
     /// Files passed over because they are no images.
     pub skipped: u64,
+    /// Failed photos by the stage that refused them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<Stage, u64>,
+    /// Whether the run was told to stop before the end of its source.
+    pub interrupted: bool,
     /// From the first photo to the last acknowledgement.
     pub seconds: f64,
     /// `faces / seconds`.
@@ -74,27 +95,57 @@ pub struct Summary {
     pub dead_letter: Option<PathBuf>,
 }
 
+impl Summary {
+    fn time(&mut self, elapsed: std::time::Duration) {
+        self.seconds = elapsed.as_secs_f64();
+        self.faces_per_second = self.faces as f64 / self.seconds;
+    }
+}
+
 /// A photo that could not be used, with everything needed to try again.
 #[derive(Debug, Clone, Serialize)]
 pub struct Failure {
     /// When, RFC 3339, UTC.
     #[serde(rename = "@timestamp")]
     pub timestamp: String,
-    /// The file.
-    pub path: PathBuf,
-    /// The stage that refused it: read, decode, detect, subject, index or conflict.
+    /// Where the photo is, without credentials.
+    pub uri: String,
+    /// The stage that refused it.
     pub stage: Stage,
     /// Why.
     pub reason: String,
     /// The person that the photo was given, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub person: Option<String>,
+    pub person: Option<Person>,
+    /// The labels that its source gave it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The run that met it.
     pub run: String,
 }
 
+impl Failure {
+    /// The record of a photo that cannot be used.
+    pub fn new(entry: &Entry, stage: Stage, reason: String, run: &str) -> Self {
+        Self {
+            timestamp: now(),
+            uri: entry.uri.clone(),
+            stage,
+            reason,
+            person: entry.person.clone(),
+            labels: entry.labels.clone(),
+            run: run.to_owned(),
+        }
+    }
+}
+
+/// The present as Elasticsearch and people read it: RFC 3339, UTC, milliseconds.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
 /// A stage of the ingest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Reading the file.
@@ -109,4 +160,18 @@ pub enum Stage {
     Index,
     /// The photo is there as another person.
     Conflict,
+}
+
+impl Stage {
+    /// Its name in messages and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Decode => "decode",
+            Self::Detect => "detect",
+            Self::Subject => "subject",
+            Self::Index => "index",
+            Self::Conflict => "conflict",
+        }
+    }
 }

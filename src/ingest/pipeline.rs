@@ -1,17 +1,24 @@
-//! The run: one thread walks the source, a thread a core prepares photos, the async side writes them. Channels between
-//! them are bounded, so that memory does not grow with the source.
+//! The run: one thread walks the source, tasks read, a thread a core prepares photos, the async side writes them.
+//! Channels between them are bounded, and so are the bytes in memory: nothing grows with the source.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
 
 use super::dead_letter::DeadLetter;
 use super::deliver::{Delivery, Ledger, Message, deliver};
+use super::journal::Journal;
 use super::prepare::Recipe;
-use super::progress::Progress;
-use super::source::{self, Found};
-use super::{IngestError, Stage, Summary};
-use crate::elastic::{Client, collection};
+use super::profile::{Profile, Work};
+use super::progress::{Progress, Show};
+use super::reader::{IndexCheck, Loaded, Readers};
+use super::source::{Budget, Shard, Sink, Source};
+use super::{IngestError, Summary};
+use crate::elastic::Destination;
 use crate::face::FaceEngine;
 
 /// Photos that may wait between two stages, for each worker.
@@ -19,57 +26,104 @@ const QUEUE_PER_WORKER: usize = 4;
 
 /// Everything a run needs.
 pub struct Run {
+    /// Where photos come from.
+    pub source: Box<dyn Source>,
+    /// Which part of the source.
+    pub shard: Option<Shard>,
+    /// Name the person after the folder that holds the photo.
+    pub person_from_dir: bool,
     /// Where documents go.
-    pub client: Arc<Client>,
-    /// The collection's name.
-    pub collection: String,
+    pub to: Destination,
     /// One a worker.
     pub engines: Vec<FaceEngine>,
     /// How photos become documents.
     pub recipe: Recipe,
     /// How documents are sent.
     pub delivery: Delivery,
+    /// Photos that are read at once.
+    pub readers: usize,
+    /// Bytes of photos that may be in memory before they are decoded.
+    pub budget: u64,
+    /// Ask the index before any inference.
+    pub skip_indexed: bool,
+    /// What earlier runs finished.
+    pub journal: Journal,
     /// Where failures are kept.
     pub dead_letter: PathBuf,
-    /// No progress bar.
-    pub quiet: bool,
+    /// How progress is shown.
+    pub show: Show,
+    /// Set to end the run after what is in flight.
+    pub stop: Arc<AtomicBool>,
+    /// Where the workers' time goes.
+    pub profile: Arc<Profile>,
 }
 
 impl Run {
-    /// Ingests everything under `roots` (see [`source::roots`]) and comes back when all of it is acknowledged and
-    /// searchable.
-    pub async fn ingest(self, roots: Vec<PathBuf>) -> Result<Summary, IngestError> {
+    /// Ingests the whole source and comes back when all of it is acknowledged and searchable, or when it was told to
+    /// stop and everything that was in flight is.
+    pub async fn ingest(self) -> Result<Summary, IngestError> {
         let start = Instant::now();
-        let progress = Progress::new(self.quiet);
-        progress.count_ahead(&roots);
-        let recipe = Arc::new(self.recipe);
-        let (paths_in, paths) = async_channel::bounded(QUEUE_PER_WORKER * self.engines.len());
-        let (messages_in, messages) = async_channel::bounded(QUEUE_PER_WORKER * self.engines.len());
-        let mut threads = vec![spawn_walk(&roots, &recipe, paths_in, messages_in.clone())];
-        for engine in self.engines {
-            threads.push(spawn_worker(engine, &recipe, paths.clone(), messages_in.clone()));
+        let workers = self.engines.len();
+        let journal = Arc::new(self.journal);
+        let progress = Progress::start(self.show, Arc::clone(&self.to.pulse), self.source.counter());
+        let (offers_in, offers) = async_channel::bounded(QUEUE_PER_WORKER * workers + self.readers);
+        let (loaded_in, loaded) = async_channel::bounded(QUEUE_PER_WORKER * workers);
+        let (messages_in, messages) = async_channel::bounded(QUEUE_PER_WORKER * workers);
+        let budget = Budget::new(self.budget);
+        let sink = Sink {
+            shard: self.shard,
+            person_from_dir: self.person_from_dir,
+            journal: Arc::clone(&journal),
+            budget: budget.clone(),
+            run: self.recipe.run.clone(),
+            offers: offers_in,
+            tasks: tokio::runtime::Handle::current(),
+            stop: Arc::clone(&self.stop),
+        };
+        let mut threads = vec![spawn_source(self.source, sink)];
+        let readers = Arc::new(Readers {
+            limits: self.recipe.limits,
+            budget,
+            run: self.recipe.run.clone(),
+            check: self.skip_indexed.then(|| IndexCheck {
+                to: self.to.clone(),
+                engine: self.engines[0].fingerprint().to_owned(),
+            }),
+        });
+        let mut reading = JoinSet::new();
+        for _ in 0..self.readers {
+            let (readers, offers) = (Arc::clone(&readers), offers.clone());
+            let (loaded, messages) = (loaded_in.clone(), messages_in.clone());
+            reading.spawn(async move {
+                let ended = readers.run(offers.clone(), loaded, messages).await;
+                if ended.is_err() {
+                    // One that cannot go on ends them all, or the others would wait for its photos.
+                    offers.close();
+                }
+                ended
+            });
         }
-        // Ours must go, or the receivers would wait for it for ever.
-        drop((paths, messages_in));
+        let recipe = Arc::new(self.recipe);
+        for engine in self.engines {
+            let (loaded, messages) = (loaded.clone(), messages_in.clone());
+            threads.push(spawn_worker(engine, &recipe, &self.profile, loaded, messages));
+        }
+        watch_queues(&offers, &loaded, &messages);
+        // Ours must go, or the receivers would wait for them for ever.
+        drop((offers, loaded_in, loaded, messages_in));
         let mut ledger = Ledger {
             summary: Summary {
                 run: recipe.run.clone(),
                 ..Summary::default()
             },
             dead_letter: DeadLetter::new(self.dead_letter),
+            journal,
             progress,
         };
-        let delivered = deliver(
-            Arc::clone(&self.client),
-            &self.collection,
-            self.delivery,
-            &recipe,
-            messages,
-            &mut ledger,
-        )
-        .await;
-        ledger.progress.finish();
-        delivered?;
+        deliver(self.to.clone(), self.delivery, messages, &mut ledger).await?;
+        while let Some(ended) = reading.join_next().await {
+            ended.map_err(|error| IngestError::Worker(error.to_string()))??;
+        }
         for thread in threads {
             // A worker that panicked may have lost the photo in its hands: that is no clean end.
             thread
@@ -77,36 +131,39 @@ impl Run {
                 .map_err(|_| IngestError::Worker("it panicked".to_owned()))?;
         }
         let mut summary = ledger.summary;
-        if summary.images == 0 {
-            let names: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
-            return Err(IngestError::NothingFound(names.join(", ")));
-        }
-        collection::refresh(&self.client, &self.collection).await?;
-        summary.seconds = start.elapsed().as_secs_f64();
-        summary.faces_per_second = summary.faces as f64 / summary.seconds;
+        self.to.refresh().await?;
+        summary.time(start.elapsed());
+        summary.interrupted = self.stop.load(Ordering::Relaxed);
         summary.dead_letter = ledger.dead_letter.written().map(ToOwned::to_owned);
         Ok(summary)
     }
 }
 
-fn spawn_walk(
-    roots: &[PathBuf],
+fn spawn_source(mut source: Box<dyn Source>, mut sink: Sink) -> JoinHandle<()> {
+    // Being stopped is how a run ends early, and no error.
+    std::thread::spawn(move || drop(source.walk(&mut sink)))
+}
+
+fn spawn_worker(
+    mut engine: FaceEngine,
     recipe: &Arc<Recipe>,
-    paths: async_channel::Sender<PathBuf>,
+    profile: &Arc<Profile>,
+    loaded: async_channel::Receiver<Loaded>,
     messages: async_channel::Sender<Message>,
-) -> std::thread::JoinHandle<()> {
-    let (roots, recipe) = (roots.to_vec(), Arc::clone(recipe));
+) -> JoinHandle<()> {
+    let (recipe, profile) = (Arc::clone(recipe), Arc::clone(profile));
     std::thread::spawn(move || {
-        for found in source::walk(&roots) {
-            // A closed channel means that the run has stopped.
-            let open = match found {
-                Found::Photo(path) => paths.send_blocking(path).is_ok(),
-                Found::Skipped => messages.send_blocking(Message::Skipped).is_ok(),
-                Found::Unreadable { path, reason } => {
-                    let failure = recipe.failure(&path, Stage::Read, reason, None);
-                    messages.send_blocking(Message::Failed(Box::new(failure))).is_ok()
-                }
+        let mut since = Instant::now();
+        while let Ok(photo) = loaded.recv_blocking() {
+            let mut times = vec![(Work::WaitForPhoto, lap(&mut since))];
+            let message = match recipe.prepare(&mut engine, photo, &mut times) {
+                Ok(photo) => Message::Ready(Box::new(photo)),
+                Err(failure) => Message::Failed(failure),
             };
+            since = Instant::now();
+            let open = messages.send_blocking(message).is_ok();
+            times.push((Work::WaitForDelivery, lap(&mut since)));
+            profile.add(&times);
             if !open {
                 return;
             }
@@ -114,22 +171,36 @@ fn spawn_walk(
     })
 }
 
-fn spawn_worker(
-    mut engine: FaceEngine,
-    recipe: &Arc<Recipe>,
-    paths: async_channel::Receiver<PathBuf>,
-    messages: async_channel::Sender<Message>,
-) -> std::thread::JoinHandle<()> {
-    let recipe = Arc::clone(recipe);
-    std::thread::spawn(move || {
-        while let Ok(path) = paths.recv_blocking() {
-            let message = match recipe.prepare(&mut engine, &path) {
-                Ok(photo) => Message::Ready(photo),
-                Err(failure) => Message::Failed(failure),
-            };
-            if messages.send_blocking(message).is_err() {
-                return;
+/// The time since `since`, which becomes now.
+fn lap(since: &mut Instant) -> Duration {
+    let now = Instant::now();
+    let passed = now - *since;
+    *since = now;
+    passed
+}
+
+/// Publishes the depths of the queues until they are closed.
+fn watch_queues<A: Send + 'static, B: Send + 'static, C: Send + 'static>(
+    offers: &async_channel::Receiver<A>,
+    loaded: &async_channel::Receiver<B>,
+    messages: &async_channel::Receiver<C>,
+) {
+    // Weak: a receiver of ours would keep the channels open after the run.
+    let (offers, loaded, messages) = (offers.downgrade(), loaded.downgrade(), messages.downgrade());
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        while let (Some(offers), Some(loaded), Some(messages)) =
+            (offers.upgrade(), loaded.upgrade(), messages.upgrade())
+        {
+            for (queue, depth) in [
+                ("read", offers.len()),
+                ("prepare", loaded.len()),
+                ("deliver", messages.len()),
+            ] {
+                metrics::gauge!("facedex_queue_depth", "queue" => queue).set(depth as f64);
             }
+            drop((offers, loaded, messages));
+            ticks.tick().await;
         }
-    })
+    });
 }

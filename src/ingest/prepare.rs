@@ -1,18 +1,20 @@
-//! One photo to its documents: read, hash, decode, find faces, label the subject.
+//! One photo's bytes to its documents: decode, find faces, label the subject.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use image::RgbImage;
-use url::Url;
 
-use super::{Failure, Stage};
-use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash};
+use super::profile::Work;
+use super::reader::Loaded;
+use super::source::Entry;
+use super::{Failure, Stage, now};
+use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
 use crate::elastic::store::PhotoRecord;
-use crate::face::image::{ImageError, Limits, decode, read};
+use crate::face::image::{Limits, decode};
 use crate::face::select::Subject;
 use crate::face::{Face, FaceEngine, thumbnail};
 
@@ -28,11 +30,9 @@ pub struct Recipe {
     pub host: String,
     /// What a photo may cost.
     pub limits: Limits,
-    /// Name the person after the folder that holds the photo.
-    pub person_from_dir: bool,
-    /// Which face is that person.
+    /// Which face is the person that a photo was given.
     pub subject: Subject,
-    /// Given to every face.
+    /// Given to every face, under those of the source.
     pub labels: BTreeMap<String, String>,
     /// Store a small picture with each face.
     pub thumbnails: bool,
@@ -41,32 +41,41 @@ pub struct Recipe {
 /// A photo that is ready to be written.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The file.
-    pub path: PathBuf,
-    /// The person that it was given.
-    pub person: Option<String>,
+    /// What is known of it.
+    pub entry: Entry,
     /// Its faces' documents.
     pub record: PhotoRecord,
 }
 
 impl Recipe {
-    /// Takes one photo through all stages up to its documents.
-    pub fn prepare(&self, engine: &mut FaceEngine, path: &Path) -> Result<Prepared, Box<Failure>> {
-        let person = self.person_of(path);
-        let fail = |stage, reason: String| Box::new(self.failure(path, stage, reason, person.as_ref()));
-        let bytes = read(path, &self.limits).map_err(|error| match error {
-            ImageError::Io(_) => fail(Stage::Read, error.to_string()),
-            _ => fail(Stage::Decode, error.to_string()),
-        })?;
-        let hash = image_hash(&bytes);
+    /// Takes one photo through all stages up to its documents, and says how long each took.
+    pub fn prepare(
+        &self,
+        engine: &mut FaceEngine,
+        photo: Loaded,
+        times: &mut Vec<(Work, Duration)>,
+    ) -> Result<Prepared, Box<Failure>> {
+        let start = Instant::now();
+        let Loaded { entry, held, hash } = photo;
+        let fail = |stage, reason: String| Box::new(Failure::new(&entry, stage, reason, &self.run));
         // Photos come from anywhere: a decoder that panics on one of them must not take the run with it.
-        let photo = catch_unwind(AssertUnwindSafe(|| decode(&bytes, &self.limits)))
+        let photo = catch_unwind(AssertUnwindSafe(|| decode(&held.bytes, &self.limits)))
             .map_err(|_| fail(Stage::Decode, "the decoder panicked on this file".to_owned()))?
             .map_err(|error| fail(Stage::Decode, error.to_string()))?;
+        drop(held);
+        times.push((Work::Decode, start.elapsed()));
         let faces = engine
             .faces(&photo)
             .map_err(|error| fail(Stage::Detect, error.to_string()))?;
-        let labelled = match &person {
+        let spent = engine.spent();
+        times.extend([
+            (Work::Detect, spent.detect),
+            (Work::Refine, spent.refine),
+            (Work::Align, spent.align),
+            (Work::Embed, spent.embed),
+        ]);
+        let start = Instant::now();
+        let labelled = match &entry.person {
             None => vec![false; faces.len()],
             Some(_) => self
                 .subject
@@ -77,50 +86,35 @@ impl Recipe {
                 })?,
         };
         let image = ImageFields {
-            uri: uri_of(path),
+            uri: entry.uri.clone(),
             hash: hash.clone(),
             width: photo.width(),
             height: photo.height(),
+            faces: u32::try_from(faces.len()).unwrap_or(u32::MAX),
             engine: engine.fingerprint().to_owned(),
         };
+        let mut labels = self.labels.clone();
+        labels.extend(entry.labels.clone());
         let space = engine.embedder().space.clone();
         let documents = faces
             .into_iter()
             .zip(labelled)
             .map(|(face, is_person)| {
-                let person = person.clone().filter(|_| is_person);
-                self.document(face, person, &image, &space, &photo)
+                let person = entry.person.clone().filter(|_| is_person);
+                let mut document = self.document(face, person, &image, &space, &photo);
+                document.set_labels(labels.clone());
+                document
             })
             .collect();
+        times.push((Work::Document, start.elapsed()));
         Ok(Prepared {
-            path: path.to_owned(),
-            person: person.map(|person| person.id),
+            entry,
             record: PhotoRecord {
                 hash,
                 engine: image.engine,
                 run: self.run.clone(),
                 faces: documents,
             },
-        })
-    }
-
-    /// The record of a photo that cannot be used.
-    pub fn failure(&self, path: &Path, stage: Stage, reason: String, person: Option<&Person>) -> Failure {
-        Failure {
-            timestamp: now(),
-            path: path.to_owned(),
-            stage,
-            reason,
-            person: person.map(|person| person.id.clone()),
-            run: self.run.clone(),
-        }
-    }
-
-    fn person_of(&self, path: &Path) -> Option<Person> {
-        let folder = path.parent()?.file_name()?.to_string_lossy();
-        self.person_from_dir.then(|| Person {
-            name: Some(folder.replace('_', " ")),
-            id: folder.into_owned(),
         })
     }
 
@@ -133,7 +127,7 @@ impl Recipe {
         photo: &RgbImage,
     ) -> FaceDocument {
         let thumbnail = self.thumbnails.then(|| thumbnail::jpeg(photo, &face.bbox, THUMBNAIL));
-        let mut document = FaceDocument {
+        FaceDocument {
             timestamp: now(),
             face: FaceFields {
                 embedding: face.embedding,
@@ -155,17 +149,6 @@ impl Recipe {
                 run: self.run.clone(),
                 host: self.host.clone(),
             },
-        };
-        document.set_labels(self.labels.clone());
-        document
+        }
     }
-}
-
-/// `file:///...` of an absolute path.
-fn uri_of(path: &Path) -> String {
-    Url::from_file_path(path).map_or_else(|()| path.display().to_string(), String::from)
-}
-
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

@@ -6,7 +6,7 @@ mod places;
 use std::collections::HashSet;
 use std::env::consts::{ARCH, OS};
 
-pub use places::{cache_dir, given_runtime_library, models_dir, runtime_library};
+pub use places::{cache_dir, given_runtime_library, models_dir, runtime_library, state_dir};
 use serde::{Deserialize, Serialize};
 
 /// Why the catalog, or a place that it names, cannot be used.

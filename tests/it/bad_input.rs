@@ -41,7 +41,7 @@ fn what_cannot_be_used_is_named_and_the_rest_goes_on() {
     ] {
         let letter = letters
             .iter()
-            .find(|letter| letter["path"].as_str().unwrap().ends_with(name))
+            .find(|letter| letter["uri"].as_str().unwrap().ends_with(name))
             .unwrap_or_else(|| panic!("{name} is not in the dead-letter file: {letters:?}"));
         assert!(letter["reason"].as_str().unwrap().contains(reason), "{letter}");
         assert_eq!(letter["run"], summary["run"]);

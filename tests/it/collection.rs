@@ -138,7 +138,7 @@ fn two_ingests_may_make_the_collection_at_once() {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        let summary: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         indexed += summary["indexed"].as_u64().unwrap();
     }
     assert_eq!((indexed, space.count()), (1, 1));

@@ -42,7 +42,12 @@ fn a_node_killed_in_the_middle_costs_no_face() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(stderr.contains("will send again"), "{stderr}");
-    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let last = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .last()
+        .unwrap()
+        .to_owned();
+    let summary: serde_json::Value = serde_json::from_str(&last).unwrap();
     assert_eq!(
         (summary["images"].as_u64(), summary["indexed"].as_u64()),
         (Some(150), Some(150)),

@@ -12,6 +12,14 @@ pub fn cache_dir() -> Result<PathBuf, CatalogError> {
     cache_dir_from(|name| std::env::var_os(name), std::env::home_dir())
 }
 
+/// The folder for what must outlive a cleared cache (journals): `XDG_STATE_HOME/facedex`, else `~/.local/state/facedex`.
+pub fn state_dir() -> Result<PathBuf, CatalogError> {
+    variable("XDG_STATE_HOME")
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
+        .map(|base| base.join("facedex"))
+        .ok_or(CatalogError::NoHome)
+}
+
 /// The folder of the model files: `given`, else `FACEDEX_MODELS_DIR`, else `models` in the cache.
 pub fn models_dir(given: Option<&Path>) -> Result<PathBuf, CatalogError> {
     match given.map(Path::to_path_buf).or_else(|| variable("FACEDEX_MODELS_DIR")) {

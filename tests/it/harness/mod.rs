@@ -58,6 +58,7 @@ pub fn facedex_at(url: &str, folder: &Path, arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env("ELASTICSEARCH_URL", url)
+        .env("FACEDEX_JOURNAL_DIR", folder.join("journal"))
         .current_dir(folder)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())

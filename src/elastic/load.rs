@@ -1,0 +1,127 @@
+//! Load mode: an index that is filled once is filled faster without refreshes and without copies.
+//!
+//! What the settings were is written into the index's own `_meta` before they are changed, so that a run that died in
+//! between can be repaired by any later one, from any machine.
+
+use elasticsearch::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::client::Payload;
+use super::collection::Collection;
+use super::{Client, ElasticError, search};
+
+/// Settings as they were before the load; `None` is Elasticsearch's default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    refresh_interval: Option<String>,
+    number_of_replicas: Option<String>,
+    auto_expand_replicas: Option<String>,
+    /// The run that changed them.
+    run: String,
+}
+
+/// The load that an index is in, if it is in one: this run's, another's, or one that died.
+pub async fn in_progress(client: &Client, collection: &Collection) -> Result<Option<Saved>, ElasticError> {
+    let meta = read(client, collection).await?.0;
+    Ok(serde_json::from_value(meta["bulk_load"].clone()).ok())
+}
+
+/// Turns refreshes and copies off. A collection that holds faces already, and is not in a load, is live: it is refused,
+/// since searches would no longer see new faces and a lost node would lose old ones.
+pub async fn begin(client: &Client, collection: &Collection, run: &str) -> Result<(), ElasticError> {
+    let (mut meta, settings) = read(client, collection).await?;
+    if meta["bulk_load"].is_null() {
+        if search::count(client, &collection.name, &[]).await? > 0 {
+            return Err(ElasticError::NotLoadable {
+                name: collection.name.clone(),
+            });
+        }
+        let setting = |name: &str| settings[name].as_str().map(str::to_owned);
+        let saved = Saved {
+            refresh_interval: setting("refresh_interval"),
+            number_of_replicas: setting("number_of_replicas"),
+            auto_expand_replicas: setting("auto_expand_replicas"),
+            run: run.to_owned(),
+        };
+        meta["bulk_load"] = json!(saved);
+        write_meta(client, collection, &meta).await?;
+    }
+    let off = json!({"index": {"refresh_interval": "-1", "auto_expand_replicas": false, "number_of_replicas": 0}});
+    write_settings(client, collection, &off).await
+}
+
+/// Gives the index its settings back, if it is in a load.
+pub async fn end(client: &Client, collection: &Collection) -> Result<bool, ElasticError> {
+    let (mut meta, _) = read(client, collection).await?;
+    let Ok(saved) = serde_json::from_value::<Saved>(meta["bulk_load"].clone()) else {
+        return Ok(false);
+    };
+    let expands = saved
+        .auto_expand_replicas
+        .as_deref()
+        .is_some_and(|range| range != "false");
+    let replicas = if expands { None } else { saved.number_of_replicas };
+    let mut index = json!({
+        "refresh_interval": saved.refresh_interval,
+        "auto_expand_replicas": saved.auto_expand_replicas,
+    });
+    if let Some(replicas) = replicas {
+        index["number_of_replicas"] = json!(replicas);
+    }
+    write_settings(client, collection, &json!({"index": index})).await?;
+    // Last, so that a crash before it leaves the note for the next run.
+    if let Some(meta) = meta.as_object_mut() {
+        meta.remove("bulk_load");
+    }
+    write_meta(client, collection, &meta).await?;
+    Ok(true)
+}
+
+/// Merges each shard into one segment, which makes searches faster. For an index that is no longer written to.
+pub async fn force_merge(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
+    let query = [("max_num_segments", "1"), ("wait_for_completion", "false")];
+    let path = format!("/{}/_forcemerge", collection.index);
+    let _: Value = client
+        .json("merge the segments", Method::Post, &path, &query, Payload::None)
+        .await?;
+    Ok(())
+}
+
+/// `_meta` and the index's settings.
+async fn read(client: &Client, collection: &Collection) -> Result<(Value, Value), ElasticError> {
+    let path = format!("/{}", collection.index);
+    let mut reply: Value = client
+        .json("read the collection's settings", Method::Get, &path, &[], Payload::None)
+        .await?;
+    let index = &mut reply[&collection.index];
+    Ok((index["mappings"]["_meta"].take(), index["settings"]["index"].take()))
+}
+
+async fn write_meta(client: &Client, collection: &Collection, meta: &Value) -> Result<(), ElasticError> {
+    let path = format!("/{}/_mapping", collection.index);
+    let _: Value = client
+        .json(
+            "note the load in the collection",
+            Method::Put,
+            &path,
+            &[],
+            Payload::Json(&json!({"_meta": meta})),
+        )
+        .await?;
+    Ok(())
+}
+
+async fn write_settings(client: &Client, collection: &Collection, settings: &Value) -> Result<(), ElasticError> {
+    let path = format!("/{}/_settings", collection.index);
+    let _: Value = client
+        .json(
+            "change the collection's settings",
+            Method::Put,
+            &path,
+            &[],
+            Payload::Json(settings),
+        )
+        .await?;
+    Ok(())
+}
