@@ -123,7 +123,7 @@ impl Ledger {
     }
 }
 
-type Answer = (Vec<Box<Prepared>>, Result<Vec<Vec<Outcome>>, ElasticError>);
+type Answer = (Vec<Prepared>, Result<Vec<Vec<Outcome>>, ElasticError>);
 
 /// Takes messages until all readers and workers are gone, writes their photos and enters every one in the ledger. On an
 /// error the receiver is dropped, which ends the rest of the run.
@@ -149,7 +149,7 @@ pub async fn deliver(
             Err(_) => (None, true),
         };
         if let Some(photo) = photo {
-            batch.push(photo);
+            batch.push(*photo);
         }
         if flush || batch.faces >= flights.pace.faces() || batch.bytes >= delivery.batch_bytes {
             // Waiting here is the back-pressure: the channel fills, then the workers wait.
@@ -226,13 +226,13 @@ impl Flights {
 
 #[derive(Default)]
 struct Batch {
-    photos: Vec<Box<Prepared>>,
+    photos: Vec<Prepared>,
     faces: usize,
     bytes: usize,
 }
 
 impl Batch {
-    fn push(&mut self, photo: Box<Prepared>) {
+    fn push(&mut self, photo: Prepared) {
         // A photo without a face takes part too: it is done when the batch is.
         self.faces += photo.record.faces.len().max(1);
         for face in &photo.record.faces {
