@@ -120,6 +120,7 @@ impl Run {
             journal,
             progress,
         };
+        ledger.progress.update(&ledger.summary);
         deliver(self.to.clone(), self.delivery, messages, &mut ledger).await?;
         while let Some(ended) = reading.join_next().await {
             ended.map_err(|error| IngestError::Worker(error.to_string()))??;
