@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 use url::Url;
 
@@ -18,6 +18,9 @@ use crate::face::image::Limits;
 
 /// The file that is read from the working directory if there is one.
 const DEFAULT_FILE: &str = "facedex.toml";
+
+/// Where Elasticsearch is if nobody says so.
+const DEFAULT_URL: &str = "http://127.0.0.1:9200";
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,11 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// An address is none. It is not shown, since it may hold a password.
+    #[error(
+        "--elasticsearch-url (ELASTICSEARCH_URL) is no address: {0}; expected http://HOST:PORT or https://HOST:PORT"
+    )]
+    BadUrl(String),
     /// An API key and a user name were given.
     #[error("give either an API key or a user name and password for elasticsearch, not both")]
     TwoLogins,
@@ -106,17 +114,18 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Elasticsearch")]
 pub struct ElasticsearchArgs {
-    /// Address of a node; several, separated by commas, stand in for one another
+    /// Address of a node; several, separated by commas, stand in for one another [default: http://127.0.0.1:9200]
     #[arg(
         long,
         global = true,
         env = "ELASTICSEARCH_URL",
+        hide_env_values = true,
+        hide_default_value = true,
         value_name = "URL",
         value_delimiter = ',',
-        value_parser = parse_url,
-        default_value = "http://127.0.0.1:9200"
+        default_value = DEFAULT_URL
     )]
-    pub elasticsearch_url: Vec<Url>,
+    pub elasticsearch_url: Vec<SecretString>,
 
     /// API key, as Elasticsearch shows it (base64 of id:key)
     #[arg(
@@ -124,6 +133,7 @@ pub struct ElasticsearchArgs {
         global = true,
         env = "ELASTICSEARCH_API_KEY",
         hide_env_values = true,
+        hide_default_value = true,
         value_name = "KEY"
     )]
     pub elasticsearch_api_key: Option<SecretString>,
@@ -138,6 +148,7 @@ pub struct ElasticsearchArgs {
         global = true,
         env = "ELASTICSEARCH_PASSWORD",
         hide_env_values = true,
+        hide_default_value = true,
         value_name = "PASSWORD"
     )]
     pub elasticsearch_password: Option<SecretString>,
@@ -161,17 +172,32 @@ pub struct ElasticsearchArgs {
 impl ElasticsearchArgs {
     /// The connection that these settings describe.
     pub fn connection(&self) -> Result<Connection, ConfigError> {
-        let credentials = match (&self.elasticsearch_api_key, &self.elasticsearch_username) {
+        // A variable that is set and empty is how scripts unset one.
+        let key = self
+            .elasticsearch_api_key
+            .as_ref()
+            .filter(|key| !key.expose_secret().is_empty());
+        let user = self.elasticsearch_username.as_ref().filter(|user| !user.is_empty());
+        let credentials = match (key, user) {
             (Some(_), Some(_)) => return Err(ConfigError::TwoLogins),
-            (Some(key), None) => Some(Login::ApiKey(key.clone())),
+            // A line end that came along from a file is no part of it.
+            (Some(key), None) => Some(Login::ApiKey(key.expose_secret().trim().into())),
             (None, Some(user)) => {
                 let password = self.elasticsearch_password.clone().unwrap_or_default();
                 Some(Login::Basic(user.clone(), password))
             }
             (None, None) => None,
         };
+        let given = self
+            .elasticsearch_url
+            .iter()
+            .filter(|url| !url.expose_secret().is_empty());
+        let mut urls = given.map(parse_url).collect::<Result<Vec<_>, _>>()?;
+        if urls.is_empty() {
+            urls.push(parse_url(&DEFAULT_URL.into())?);
+        }
         Ok(Connection {
-            urls: self.elasticsearch_url.clone(),
+            urls,
             credentials,
             ca_file: self.elasticsearch_ca_file.clone(),
             timeout: self.elasticsearch_timeout,
@@ -201,12 +227,12 @@ impl From<&PhotoLimitArgs> for Limits {
     }
 }
 
-fn parse_url(text: &str) -> Result<Url, String> {
-    let mut url: Url = text
-        .parse()
-        .map_err(|error| format!("{error}; expected http://HOST:PORT"))?;
+fn parse_url(text: &SecretString) -> Result<Url, ConfigError> {
+    let parsed: Result<Url, url::ParseError> = text.expose_secret().parse();
+    let mut url = parsed.map_err(|error| ConfigError::BadUrl(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err("expected http://HOST:PORT or https://HOST:PORT".to_owned());
+        let reason = "it does not begin with http:// or https:// and a host";
+        return Err(ConfigError::BadUrl(reason.to_owned()));
     }
     // Paths are joined to it: without the slash its last part would be replaced.
     if !url.path().ends_with('/') {
@@ -217,13 +243,16 @@ fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 /// Makes the values of the configuration file the defaults of the command's flags. The file is the one that
-/// `arguments` or the environment name, else `facedex.toml`.
-pub fn with_file(command: Command, arguments: &[std::ffi::OsString]) -> Result<Command, ConfigError> {
+/// `arguments` or the environment name, else `facedex.toml`; it is given back where there is one.
+pub fn with_file(
+    command: Command,
+    arguments: &[std::ffi::OsString],
+) -> Result<(Command, Option<PathBuf>), ConfigError> {
     let named = named_file(arguments);
     let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(command),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok((command, None)),
         Err(error) => {
             return Err(ConfigError::Unreadable {
                 path,
@@ -233,9 +262,63 @@ pub fn with_file(command: Command, arguments: &[std::ffi::OsString]) -> Result<C
     };
     let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Unreadable {
         path: path.clone(),
-        reason: error.to_string(),
+        // Without the line itself, which may hold a password.
+        reason: match error.span() {
+            Some(span) => format!(
+                "line {}: {}",
+                text[..span.start].lines().count().max(1),
+                error.message()
+            ),
+            None => error.message().to_owned(),
+        },
     })?;
-    apply(command, &table, &path)
+    let table = without_rivals(table, &given(&command, arguments));
+    Ok((apply(command, &table, &path)?, Some(path)))
+}
+
+/// Settings of which one excludes the other: a flag or variable for one also overrides the file's value for the other.
+const RIVALS: [(&str, &str); 5] = [
+    ("replace", "overwrite"),
+    ("min-similarity", "max-fpir"),
+    ("min-similarity", "max-fmr"),
+    ("elasticsearch-api-key", "elasticsearch-username"),
+    ("elasticsearch-api-key", "elasticsearch-password"),
+];
+
+/// Which of the rivals the command line or the environment gives.
+fn given(command: &Command, arguments: &[std::ffi::OsString]) -> BTreeSet<&'static str> {
+    let is_given = |name: &&str| {
+        let flag = format!("--{name}");
+        let on_line = |argument: &std::ffi::OsString| {
+            let text = argument.to_string_lossy();
+            text == flag.as_str() || text.starts_with(&format!("{flag}="))
+        };
+        let variable = command
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some(name));
+        let value = variable.and_then(clap::Arg::get_env).and_then(std::env::var_os);
+        arguments.iter().any(on_line) || value.is_some_and(|value| !value.is_empty())
+    };
+    RIVALS.iter().flat_map(|&(a, b)| [a, b]).filter(is_given).collect()
+}
+
+fn without_rivals(table: Table, given: &BTreeSet<&str>) -> Table {
+    let is_beaten = |key: &str| {
+        let rivals = RIVALS.iter().filter_map(|&(a, b)| match key {
+            _ if key == a => Some(b),
+            _ if key == b => Some(a),
+            _ => None,
+        });
+        !given.contains(key) && rivals.into_iter().any(|rival| given.contains(rival))
+    };
+    table
+        .into_iter()
+        .filter(|(key, _)| !is_beaten(key))
+        .map(|(key, value)| match value {
+            Value::Table(inner) => (key, Value::Table(without_rivals(inner, given))),
+            value => (key, value),
+        })
+        .collect()
 }
 
 fn named_file(arguments: &[std::ffi::OsString]) -> Option<PathBuf> {
@@ -257,7 +340,9 @@ fn named_file(arguments: &[std::ffi::OsString]) -> Option<PathBuf> {
 /// Sets the defaults of a command and of its subcommands from a table.
 fn apply(mut command: Command, table: &Table, path: &Path) -> Result<Command, ConfigError> {
     let subcommands: BTreeSet<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    for (key, value) in table {
+    // Tables last: what is said for one command goes before what is said for all.
+    let (tables, flags): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
+    for (key, value) in flags.into_iter().chain(tables) {
         if let Value::Table(inner) = value {
             if !subcommands.contains(key) {
                 return Err(unknown(path, key));
@@ -291,7 +376,8 @@ fn set_default(command: Command, key: &str, values: &[String]) -> (Command, bool
     let mut known = false;
     let id = command
         .get_arguments()
-        .find(|argument| argument.get_long() == Some(key))
+        // `collection status NAME` has no flag, but it names the same thing.
+        .find(|argument| argument.get_long() == Some(key) || (argument.is_positional() && argument.get_id() == key))
         .map(|argument| argument.get_id().clone());
     let mut command = match id {
         Some(id) => {
@@ -338,7 +424,7 @@ mod tests {
         let k = || Arg::new("k").long("k").default_value("10");
         Command::new("facedex")
             .arg(Arg::new("json").long("json").action(ArgAction::SetTrue))
-            .subcommand(Command::new("search").arg(k()))
+            .subcommand(Command::new("search").arg(k()).arg(Arg::new("zeal").long("zeal")))
             .subcommand(Command::new("identify").arg(k()))
     }
 
@@ -354,12 +440,15 @@ mod tests {
 
     #[test]
     fn flags_go_before_the_file_and_the_file_before_defaults() {
-        let text = "json = true\nk = 7\n[search]\nk = 8";
+        let text = "json = true\nk = 7\n[identify]\n[search]\nk = 8";
         let matches = parse(text, &["facedex", "search"]).unwrap();
         assert_eq!((k(&matches), matches.get_flag("json")), ("8", true));
         assert_eq!(k(&parse(text, &["facedex", "identify"]).unwrap()), "7");
         assert_eq!(k(&parse(text, &["facedex", "search", "--k", "9"]).unwrap()), "9");
         assert_eq!(k(&parse("", &["facedex", "search"]).unwrap()), "10");
+        // Also where the flag's name comes after the command's in the alphabet.
+        let matches = parse("zeal = 1\n[search]\nzeal = 2", &["facedex", "search"]).unwrap();
+        assert_eq!(matches.subcommand().unwrap().1.get_one::<String>("zeal").unwrap(), "2");
     }
 
     #[test]
@@ -374,9 +463,9 @@ mod tests {
     #[test]
     fn an_address_keeps_its_path() {
         assert_eq!(
-            parse_url("http://h:1/es").unwrap().join("x").unwrap().as_str(),
+            parse_url(&"http://h:1/es".into()).unwrap().join("x").unwrap().as_str(),
             "http://h:1/es/x"
         );
-        assert!(parse_url("localhost:9200").is_err());
+        assert!(parse_url(&"localhost:9200".into()).is_err());
     }
 }

@@ -42,6 +42,9 @@ pub enum Error {
     /// Stopped by the user before the work in flight was done.
     #[error("stopped; what was acknowledged is kept, and the same command goes on from there")]
     Interrupted,
+    /// One picture for several photos.
+    #[error("--picture shows one photo's search; give one photo")]
+    OnePicture,
     /// A picture cannot be drawn or saved.
     #[error("cannot write the picture {path}: {reason}")]
     Picture {

@@ -23,7 +23,12 @@ pub(super) enum CollectionCommand {
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     /// The new collection's name
-    #[arg(default_value = "faces")]
+    #[arg(
+        id = "collection",
+        env = "FACEDEX_COLLECTION",
+        value_name = "NAME",
+        default_value = "faces"
+    )]
     name: String,
 
     /// How vectors are indexed
@@ -50,7 +55,12 @@ pub(super) struct CreateArgs {
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// The collection's name
-    #[arg(default_value = "faces")]
+    #[arg(
+        id = "collection",
+        env = "FACEDEX_COLLECTION",
+        value_name = "NAME",
+        default_value = "faces"
+    )]
     name: String,
 }
 

@@ -2,14 +2,12 @@
 
 use clap::Args;
 
-use super::query::{QueryArgs, each_photo};
-use super::{NEGATIVE, SUCCESS, show, tables};
+use super::query::{QueryArgs, each_photo, exit_code};
+use super::{show, tables};
 use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::query::identify::{Decision, identify};
 
-/// Says for each face of the photo who it is, or that nobody in the collection is alike enough. Exit code 0 if somebody
-/// was recognised, 1 if everybody is unknown.
 #[derive(Debug, Args)]
 pub(super) struct IdentifyArgs {
     #[command(flatten)]
@@ -18,7 +16,7 @@ pub(super) struct IdentifyArgs {
 
 pub(super) async fn run(args: &IdentifyArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let mut matched = false;
-    each_photo(
+    let failed = each_photo(
         &args.query,
         global,
         async |to, face, threshold| identify(&to.client, &to.collection, &face.embedding, &to.options, threshold).await,
@@ -28,5 +26,5 @@ pub(super) async fn run(args: &IdentifyArgs, global: &GlobalArgs) -> Result<u8, 
         },
     )
     .await?;
-    Ok(if matched { SUCCESS } else { NEGATIVE })
+    Ok(exit_code(failed, matched))
 }

@@ -19,6 +19,7 @@ use crate::elastic::store::WriteMode;
 use crate::error::Error;
 use crate::face::FaceEngine;
 use crate::face::select::Subject;
+use crate::ingest::dead_letter::DeadLetter;
 use crate::ingest::deliver::Delivery;
 use crate::ingest::journal::{Journal, JournalKey};
 use crate::ingest::pipeline::Run;
@@ -28,11 +29,8 @@ use crate::ingest::progress::Show;
 use crate::ingest::source::folder::Folder;
 use crate::ingest::source::{Shard, Source};
 use crate::ingest::{IngestError, Summary};
+use crate::terminal;
 
-/// Finds every face in the photos, embeds it and writes one document a face. Running it again adds only what is
-/// missing. A photo that cannot be used is named, recorded in the dead-letter file, and the rest goes on.
-///
-/// Ctrl-C ends the run after what is in flight; a second one ends it at once. Either way it can be taken up again.
 #[derive(Debug, Args)]
 pub(super) struct IngestArgs {
     /// Photos, and folders that are walked recursively
@@ -160,8 +158,8 @@ struct SpeedArgs {
     metrics_addr: Option<SocketAddr>,
 }
 
-/// A batch that is not full is sent after this long without another photo.
-const LINGER: Duration = Duration::from_secs(1);
+/// A batch that is not full is sent when its first photo has waited for so long.
+const LINGER: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let source: Box<dyn Source> = Box::new(Folder::new(&args.paths)?);
@@ -171,6 +169,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
             .install()
             .map_err(|error| IngestError::Metrics(address, error.to_string()))?;
     }
+    let dead_letter = DeadLetter::new(std::path::absolute(&args.dead_letter)?)?;
     let client = Arc::new(client(global)?);
     let info = client.info().await?;
     let engines = engines(args, global)?;
@@ -225,7 +224,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         readers: args.speed.readers.into(),
         budget: args.speed.read_ahead,
         skip_indexed: args.resume.skip_indexed,
-        dead_letter: std::path::absolute(&args.dead_letter)?,
+        dead_letter,
         show: if global.json { Show::Events } else { Show::Bar },
         stop: Arc::clone(&stop),
         profile: Arc::clone(&profile),
@@ -240,9 +239,11 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     }
     finish_load(args, &client, &collection, &summary).await?;
     if args.speed.profile {
-        eprint!("{}", tables::profile(&profile.shares()));
+        terminal::note(tables::profile(&profile.shares()).trim_end());
     }
-    show(global, &summary, || tables::summary(&summary, name))?;
+    show(global, &summary, || {
+        tables::summary(&summary, name, &client.addresses())
+    })?;
     let clean = summary.failed == 0 && summary.conflicts == 0 && !summary.interrupted;
     Ok(if clean { SUCCESS } else { NEGATIVE })
 }
@@ -348,9 +349,15 @@ fn engines(args: &IngestArgs, global: &GlobalArgs) -> Result<Vec<FaceEngine>, Er
     })
 }
 
+/// A label that can be stored and filtered by.
 fn parse_label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if key.is_empty() || key.len() > 255 || !key.chars().all(is_plain) {
+        return Err("a label's key is 1 to 255 letters, digits, dots, dashes and underscores".to_owned());
     }
+    if value.is_empty() || value.len() > 8000 {
+        return Err("a label's value is 1 to 8000 bytes".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }

@@ -23,7 +23,9 @@ use crate::elastic::Client;
 use crate::error::Error;
 use crate::face::FaceEngine;
 use crate::models::catalog::{self, Catalog};
-use crate::models::runtime::Runtime;
+use crate::models::fetch::{self, Places, State};
+use crate::models::runtime::{Runtime, RuntimeError};
+use crate::terminal;
 
 /// Done, or a match.
 const SUCCESS: u8 = 0;
@@ -49,14 +51,32 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Find the faces of photos and write them into a collection
+    ///
+    /// Finds every face in the photos, embeds it and writes one document a face. Running it again adds only what is
+    /// missing. A photo that cannot be used is named, recorded in the dead-letter file, and the rest goes on. Hidden
+    /// files are left out, links are followed. Ctrl-C ends the run after what is in flight, a second one at once; either
+    /// way it can be taken up again. Exit code 0 if all went well, 1 if some photos failed, 2 if nothing could be done.
     Ingest(ingest::IngestArgs),
     /// Find the stored faces that look like those in a photo
+    ///
+    /// Prints the stored faces that look like those in the photo, best first, down to the threshold. Exit code 0 if
+    /// there is a match, 1 if there is none, 2 if a photo could not be used.
     Search(search::SearchArgs),
     /// Say who the people in a photo are, or that they are unknown
+    ///
+    /// Says for each face who it is, or that nobody in the collection is alike enough. A face that is in the collection
+    /// without a name counts as recognised and is said to have none. Exit code 0 if somebody was recognised, 1 if
+    /// everybody is unknown, 2 if a photo could not be used.
     Identify(identify::IdentifyArgs),
     /// Say whether two photos show the same person
+    ///
+    /// Compares a face of one photo with a face of another; Elasticsearch is not needed. Exit code 0 if they match, 1 if
+    /// not.
     Verify(verify::VerifyArgs),
     /// Print the faces of photos with their embeddings, without Elasticsearch
+    ///
+    /// One JSON object a line and photo: box, five landmarks, score, quality and embedding of each face. Exit code 1 if no
+    /// photo has a face.
     Represent(represent::RepresentArgs),
     /// Make and look at collections
     #[command(subcommand)]
@@ -69,16 +89,26 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let parsed = config::with_file(Cli::command(), &arguments).map(|command| command.get_matches_from(arguments));
-    let cli = match parsed {
-        Ok(matches) => Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()),
+    let (command, file) = match config::with_file(Cli::command(), &arguments) {
+        Ok(command) => command,
         Err(error) => return fail(&error.into()),
+    };
+    let parsed = command.try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way as well, and are no failures.
+            let code = u8::try_from(error.exit_code()).unwrap_or(ERROR);
+            let _ = error.print();
+            if let (Some(file), true) = (file, error.use_stderr()) {
+                terminal::note(&format!("\nsettings were also read from {}", file.display()));
+            }
+            return ExitCode::from(code);
+        }
     };
     init_logging(&cli.global);
     match run(&cli) {
         Ok(code) => ExitCode::from(code),
-        // Whoever read our output has enough of it: that is no failure.
-        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(SUCCESS),
         Err(error) => fail(&error),
     }
 }
@@ -101,7 +131,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    terminal::note(&format!("error: {error}"));
     match error {
         Error::Interrupted => ExitCode::from(INTERRUPTED),
         _ => ExitCode::from(ERROR),
@@ -110,16 +140,16 @@ fn fail(error: &Error) -> ExitCode {
 
 fn init_logging(global: &GlobalArgs) {
     let filter = EnvFilter::try_new(&global.log).unwrap_or_else(|error| {
-        eprintln!(
-            "warning: --log {:?} is no set of rules ({error}); logging warnings",
-            global.log
-        );
+        let rules = &global.log;
+        terminal::note(&format!(
+            "warning: --log {rules:?} is no set of rules ({error}); logging warnings"
+        ));
         EnvFilter::new("warn")
     });
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| crate::terminal::Stderr)
+        .with_writer(|| terminal::Stderr)
         .with_ansi(colour);
     match global.log_format {
         LogFormat::Text => builder.with_target(false).init(),
@@ -139,6 +169,17 @@ impl Models {
         let library = catalog::runtime_library(&catalog.runtime)?;
         let models = catalog::models_dir(global.models_dir.as_deref())?;
         let runtime = Runtime::open(&library, &catalog.runtime.minimum, &models)?;
+        let places = Places::from_environment(&catalog, Some(&models))?;
+        for model in catalog.defaults() {
+            // A damaged file would store vectors that look like any other.
+            if fetch::model_state(model, &places)? == State::Unknown {
+                return Err(RuntimeError::UnknownModel {
+                    path: models.join(&model.file),
+                    model: model.name.clone(),
+                }
+                .into());
+            }
+        }
         Ok(Self { catalog, runtime })
     }
 
@@ -165,8 +206,16 @@ fn client(global: &GlobalArgs) -> Result<Client, Error> {
 fn print_json(value: &impl Serialize) -> Result<(), Error> {
     let mut line = serde_json::to_vec(value).map_err(io::Error::from)?;
     line.push(b'\n');
-    io::stdout().write_all(&line)?;
-    Ok(())
+    print(&line)
+}
+
+/// Writes to standard output. A reader that has enough and closes the pipe does not change what the answer is, and so
+/// not the exit code either.
+fn print(bytes: &[u8]) -> Result<(), Error> {
+    match io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Prints the value as JSON or as the text, as the user wants it.
@@ -180,8 +229,7 @@ fn show(global: &GlobalArgs, value: &impl Serialize, text: impl FnOnce() -> Stri
 
 /// Prints text for people.
 fn print_text(text: &str) -> Result<(), Error> {
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    print(text.as_bytes())
 }
 
 /// Which collection.

@@ -84,7 +84,7 @@ pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Er
             } else {
                 names.iter().map(|name| catalog.model(name)).collect::<Result<_, _>>()?
             };
-            let report = fetch(&catalog, &models, &places, &mut |step| eprintln!("{step}"))?;
+            let report = fetch(&catalog, &models, &places, &mut |step| crate::terminal::note(step))?;
             show(global, &report, || fetched(&report))?;
         }
         ModelsCommand::List => {

@@ -46,6 +46,16 @@ pub(super) fn save(path: &Path, photo: &QueryPhoto, answer: &Answer<SearchResult
     })
 }
 
+/// Refuses a name that tells no format, before anything is searched.
+pub(super) fn check(path: &Path) -> Result<(), Error> {
+    image::ImageFormat::from_path(path)
+        .map(drop)
+        .map_err(|error| Error::Picture {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })
+}
+
 struct Canvas(RgbImage);
 
 fn draw(photo: &QueryPhoto, answer: &Answer<SearchResult>) -> Canvas {

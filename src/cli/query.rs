@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::{client, query_engine};
+use super::{ERROR, NEGATIVE, SUCCESS, client, query_engine};
 use crate::config::{self, GlobalArgs};
 use crate::elastic::collection::{self, Collection};
 use crate::elastic::filter::Filter;
@@ -15,16 +15,18 @@ use crate::elastic::{Client, ElasticError};
 use crate::error::Error;
 use crate::face::Face;
 use crate::face::select::FaceChoice;
+use crate::query::QueryError;
 use crate::query::photo::QueryPhoto;
 use crate::query::search::{Limit, SearchOptions, threshold};
 use crate::query::threshold::Threshold;
+use crate::terminal;
 
 /// Photos to ask about, and how.
 #[derive(Debug, Args)]
 pub(super) struct QueryArgs {
     /// Photos of the people in question
     #[arg(required = true, value_name = "PHOTO")]
-    photos: Vec<PathBuf>,
+    pub(super) photos: Vec<PathBuf>,
 
     #[command(flatten)]
     collection: super::CollectionArg,
@@ -122,13 +124,14 @@ pub(super) struct Target {
     pub(super) options: SearchOptions,
 }
 
-/// Asks `find` about each chosen face of each photo and gives each photo's answers to `show`.
+/// Asks `find` about each chosen face of each photo and gives each photo's answers to `show`. Says whether some of
+/// several photos could not be used.
 pub(super) async fn each_photo<T>(
     args: &QueryArgs,
     global: &GlobalArgs,
     find: impl AsyncFn(&Target, &Face, &Threshold) -> Result<T, ElasticError>,
     mut show: impl FnMut(&QueryPhoto, &Answer<T>, &Threshold) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let client = client(global)?;
     let target = Target {
         collection: collection::open(&client, &args.collection.collection).await?,
@@ -146,10 +149,24 @@ pub(super) async fn each_photo<T>(
     };
     let mut engine = query_engine(global)?;
     target.collection.expect_space(&engine.embedder().space)?;
+    let limits = (&args.limits).into();
+    let mut failed = false;
     for path in &args.photos {
         let start = Instant::now();
-        let photo = QueryPhoto::load(&mut engine, path, &(&args.limits).into())?;
-        let chosen = photo.choose(args.face)?;
+        let photo = QueryPhoto::load(&mut engine, path, &limits);
+        let chosen = photo.and_then(|photo| Ok((photo.choose(args.face)?, photo)));
+        let (chosen, photo) = match chosen {
+            Ok(chosen) => chosen,
+            // One that cannot be used does not keep the others from an answer.
+            Err(error @ (QueryError::Image { .. } | QueryError::NoFace { .. } | QueryError::NoSuchFace { .. }))
+                if args.photos.len() > 1 =>
+            {
+                failed = true;
+                terminal::note(&format!("error: {error}"));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let photo_ms = milliseconds(start);
         let start = Instant::now();
         let filters = &target.options.filters;
@@ -171,7 +188,16 @@ pub(super) async fn each_photo<T>(
         };
         show(&photo, &answer, &threshold)?;
     }
-    Ok(())
+    Ok(failed)
+}
+
+/// The exit code of a question: some photo failed, somebody matched, or nobody.
+pub(super) fn exit_code(failed: bool, matched: bool) -> u8 {
+    match (failed, matched) {
+        (true, _) => ERROR,
+        (false, true) => SUCCESS,
+        (false, false) => NEGATIVE,
+    }
 }
 
 fn milliseconds(since: Instant) -> f64 {

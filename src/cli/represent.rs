@@ -12,8 +12,6 @@ use crate::face::Face;
 use crate::face::select::FaceChoice;
 use crate::query::photo::QueryPhoto;
 
-/// Prints the faces of each photo as JSON, one object a line: box, five landmarks, score, quality and embedding. Exit
-/// code 1 if no photo has a face.
 #[derive(Debug, Args)]
 pub(super) struct RepresentArgs {
     /// Photos

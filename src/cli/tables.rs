@@ -41,7 +41,7 @@ fn body(rows: &Table) -> String {
 fn name(person: Option<&Person>) -> String {
     person.map_or_else(
         || "(no name)".to_owned(),
-        |person| person.name.clone().unwrap_or_else(|| person.id.clone()),
+        |person| terminal::clean(person.name.as_ref().unwrap_or(&person.id)),
     )
 }
 
@@ -93,9 +93,10 @@ pub(super) fn identify(answer: &Answer<Identification>, threshold: &Threshold) -
     for face in &answer.faces {
         let result = &face.result;
         let verdict = match (result.decision, result.similarity) {
-            (Decision::Match, Some(similarity)) => {
-                format!("{}, similarity {similarity:.3}", name(result.person.as_ref()))
-            }
+            (Decision::Match, Some(similarity)) => match &result.person {
+                Some(person) => format!("{}, similarity {similarity:.3}", name(Some(person))),
+                None => format!("in the collection, without a name (similarity {similarity:.3})"),
+            },
             (_, Some(nearest)) => format!("unknown (the nearest face has similarity {nearest:.3})"),
             (_, None) => "unknown (no faces were searched)".to_owned(),
         };
@@ -136,7 +137,7 @@ pub(super) fn verify(answer: &verify::Answer) -> String {
     )
 }
 
-pub(super) fn summary(summary: &Summary, collection: &str) -> String {
+pub(super) fn summary(summary: &Summary, collection: &str, place: &str) -> String {
     let mut rows = table(&["", ""], &[1]);
     let mut row = |label: &str, value: u64| {
         rows.add_row(vec![label.to_owned(), value.to_string()]);
@@ -147,6 +148,9 @@ pub(super) fn summary(summary: &Summary, collection: &str) -> String {
     row("  there before", summary.existing);
     if summary.conflicts > 0 {
         row("  there as another person", summary.conflicts);
+    }
+    if summary.removed > 0 {
+        row("  not found any more, removed", summary.removed);
     }
     row("photos without a face", summary.no_face);
     if summary.done_before > 0 {
@@ -160,14 +164,23 @@ pub(super) fn summary(summary: &Summary, collection: &str) -> String {
         row("other files skipped", summary.skipped);
     }
     let mut text = format!(
-        "{}{} faces in {:.1} s ({:.1} a second), into collection {collection}\n",
+        "{}{} faces in {:.1} s ({:.1} a second), into collection {collection} at {place}\n",
         body(&rows),
         summary.faces,
         summary.seconds,
         summary.faces_per_second
     );
+    if summary.other_labels > 0 {
+        text.push_str(&format!(
+            "{} faces are stored with other labels than those given now; --overwrite stores these\n",
+            summary.other_labels
+        ));
+    }
+    if summary.interrupted {
+        text.push_str("stopped before the end; the same command goes on from there\n");
+    }
     if let Some(path) = &summary.dead_letter {
-        text.push_str(&format!("failures, with reasons, are in {}\n", path.display()));
+        text.push_str(&format!("failures, with reasons, are in {path}\n"));
     }
     text
 }

@@ -15,8 +15,6 @@ use crate::query::photo::QueryPhoto;
 use crate::query::threshold::Threshold;
 use crate::query::verify::{Verification, verify};
 
-/// Compares a face of one photo with a face of another; Elasticsearch is not needed. Exit code 0 if they match, 1 if
-/// not.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// One photo

@@ -17,17 +17,19 @@ use super::{Destination, ElasticError};
 pub enum Action {
     /// Write it unless the id is taken.
     Create(Bytes),
-    /// Write it, over another of the same id.
-    Index(Bytes),
-    /// Remove it; with a version, only if it is still that one.
-    Delete(Option<Version>),
+    /// Write it over another of the same id, if that is still this version.
+    Replace(Bytes, Version),
+    /// Remove it, if it is still this version.
+    Delete(Version),
 }
 
 /// A document's version, from the answer to its write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
-    seq_no: i64,
-    primary_term: i64,
+    /// `_seq_no`
+    pub seq_no: i64,
+    /// `_primary_term`
+    pub primary_term: i64,
 }
 
 /// One line (or two) of a bulk request.
@@ -44,7 +46,7 @@ pub struct Operation {
 pub enum Verdict {
     /// Done, and acknowledged.
     Done(Option<Version>),
-    /// The id is taken (409). `unanswered` says that an earlier attempt of this very operation got no answer, so that it
+    /// The id is taken, or another version is there (409). `unanswered` says that an earlier attempt of this very operation got no answer, so that it
     /// may be the one that wrote the document.
     Taken {
         /// See above.
@@ -67,7 +69,7 @@ impl Operation {
     /// Bytes that the operation takes in a request.
     fn encoded_len(&self) -> usize {
         let source = match &self.action {
-            Action::Create(source) | Action::Index(source) => source.len(),
+            Action::Create(source) | Action::Replace(source, _) => source.len(),
             Action::Delete(_) => 0,
         };
         // The action line is `{"create":{"_id":"..."}}` and two line ends.
@@ -75,28 +77,22 @@ impl Operation {
     }
 
     fn write(&self, out: &mut BytesMut) {
+        let (verb, version, source) = match &self.action {
+            Action::Create(source) => ("create", None, Some(source)),
+            Action::Replace(source, version) => ("index", Some(version), Some(source)),
+            Action::Delete(version) => ("delete", Some(version), None),
+        };
+        let condition = version.map_or(String::new(), |version| {
+            format!(
+                ",\"if_seq_no\":{},\"if_primary_term\":{}",
+                version.seq_no, version.primary_term
+            )
+        });
         // Ids are hexadecimal digits and a dash: nothing in them needs escaping.
-        match &self.action {
-            Action::Create(source) => {
-                out.put_slice(format!("{{\"create\":{{\"_id\":\"{}\"}}}}\n", self.id).as_bytes());
-                out.put_slice(source);
-                out.put_u8(b'\n');
-            }
-            Action::Index(source) => {
-                out.put_slice(format!("{{\"index\":{{\"_id\":\"{}\"}}}}\n", self.id).as_bytes());
-                out.put_slice(source);
-                out.put_u8(b'\n');
-            }
-            Action::Delete(None) => {
-                out.put_slice(format!("{{\"delete\":{{\"_id\":\"{}\"}}}}\n", self.id).as_bytes());
-            }
-            Action::Delete(Some(version)) => {
-                let line = format!(
-                    "{{\"delete\":{{\"_id\":\"{}\",\"if_seq_no\":{},\"if_primary_term\":{}}}}}\n",
-                    self.id, version.seq_no, version.primary_term
-                );
-                out.put_slice(line.as_bytes());
-            }
+        out.put_slice(format!("{{\"{verb}\":{{\"_id\":\"{}\"{condition}}}}}\n", self.id).as_bytes());
+        if let Some(source) = source {
+            out.put_slice(source);
+            out.put_u8(b'\n');
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use elasticsearch::auth::Credentials;
@@ -49,6 +50,44 @@ pub struct Client {
 struct Node {
     url: Url,
     transport: Transport,
+    health: Mutex<Health>,
+}
+
+/// What is remembered of a node that did not answer.
+#[derive(Debug, Default)]
+struct Health {
+    failures: u32,
+    avoid_until: Option<Instant>,
+}
+
+/// A node that did not answer is asked last for this long, twice as long with every further failure.
+const FIRST_AVOIDANCE: Duration = Duration::from_secs(1);
+const LONGEST_AVOIDANCE: Duration = Duration::from_secs(60);
+
+impl Node {
+    fn is_avoided(&self) -> bool {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.avoid_until.is_some_and(|until| until > Instant::now())
+    }
+
+    fn answered(&self) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
+    }
+
+    fn failed(&self) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = FIRST_AVOIDANCE.saturating_mul(2u32.saturating_pow(health.failures));
+        health.failures += 1;
+        health.avoid_until = Some(Instant::now() + pause.min(LONGEST_AVOIDANCE));
+    }
+
+    /// The address without credentials, for messages.
+    fn shown(&self) -> String {
+        let mut url = self.url.clone();
+        // Only a URL without a host refuses this, and such a one has no credentials either.
+        let _ = url.set_password(None).and_then(|()| url.set_username(""));
+        url.to_string()
+    }
 }
 
 /// A whole answer.
@@ -88,12 +127,22 @@ impl Client {
             }
             None => None,
         };
+        if let Some(Login::ApiKey(key)) = &connection.credentials
+            && HeaderValue::from_str(key.expose_secret()).is_err()
+        {
+            let reason = "the API key has characters that no header can hold; give it as Elasticsearch shows it";
+            return Err(ElasticError::Setup(reason.to_owned()));
+        }
         let nodes = connection
             .urls
             .iter()
             .map(|url| {
                 let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url.clone()));
                 builder = builder.timeout(connection.timeout);
+                if is_loopback(url) {
+                    // A proxy could not reach it, and would see what goes there.
+                    builder = builder.disable_proxy();
+                }
                 if let Some(login) = &connection.credentials {
                     builder = builder.auth(login.into());
                 }
@@ -108,6 +157,7 @@ impl Client {
                 Ok(Node {
                     url: url.clone(),
                     transport,
+                    health: Mutex::default(),
                 })
             })
             .collect::<Result<Vec<_>, ElasticError>>()?;
@@ -131,19 +181,23 @@ impl Client {
         payload: Payload<'_>,
     ) -> Result<Reply, ElasticError> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..self.nodes.len()).map(|turn| &self.nodes[(first + turn) % self.nodes.len()]);
+        let (avoided, mut order): (Vec<_>, Vec<_>) = in_turn.partition(|node| node.is_avoided());
+        order.extend(avoided);
         let mut reason = String::new();
-        for turn in 0..self.nodes.len() {
-            let node = &self.nodes[(first + turn) % self.nodes.len()];
+        for (turn, node) in order.into_iter().enumerate() {
             match self.send_to(node, method, path, query, payload).await {
                 Ok(reply) => {
+                    node.answered();
                     return Ok(Reply {
                         repeated: turn > 0,
                         ..reply
                     });
                 }
                 Err(error) => {
+                    node.failed();
                     reason = chain(&error);
-                    tracing::debug!(node = %node.url, reason, "no answer");
+                    tracing::debug!(node = node.shown(), reason, "no answer");
                 }
             }
         }
@@ -201,21 +255,30 @@ impl Client {
         serde_json::from_slice(&reply.body).map_err(|error| ElasticError::unexpected(operation, error))
     }
 
-    /// Name and version of the cluster, from `GET /`.
+    /// Name, UUID and version of the cluster, from `GET /`; an error where something else than Elasticsearch answers.
     pub async fn info(&self) -> Result<Value, ElasticError> {
-        self.json("tell its version", Method::Get, "/", &[], Payload::None)
-            .await
+        let reply = self.send(Method::Get, "/", &[], Payload::None).await?;
+        let info: Option<Value> = serde_json::from_slice(&reply.body).ok();
+        match info {
+            Some(info) if info["version"]["number"].is_string() => Ok(info),
+            Some(info) if info["error"].is_object() => {
+                Err(ElasticError::from_reply("tell its version", reply.status, &reply.body))
+            }
+            _ if matches!(reply.status, 401 | 403) => {
+                Err(ElasticError::from_reply("tell its version", reply.status, &reply.body))
+            }
+            _ => Err(ElasticError::Setup(format!(
+                "{} answers (status {}), but not as elasticsearch does; check the address",
+                self.addresses(),
+                reply.status
+            ))),
+        }
     }
 
     /// The addresses, without credentials, for messages.
     pub fn addresses(&self) -> String {
-        let shown = self.nodes.iter().map(|node| {
-            let mut url = node.url.clone();
-            // Only a URL without a host refuses this, and such a one has no credentials either.
-            let _ = url.set_password(None).and_then(|()| url.set_username(""));
-            url.to_string()
-        });
-        shown.collect::<Vec<_>>().join(", ")
+        let shown: Vec<String> = self.nodes.iter().map(Node::shown).collect();
+        shown.join(", ")
     }
 }
 
@@ -235,6 +298,15 @@ impl From<&Login> for Credentials {
             Login::ApiKey(key) => Self::EncodedApiKey(key.expose_secret().to_owned()),
             Login::Basic(user, password) => Self::Basic(user.clone(), password.expose_secret().to_owned()),
         }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

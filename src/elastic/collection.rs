@@ -1,6 +1,6 @@
 //! Collections: the template, the versioned index, the alias that users name, and the embedding space in `_meta`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,9 @@ pub struct Collection {
     pub shards: u32,
     /// Copies of each shard.
     pub replicas: u32,
+    /// Fields that can be filtered by, besides `labels.*`.
+    #[serde(skip)]
+    pub fields: BTreeSet<String>,
 }
 
 impl Collection {
@@ -238,10 +241,11 @@ pub async fn create(
         )
         .await;
     match made {
-        Err(ElasticError::Refused { kind, reason, .. }) if kind == "resource_already_exists_exception" => {
+        Err(ElasticError::Refused { kind, .. }) if kind == "resource_already_exists_exception" => {
+            // The look-up before found no alias.
             Err(ElasticError::Exists {
                 name: name.to_owned(),
-                reason,
+                reason: format!("its index {index} is there, without the alias: add the alias, or remove the index"),
             })
         }
         Err(error) => Err(error),
@@ -323,7 +327,26 @@ fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
         index_type: serde_json::from_value(vector["index_options"]["type"].clone()).ok()?,
         shards: setting("number_of_shards")?,
         replicas: setting("number_of_replicas")?,
+        fields: fields(&reply.mappings),
     })
+}
+
+/// The indexed fields of a mapping, by their full names.
+fn fields(mapping: &Value) -> BTreeSet<String> {
+    fn walk(prefix: &str, mapping: &Value, into: &mut BTreeSet<String>) {
+        for (name, field) in mapping["properties"].as_object().into_iter().flatten() {
+            let name = format!("{prefix}{name}");
+            let kind = field["type"].as_str().unwrap_or("object");
+            if field["properties"].is_object() {
+                walk(&format!("{name}."), field, into);
+            } else if field["index"] != false && !matches!(kind, "object" | "binary" | "dense_vector" | "flattened") {
+                into.insert(name);
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk("", mapping, &mut found);
+    found
 }
 
 /// Figures of a collection.
@@ -356,6 +379,7 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
             "photos": {"cardinality": {"field": "image.hash", "precision_threshold": 40_000}},
         },
     });
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
     let counted: Value = client
         .json(
             OPERATION,
@@ -365,6 +389,9 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
             Payload::Json(&aggregations),
         )
         .await?;
+    if number(&counted["_shards"]["failed"]) > 0 {
+        return Err(ElasticError::unexpected(OPERATION, "not all shards answered"));
+    }
     let stats: Value = client
         .json(
             OPERATION,
@@ -383,7 +410,6 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
             Payload::None,
         )
         .await?;
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
     Ok(Status {
         collection,
         faces: number(&counted["hits"]["total"]["value"]),

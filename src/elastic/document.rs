@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::face::Rect;
 use crate::face::geometry::Landmarks;
@@ -77,6 +78,31 @@ pub struct ImageFields {
     pub faces: u32,
     /// Fingerprint of the engine that found the face.
     pub engine: String,
+    /// Set while the photo is being rewritten: not all of its faces are known to be in place.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
+    /// While the photo is being rewritten, the named or labelled faces that it had before, so that a rewrite that is cut
+    /// off loses no name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<Known>,
+}
+
+/// Who a face was, and where it lay in its photo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// The face's box, in photo pixels.
+    #[serde(rename = "box")]
+    pub bbox: Rect,
+    /// Who it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
+    /// The user's own keys.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "lenient_labels"
+    )]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `model.*`
@@ -124,7 +150,7 @@ pub struct StoredFace {
     /// What the photo shows.
     pub face: Option<StoredBox>,
     /// The user's own keys.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient_labels")]
     pub labels: BTreeMap<String, String>,
     /// Which run wrote it.
     #[serde(default)]
@@ -146,6 +172,12 @@ pub struct StoredImage {
     /// Fingerprint of the engine that found the face.
     #[serde(default)]
     pub engine: String,
+    /// The photo was being rewritten when this was written.
+    #[serde(default)]
+    pub unfinished: bool,
+    /// The named or labelled faces that the photo had before that.
+    #[serde(default)]
+    pub previous: Vec<Known>,
 }
 
 /// `face.*` of a stored face.
@@ -165,4 +197,49 @@ pub struct StoredRun {
     /// The run's UUID.
     #[serde(default)]
     pub run: String,
+}
+
+/// Labels that others wrote may be numbers or nested: they read as text, and nested keys joined by dots.
+fn lenient_labels<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    fn flatten(prefix: &str, value: Value, into: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    let name = if prefix.is_empty() {
+                        key
+                    } else {
+                        format!("{prefix}.{key}")
+                    };
+                    flatten(&name, value, into);
+                }
+            }
+            Value::String(text) => {
+                into.insert(prefix.to_owned(), text);
+            }
+            Value::Null => {}
+            other => {
+                into.insert(prefix.to_owned(), other.to_string());
+            }
+        }
+    }
+    let mut labels = BTreeMap::new();
+    flatten("", Value::deserialize(deserializer)?, &mut labels);
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_others_read_as_text() {
+        let stored: StoredFace =
+            serde_json::from_str(r#"{"labels": {"year": 2026, "a": {"b": "c"}, "n": null}}"#).unwrap();
+        let shown: Vec<_> = stored
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(shown, ["a.b=c", "year=2026"]);
+    }
 }

@@ -102,6 +102,14 @@ pub enum ElasticError {
         /// The collection.
         name: String,
     },
+    /// A condition on a field that is not there.
+    #[error("no field {field:?} to filter by; there are labels.KEY, {known}")]
+    UnknownField {
+        /// What was asked for.
+        field: String,
+        /// The fields that there are.
+        known: String,
+    },
     /// Requests kept failing for longer than the limit.
     #[error(
         "elasticsearch did not accept the documents for {seconds} s ({reason}); what was acknowledged is kept: run the same command again, it adds only what is missing"
@@ -162,7 +170,12 @@ fn describe(body: &[u8]) -> (String, String) {
     match parsed.as_ref().map(|value| &value["error"]) {
         Some(Value::Object(error)) => {
             let field = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
-            let cause = error.get("caused_by").and_then(|cause| cause["reason"].as_str());
+            // "all shards failed" says nothing: its cause does.
+            let root = error.get("root_cause").map(|causes| &causes[0]["reason"]);
+            let shard = error.get("failed_shards").map(|shards| &shards[0]["reason"]["reason"]);
+            let cause = error.get("caused_by").map(|cause| &cause["reason"]);
+            let cause = [cause, root, shard].into_iter().flatten().find_map(Value::as_str);
+            let cause = cause.filter(|cause| *cause != field("reason"));
             let reason = match cause {
                 Some(cause) => format!("{}: {cause}", field("reason")),
                 None => field("reason"),

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use super::ElasticError;
+use super::collection::Collection;
+
 /// One condition on stored faces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
@@ -28,6 +31,19 @@ impl FromStr for Filter {
             field: field.to_owned(),
             value: value.to_owned(),
             negated,
+        })
+    }
+}
+
+impl Filter {
+    /// Refuses a field that the collection does not have: it would match nothing, which looks like an unknown person.
+    pub fn check(&self, collection: &Collection) -> Result<(), ElasticError> {
+        if self.field.starts_with("labels.") || collection.fields.contains(&self.field) {
+            return Ok(());
+        }
+        Err(ElasticError::UnknownField {
+            field: self.field.clone(),
+            known: collection.fields.iter().cloned().collect::<Vec<_>>().join(", "),
         })
     }
 }

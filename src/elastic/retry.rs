@@ -26,6 +26,9 @@ impl Default for RetryPolicy {
     }
 }
 
+/// A server's wish for a longer pause than this is not followed: it would look like a run that hangs.
+const LONGEST_ASKED: Duration = Duration::from_secs(300);
+
 /// The retries of one piece of work.
 #[derive(Debug)]
 pub struct Backoff {
@@ -64,7 +67,12 @@ impl Backoff {
             .min(self.policy.cap);
         self.attempt += 1;
         let jittered = ceiling.mul_f64(rand::random::<f64>());
-        Some(jittered.max(retry_after.unwrap_or_default()))
+        let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
+        let left = self
+            .policy
+            .give_up_after
+            .map_or(Duration::MAX, |limit| limit.saturating_sub(since.elapsed()));
+        Some(jittered.max(asked).min(left))
     }
 
     /// For how long nothing has been accepted.
@@ -93,6 +101,7 @@ mod tests {
             backoff.pause(Some(Duration::from_secs(7))),
             Some(Duration::from_secs(7))
         );
+        assert_eq!(backoff.pause(Some(Duration::from_secs(86_400))), Some(LONGEST_ASKED));
         backoff.progress();
         assert!(backoff.pause(None).unwrap() <= policy.base);
     }

@@ -136,6 +136,10 @@ pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Res
             Payload::Json(&body),
         )
         .await?;
+    // A count without some shards would lower the threshold of a search that sees them.
+    if reply["_shards"]["failed"].as_u64() > Some(0) {
+        return Err(ElasticError::unexpected("count faces", "not all shards answered"));
+    }
     reply["count"]
         .as_u64()
         .ok_or_else(|| ElasticError::unexpected("count faces", "no count in the answer"))

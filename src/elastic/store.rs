@@ -1,20 +1,19 @@
 //! Photos to documents that are there exactly once: ids that are taken are looked up and each face gets its outcome.
 
-use std::collections::{BTreeMap, HashMap};
+mod rewrite;
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use elasticsearch::http::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::client::Payload;
 use super::document::{FaceDocument, StoredFace, face_id};
-use super::search::MAX_CANDIDATES;
+use super::retry::Backoff;
 use super::{Destination, ElasticError};
-
-/// The boxes of a face found twice overlap at least this much (intersection over union).
-const SAME_FACE_IOU: f32 = 0.5;
 
 /// What to do with a photo that is stored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,7 +46,10 @@ pub enum Outcome {
     /// Written by this call, and acknowledged.
     Indexed,
     /// There from before, the same.
-    Existing,
+    Existing {
+        /// With other labels than those given now.
+        other_labels: bool,
+    },
     /// There from before, as another person.
     Conflict {
         /// The person in the index; `None` for an unlabelled face.
@@ -65,27 +67,25 @@ pub enum Outcome {
     },
 }
 
-/// Writes the photos' faces; one list of outcomes a photo, one outcome a face. Repeating it is safe.
-pub async fn store(
-    to: &Destination,
-    mode: WriteMode,
-    photos: &[PhotoRecord],
-) -> Result<Vec<Vec<Outcome>>, ElasticError> {
-    let writer = Writer { to };
-    let mut outcomes = writer.create(photos).await?;
-    let to_rewrite: Vec<usize> = (0..photos.len())
-        .filter(|&at| match mode {
-            WriteMode::Create => false,
-            WriteMode::Replace => {
-                photos[at].faces.is_empty() || outcomes[at].iter().any(|o| matches!(o, Outcome::OtherEngine { .. }))
-            }
-            WriteMode::Overwrite => outcomes[at].is_empty() || outcomes[at].iter().any(|o| *o != Outcome::Indexed),
-        })
-        .collect();
-    if !to_rewrite.is_empty() {
-        writer.rewrite(mode, photos, &to_rewrite, &mut outcomes).await?;
+/// What became of a photo.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// One a face.
+    pub outcomes: Vec<Outcome>,
+    /// Faces that the photo had and has no more.
+    pub removed: usize,
+}
+
+/// Writes the photos' faces. Repeating it is safe.
+pub async fn store(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
+    if mode == WriteMode::Create {
+        return create(to, photos).await;
     }
-    Ok(outcomes)
+    let mut stored = Vec::with_capacity(photos.len());
+    for photo in photos {
+        stored.push(rewrite::rewrite(to, mode, photo).await?);
+    }
+    Ok(stored)
 }
 
 /// Whether all faces of a photo are stored as this engine sees them, and one of them as `person` if one is named.
@@ -96,249 +96,159 @@ pub async fn is_complete(
     engine: &str,
     person: Option<&str>,
 ) -> Result<bool, ElasticError> {
-    let writer = Writer { to };
     let first = face_id(hash, 0);
-    let Some(one) = writer.look_up(&[&first]).await?.remove(&first) else {
+    let Some((one, _)) = look_up(to, &[&first]).await?.remove(&first) else {
         return Ok(false);
     };
     let ids: Vec<String> = (0..one.image.faces as usize)
         .map(|ordinal| face_id(hash, ordinal))
         .collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let stored = writer.look_up(&ids).await?;
+    let stored = look_up(to, &ids).await?;
     let named = |face: &StoredFace| face.person.as_ref().map(|person| person.id.as_str()) == person;
     Ok(stored.len() == ids.len()
         && !ids.is_empty()
-        && stored.values().all(|face| face.image.engine == engine)
-        && (person.is_none() || stored.values().any(named)))
-}
-
-struct Writer<'d> {
-    to: &'d Destination,
+        && stored
+            .values()
+            .all(|(face, _)| face.image.engine == engine && !face.image.unfinished)
+        && (person.is_none() || stored.values().any(|(face, _)| named(face))))
 }
 
 /// A face of a photo in the batch: which photo, which of its faces.
 type Place = (usize, usize);
 
-impl Writer<'_> {
-    /// Creates what is not there and looks up what is.
-    async fn create(&self, photos: &[PhotoRecord]) -> Result<Vec<Vec<Outcome>>, ElasticError> {
-        let mut places: Vec<Place> = Vec::new();
-        let mut operations = Vec::new();
-        for (at, photo) in photos.iter().enumerate() {
-            for (ordinal, document) in photo.faces.iter().enumerate() {
-                places.push((at, ordinal));
-                operations.push(Operation {
-                    id: face_id(&photo.hash, ordinal),
-                    action: Action::Create(encode(document)?),
-                });
-            }
-        }
-        let verdicts = bulk::execute(self.to, &operations).await?;
-        let taken: Vec<&str> = verdicts
-            .iter()
-            .zip(&operations)
-            .filter(|(verdict, _)| matches!(verdict, Verdict::Taken { .. }))
-            .map(|(_, operation)| operation.id.as_str())
-            .collect();
-        let stored = self.look_up(&taken).await?;
-        let mut outcomes: Vec<Vec<Outcome>> = photos.iter().map(|_| Vec::new()).collect();
-        let mut written: HashMap<Place, Option<Version>> = HashMap::new();
-        for ((&(at, ordinal), operation), verdict) in places.iter().zip(&operations).zip(verdicts) {
-            let outcome = match verdict {
-                Verdict::Done(version) => {
-                    written.insert((at, ordinal), version);
-                    Outcome::Indexed
-                }
-                Verdict::Taken { unanswered } => match stored.get(&operation.id) {
-                    Some(stored) => compare(&photos[at], ordinal, stored, unanswered),
-                    // Deleted between the two requests, which is somebody's decision: it is not ours to undo.
-                    None => Outcome::Rejected {
-                        reason: "the face was deleted by somebody else meanwhile; run again to write it".to_owned(),
-                    },
-                },
-                Verdict::Missing => Outcome::Existing,
-                Verdict::Rejected { status, kind, reason } => Outcome::Rejected {
-                    reason: format!("{status} {kind}: {reason}"),
-                },
-            };
-            outcomes[at].push(outcome);
-        }
-        self.take_back(photos, &mut outcomes, &written).await?;
-        Ok(outcomes)
-    }
-
-    /// A photo of another engine is left as it was: faces that were free and have just been written are removed again,
-    /// lest one photo's faces come from two engines.
-    async fn take_back(
-        &self,
-        photos: &[PhotoRecord],
-        outcomes: &mut [Vec<Outcome>],
-        written: &HashMap<Place, Option<Version>>,
-    ) -> Result<(), ElasticError> {
-        let mut removals = Vec::new();
-        for (at, faces) in outcomes.iter_mut().enumerate() {
-            let Some(other) = faces.iter().find(|o| matches!(o, Outcome::OtherEngine { .. })).cloned() else {
-                continue;
-            };
-            for (ordinal, outcome) in faces.iter_mut().enumerate() {
-                if let Some(version) = written.get(&(at, ordinal)) {
-                    removals.push(Operation {
-                        id: face_id(&photos[at].hash, ordinal),
-                        action: Action::Delete(*version),
-                    });
-                }
-                *outcome = other.clone();
-            }
-        }
-        bulk::execute(self.to, &removals).await?;
-        Ok(())
-    }
-
-    /// Writes whole photos over what is stored of them, and removes faces that are no more.
-    async fn rewrite(
-        &self,
-        mode: WriteMode,
-        photos: &[PhotoRecord],
-        chosen: &[usize],
-        outcomes: &mut [Vec<Outcome>],
-    ) -> Result<(), ElasticError> {
-        let mut stored = self
-            .stored_faces(chosen.iter().map(|&at| photos[at].hash.as_str()))
-            .await?;
-        let mut places: Vec<Place> = Vec::new();
-        let mut operations = Vec::new();
-        for &at in chosen {
-            let photo = &photos[at];
-            let old = stored.remove(&photo.hash).unwrap_or_default();
-            outcomes[at] = vec![Outcome::Indexed; photo.faces.len()];
-            for (ordinal, document) in photo.faces.iter().enumerate() {
-                let mut document = document.clone();
-                if mode == WriteMode::Replace
-                    && let Some(known) = same_face(&document, &old)
-                    && let Some(conflict) = carry_over(&mut document, known)
-                {
-                    outcomes[at][ordinal] = conflict;
-                }
-                places.push((at, ordinal));
-                operations.push(Operation {
-                    id: face_id(&photo.hash, ordinal),
-                    action: Action::Index(encode(&document)?),
-                });
-            }
-            for (id, face) in &old {
-                if photo
-                    .faces
-                    .iter()
-                    .enumerate()
-                    .all(|(ordinal, _)| face_id(&photo.hash, ordinal) != *id)
-                {
-                    tracing::warn!(id, person = ?face.person.as_ref().map(|p| &p.id), image = face.image.uri, "removes a face that this engine does not find");
-                    operations.push(Operation {
-                        id: id.clone(),
-                        action: Action::Delete(None),
-                    });
-                }
-            }
-        }
-        let verdicts = bulk::execute(self.to, &operations).await?;
-        // Removals have no place: they come after their photo's faces and end as done or missing.
-        let mut places = places.into_iter();
-        for (operation, verdict) in operations.iter().zip(verdicts) {
-            if matches!(operation.action, Action::Delete(_)) {
-                continue;
-            }
-            if let (Some((at, ordinal)), Verdict::Rejected { status, kind, reason }) = (places.next(), verdict) {
-                outcomes[at][ordinal] = Outcome::Rejected {
-                    reason: format!("{status} {kind}: {reason}"),
-                };
-            }
-        }
-        Ok(())
-    }
-
-    /// The stored faces of these ids (`_mget`: it sees writes that no refresh has made searchable yet).
-    async fn look_up(&self, ids: &[&str]) -> Result<HashMap<String, StoredFace>, ElasticError> {
-        #[derive(Deserialize)]
-        struct Reply {
-            docs: Vec<Doc>,
-        }
-        #[derive(Deserialize)]
-        struct Doc {
-            #[serde(rename = "_id")]
-            id: String,
-            #[serde(rename = "_source")]
-            source: Option<StoredFace>,
-        }
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let query = [(
-            "_source_includes",
-            "person,image.engine,image.uri,image.faces,ingest.run",
-        )];
-        let (path, body) = (format!("/{}/_mget", self.to.collection), json!({"ids": ids}));
-        let reply: Reply = self
-            .to
-            .json(
-                "look up stored faces",
-                Method::Post,
-                &path,
-                &query,
-                Payload::Json(&body),
-            )
-            .await?;
-        Ok(reply
-            .docs
-            .into_iter()
-            .filter_map(|doc| doc.source.map(|source| (doc.id, source)))
-            .collect())
-    }
-
-    /// All stored faces of these photos, by photo hash and then by id.
-    async fn stored_faces<'h>(
-        &self,
-        hashes: impl Iterator<Item = &'h str>,
-    ) -> Result<HashMap<String, BTreeMap<String, StoredFace>>, ElasticError> {
-        #[derive(Deserialize)]
-        struct Reply {
-            hits: Outer,
-        }
-        #[derive(Deserialize)]
-        struct Outer {
-            hits: Vec<Doc>,
-        }
-        #[derive(Deserialize)]
-        struct Doc {
-            #[serde(rename = "_id")]
-            id: String,
-            #[serde(rename = "_source")]
-            source: StoredFace,
-        }
-        self.to.refresh().await?;
-        let path = format!("/{}/_search", self.to.collection);
-        let mut stored: HashMap<String, BTreeMap<String, StoredFace>> = HashMap::new();
-        for hash in hashes {
-            let body = json!({
-                "query": {"term": {"image.hash": hash}},
-                "size": MAX_CANDIDATES,
-                "_source": ["person", "image", "face.box", "face.score", "labels", "ingest.run"],
+/// Creates what is not there and looks up what is.
+async fn create(to: &Destination, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
+    let mut places: Vec<Place> = Vec::new();
+    let mut operations = Vec::new();
+    for (at, photo) in photos.iter().enumerate() {
+        for (ordinal, document) in photo.faces.iter().enumerate() {
+            places.push((at, ordinal));
+            operations.push(Operation {
+                id: face_id(&photo.hash, ordinal),
+                action: Action::Create(encode(document)?),
             });
-            let strict = [("allow_partial_search_results", "false")];
-            let reply: Reply = self
-                .to
-                .json(
-                    "read a photo's stored faces",
-                    Method::Post,
-                    &path,
-                    &strict,
-                    Payload::Json(&body),
-                )
-                .await?;
-            let faces = reply.hits.hits.into_iter().map(|doc| (doc.id, doc.source));
-            stored.insert(hash.to_owned(), faces.collect());
         }
-        Ok(stored)
+    }
+    let verdicts = bulk::execute(to, &operations).await?;
+    let taken: Vec<&str> = verdicts
+        .iter()
+        .zip(&operations)
+        .filter(|(verdict, _)| matches!(verdict, Verdict::Taken { .. }))
+        .map(|(_, operation)| operation.id.as_str())
+        .collect();
+    let found = look_up(to, &taken).await?;
+    let mut stored = vec![Stored::default(); photos.len()];
+    let mut written: HashMap<Place, Version> = HashMap::new();
+    for ((&(at, ordinal), operation), verdict) in places.iter().zip(&operations).zip(verdicts) {
+        let outcome = match verdict {
+            Verdict::Done(version) => {
+                written.extend(version.map(|version| ((at, ordinal), version)));
+                Outcome::Indexed
+            }
+            Verdict::Taken { unanswered } => match found.get(&operation.id) {
+                Some((face, version)) => {
+                    let outcome = compare(&photos[at], ordinal, face, unanswered);
+                    if unanswered && is_ours(&photos[at], ordinal, face) {
+                        written.insert((at, ordinal), *version);
+                    }
+                    outcome
+                }
+                // Deleted between the two requests, which is somebody's decision: it is not ours to undo.
+                None => Outcome::Rejected {
+                    reason: "the face was deleted by somebody else meanwhile; run again to write it".to_owned(),
+                },
+            },
+            Verdict::Missing => Outcome::Existing { other_labels: false },
+            Verdict::Rejected { status, kind, reason } => Outcome::Rejected {
+                reason: format!("{status} {kind}: {reason}"),
+            },
+        };
+        stored[at].outcomes.push(outcome);
+    }
+    take_back(to, photos, &mut stored, &written).await?;
+    Ok(stored)
+}
+
+/// A photo of another engine is left as it was: faces that were free and have just been written are removed again, lest
+/// one photo's faces come from two engines.
+async fn take_back(
+    to: &Destination,
+    photos: &[PhotoRecord],
+    stored: &mut [Stored],
+    written: &HashMap<Place, Version>,
+) -> Result<(), ElasticError> {
+    let mut removals = Vec::new();
+    for (at, Stored { outcomes, .. }) in stored.iter_mut().enumerate() {
+        let Some(other) = outcomes
+            .iter()
+            .find(|o| matches!(o, Outcome::OtherEngine { .. }))
+            .cloned()
+        else {
+            continue;
+        };
+        for (ordinal, outcome) in outcomes.iter_mut().enumerate() {
+            if let Some(version) = written.get(&(at, ordinal)) {
+                removals.push(Operation {
+                    id: face_id(&photos[at].hash, ordinal),
+                    action: Action::Delete(*version),
+                });
+            }
+            *outcome = other.clone();
+        }
+    }
+    bulk::execute(to, &removals).await?;
+    Ok(())
+}
+
+/// A stored face as `_mget` and searches give it.
+#[derive(Deserialize)]
+struct Doc {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_source")]
+    source: Option<StoredFace>,
+    #[serde(rename = "_seq_no")]
+    seq_no: Option<i64>,
+    #[serde(rename = "_primary_term")]
+    primary_term: Option<i64>,
+    error: Option<Value>,
+}
+
+type Versioned = (StoredFace, Version);
+
+impl Doc {
+    fn versioned(self) -> Option<(String, Versioned)> {
+        let version = Version {
+            seq_no: self.seq_no?,
+            primary_term: self.primary_term?,
+        };
+        Some((self.id, (self.source?, version)))
+    }
+}
+
+/// The stored faces of these ids (`_mget`: it sees writes that no refresh has made searchable yet).
+async fn look_up(to: &Destination, ids: &[&str]) -> Result<HashMap<String, Versioned>, ElasticError> {
+    const OPERATION: &str = "look up stored faces";
+    #[derive(Deserialize)]
+    struct Reply {
+        docs: Vec<Doc>,
+    }
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = [("_source_includes", "person,image,ingest.run,labels")];
+    let (path, body) = (format!("/{}/_mget", to.collection), json!({"ids": ids}));
+    let mut backoff = Backoff::new(to.policy);
+    loop {
+        let reply: Reply = to
+            .json(OPERATION, Method::Post, &path, &query, Payload::Json(&body))
+            .await?;
+        // A shard that is away answers for its documents with an error each, inside a success.
+        match reply.docs.iter().find_map(|doc| doc.error.as_ref()) {
+            Some(error) => to.wait(&mut backoff, ids.len(), &error.to_string(), None).await?,
+            None => return Ok(reply.docs.into_iter().filter_map(Doc::versioned).collect()),
+        }
     }
 }
 
@@ -346,6 +256,11 @@ fn encode(document: &FaceDocument) -> Result<Bytes, ElasticError> {
     serde_json::to_vec(document)
         .map(Bytes::from)
         .map_err(|error| ElasticError::unexpected("encode a document", error))
+}
+
+/// Whether this very run wrote the stored face from this very photo file.
+fn is_ours(photo: &PhotoRecord, ordinal: usize, stored: &StoredFace) -> bool {
+    stored.ingest.run == photo.run && stored.image.uri == photo.faces[ordinal].image.uri
 }
 
 /// What a stored face of the same id means for the one that was to be written.
@@ -362,33 +277,13 @@ fn compare(photo: &PhotoRecord, ordinal: usize, stored: &StoredFace, unanswered:
     if wanted.is_some() && wanted != known {
         return Outcome::Conflict { stored: known.cloned() };
     }
-    if unanswered && stored.ingest.run == photo.run && stored.image.uri == document.image.uri {
+    if unanswered && is_ours(photo, ordinal, stored) {
         return Outcome::Indexed;
     }
-    Outcome::Existing
-}
-
-/// The stored face that lies where this one does.
-fn same_face<'s>(document: &FaceDocument, stored: &'s BTreeMap<String, StoredFace>) -> Option<&'s StoredFace> {
-    let overlap = |face: &StoredFace| {
-        face.face
-            .as_ref()
-            .map_or(0.0, |stored| stored.bbox.iou(&document.face.bbox))
-    };
-    stored
-        .values()
-        .max_by(|a, b| overlap(a).total_cmp(&overlap(b)))
-        .filter(|face| overlap(face) >= SAME_FACE_IOU)
-}
-
-/// Gives a rewritten face the person and labels that it had; says so where another person was asked for.
-fn carry_over(document: &mut FaceDocument, known: &StoredFace) -> Option<Outcome> {
-    let mut labels = known.labels.clone();
-    labels.append(&mut document.labels.clone());
-    document.set_labels(labels);
-    let stored = known.person.clone()?;
-    let asked = document.person.replace(stored.clone());
-    asked.filter(|asked| asked.id != stored.id).map(|_| Outcome::Conflict {
-        stored: Some(stored.id),
-    })
+    Outcome::Existing {
+        other_labels: document
+            .labels
+            .iter()
+            .any(|(key, value)| stored.labels.get(key) != Some(value)),
+    }
 }

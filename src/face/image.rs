@@ -46,6 +46,12 @@ pub enum ImageError {
         /// The limit that was passed.
         limit: u64,
     },
+    /// The header declares no width or no height.
+    #[error("the {format} has no pixels")]
+    NoPixels {
+        /// The format found.
+        format: &'static str,
+    },
     /// No known image format begins with these bytes.
     #[error("not an image (JPEG, PNG, WebP, GIF, BMP and TIFF are read, by content)")]
     NotAnImage,
@@ -120,6 +126,9 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
     reader.limits(codec_limits);
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(ImageError::NoPixels { format: name });
+    }
     if u64::from(width) * u64::from(height) > limits.max_pixels {
         return Err(ImageError::TooManyPixels {
             width,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -12,7 +12,7 @@ use super::pace::Pace;
 use super::prepare::Prepared;
 use super::progress::Progress;
 use super::{Failure, IngestError, Stage, Summary};
-use crate::elastic::store::{self, Outcome, PhotoRecord, WriteMode};
+use crate::elastic::store::{self, Outcome, PhotoRecord, Stored, WriteMode};
 use crate::elastic::{Destination, ElasticError};
 
 /// How documents are sent.
@@ -24,7 +24,7 @@ pub struct Delivery {
     pub batch_faces: usize,
     /// or about this many bytes,
     pub batch_bytes: usize,
-    /// or when this much time has passed without another photo.
+    /// or when its first photo has waited for so long.
     pub linger: Duration,
     /// Batches that may be unanswered at once.
     pub in_flight: usize,
@@ -64,8 +64,10 @@ impl Ledger {
     }
 
     /// Counts a photo that Elasticsearch has answered for; its mark if it is done.
-    fn settle(&mut self, photo: &Prepared, outcomes: &[Outcome]) -> Result<Option<Mark>, IngestError> {
+    fn settle(&mut self, photo: &Prepared, stored: &Stored) -> Result<Option<Mark>, IngestError> {
+        let outcomes = &stored.outcomes;
         let summary = &mut self.summary;
+        summary.removed += stored.removed as u64;
         summary.images += 1;
         summary.faces += outcomes.len() as u64;
         summary.no_face += u64::from(outcomes.is_empty());
@@ -74,7 +76,10 @@ impl Ledger {
         for outcome in outcomes {
             match outcome {
                 Outcome::Indexed => summary.indexed += 1,
-                Outcome::Existing => summary.existing += 1,
+                Outcome::Existing { other_labels } => {
+                    summary.existing += 1;
+                    summary.other_labels += u64::from(*other_labels);
+                }
                 Outcome::Conflict { stored } => {
                     summary.conflicts += 1;
                     let stored = stored.as_ref().map_or("unlabelled".to_owned(), |id| format!("{id:?}"));
@@ -123,7 +128,7 @@ impl Ledger {
     }
 }
 
-type Answer = (Vec<Prepared>, Result<Vec<Vec<Outcome>>, ElasticError>);
+type Answer = (Vec<Prepared>, Result<Vec<Stored>, ElasticError>);
 
 /// Takes messages until all readers and workers are gone, writes their photos and enters every one in the ledger. On an
 /// error the receiver is dropped, which ends the rest of the run.
@@ -142,7 +147,8 @@ pub async fn deliver(
     };
     let mut batch = Batch::default();
     loop {
-        let message = tokio::time::timeout(delivery.linger, messages.recv()).await;
+        let patience = delivery.linger.saturating_sub(batch.age());
+        let message = tokio::time::timeout(patience, messages.recv()).await;
         let (photo, flush) = match message {
             Ok(Ok(message)) => (ledger.take(message)?, false),
             Ok(Err(_)) => break,
@@ -193,8 +199,8 @@ impl Flights {
                     ..photo.record.clone()
                 })
                 .collect();
-            let outcomes = store::store(&to, mode, &records).await;
-            (photos, outcomes)
+            let stored = store::store(&to, mode, &records).await;
+            (photos, stored)
         });
     }
 
@@ -210,13 +216,13 @@ impl Flights {
         landed: Result<Answer, tokio::task::JoinError>,
         ledger: &mut Ledger,
     ) -> Result<(), IngestError> {
-        let (photos, outcomes) = landed.map_err(|error| IngestError::Worker(error.to_string()))?;
+        let (photos, stored) = landed.map_err(|error| IngestError::Worker(error.to_string()))?;
         let throttled = self.to.pulse.throttled.load(Ordering::Relaxed);
         self.pace.landed(throttled > self.throttled);
         self.throttled = throttled;
         let mut done = Vec::with_capacity(photos.len());
-        for (photo, outcomes) in photos.iter().zip(outcomes?) {
-            done.extend(ledger.settle(photo, &outcomes)?);
+        for (photo, stored) in photos.iter().zip(stored?) {
+            done.extend(ledger.settle(photo, &stored)?);
         }
         ledger.progress.update(&ledger.summary);
         ledger.journal.enter(&done)?;
@@ -226,13 +232,20 @@ impl Flights {
 
 #[derive(Default)]
 struct Batch {
+    since: Option<Instant>,
     photos: Vec<Prepared>,
     faces: usize,
     bytes: usize,
 }
 
 impl Batch {
+    /// How long the first photo has waited.
+    fn age(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     fn push(&mut self, photo: Prepared) {
+        self.since.get_or_insert_with(Instant::now);
         // A photo without a face takes part too: it is done when the batch is.
         self.faces += photo.record.faces.len().max(1);
         for face in &photo.record.faces {

@@ -69,8 +69,14 @@ pub struct Summary {
     pub indexed: u64,
     /// Faces that were there before, the same.
     pub existing: u64,
+    /// Of these, faces stored with other labels than those given now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_labels: u64,
     /// Faces that are there as another person.
     pub conflicts: u64,
+    /// Faces that a rewrite did not find any more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub removed: u64,
     /// Photos without a face.
     pub no_face: u64,
     /// Photos that could not be used, or whose faces were refused.
@@ -92,7 +98,11 @@ pub struct Summary {
     pub run: String,
     /// Where failed photos are recorded; absent where none failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dead_letter: Option<PathBuf>,
+    pub dead_letter: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Summary {

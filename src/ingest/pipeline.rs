@@ -1,7 +1,6 @@
 //! The run: one thread walks the source, tasks read, a thread a core prepares photos, the async side writes them.
 //! Channels between them are bounded, and so are the bytes in memory: nothing grows with the source.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -49,7 +48,7 @@ pub struct Run {
     /// What earlier runs finished.
     pub journal: Journal,
     /// Where failures are kept.
-    pub dead_letter: PathBuf,
+    pub dead_letter: DeadLetter,
     /// How progress is shown.
     pub show: Show,
     /// Set to end the run after what is in flight.
@@ -63,12 +62,12 @@ impl Run {
     /// stop and everything that was in flight is.
     pub async fn ingest(self) -> Result<Summary, IngestError> {
         let start = Instant::now();
-        let workers = self.engines.len();
+        let count = self.engines.len();
         let journal = Arc::new(self.journal);
         let progress = Progress::start(self.show, Arc::clone(&self.to.pulse), self.source.counter());
-        let (offers_in, offers) = async_channel::bounded(QUEUE_PER_WORKER * workers + self.readers);
-        let (loaded_in, loaded) = async_channel::bounded(QUEUE_PER_WORKER * workers);
-        let (messages_in, messages) = async_channel::bounded(QUEUE_PER_WORKER * workers);
+        let (offers_in, offers) = async_channel::bounded(QUEUE_PER_WORKER * count + self.readers);
+        let (loaded_in, loaded) = async_channel::bounded(QUEUE_PER_WORKER * count);
+        let (messages_in, messages) = async_channel::bounded(QUEUE_PER_WORKER * count);
         let budget = Budget::new(self.budget);
         let sink = Sink {
             shard: self.shard,
@@ -80,7 +79,7 @@ impl Run {
             tasks: tokio::runtime::Handle::current(),
             stop: Arc::clone(&self.stop),
         };
-        let mut threads = vec![spawn_source(self.source, sink)];
+        let walk = spawn_source(self.source, sink);
         let readers = Arc::new(Readers {
             limits: self.recipe.limits,
             budget,
@@ -104,11 +103,13 @@ impl Run {
             });
         }
         let recipe = Arc::new(self.recipe);
+        let mut workers = Vec::new();
         for engine in self.engines {
             let (loaded, messages) = (loaded.clone(), messages_in.clone());
-            threads.push(spawn_worker(engine, &recipe, &self.profile, loaded, messages));
+            workers.push(spawn_worker(engine, &recipe, &self.profile, loaded, messages));
         }
         watch_queues(&offers, &loaded, &messages);
+        let waiting = loaded.downgrade();
         // Ours must go, or the receivers would wait for them for ever.
         drop((offers, loaded_in, loaded, messages_in));
         let mut ledger = Ledger {
@@ -116,26 +117,34 @@ impl Run {
                 run: recipe.run.clone(),
                 ..Summary::default()
             },
-            dead_letter: DeadLetter::new(self.dead_letter),
+            dead_letter: self.dead_letter,
             journal,
             progress,
         };
         ledger.progress.update(&ledger.summary);
-        deliver(self.to.clone(), self.delivery, messages, &mut ledger).await?;
-        while let Some(ended) = reading.join_next().await {
-            ended.map_err(|error| IngestError::Worker(error.to_string()))??;
+        let delivered = deliver(self.to.clone(), self.delivery, messages, &mut ledger).await;
+        if let Some(waiting) = waiting.upgrade() {
+            // After an error the source may still be open, and workers wait for it.
+            waiting.close();
         }
-        for thread in threads {
-            // A worker that panicked may have lost the photo in its hands: that is no clean end.
-            thread
+        for worker in workers {
+            // Also after an error: the process must not end while one of them is inside ONNX Runtime. A worker that
+            // panicked may have lost the photo in its hands: that is no clean end.
+            worker
                 .join()
                 .map_err(|_| IngestError::Worker("it panicked".to_owned()))?;
         }
+        delivered?;
+        while let Some(ended) = reading.join_next().await {
+            ended.map_err(|error| IngestError::Worker(error.to_string()))??;
+        }
+        walk.join()
+            .map_err(|_| IngestError::Worker("the source panicked".to_owned()))?;
         let mut summary = ledger.summary;
         self.to.refresh().await?;
         summary.time(start.elapsed());
         summary.interrupted = self.stop.load(Ordering::Relaxed);
-        summary.dead_letter = ledger.dead_letter.written().map(ToOwned::to_owned);
+        summary.dead_letter = ledger.dead_letter.finish();
         Ok(summary)
     }
 }

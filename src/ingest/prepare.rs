@@ -64,8 +64,8 @@ impl Recipe {
             .map_err(|error| fail(Stage::Decode, error.to_string()))?;
         drop(held);
         times.push((Work::Decode, start.elapsed()));
-        let faces = engine
-            .faces(&photo)
+        let faces = catch_unwind(AssertUnwindSafe(|| engine.faces(&photo)))
+            .map_err(|_| fail(Stage::Detect, "the face engine panicked on this photo".to_owned()))?
             .map_err(|error| fail(Stage::Detect, error.to_string()))?;
         let spent = engine.spent();
         times.extend([
@@ -92,6 +92,8 @@ impl Recipe {
             height: photo.height(),
             faces: u32::try_from(faces.len()).unwrap_or(u32::MAX),
             engine: engine.fingerprint().to_owned(),
+            unfinished: false,
+            previous: Vec::new(),
         };
         let mut labels = self.labels.clone();
         labels.extend(entry.labels.clone());

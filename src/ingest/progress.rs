@@ -68,9 +68,8 @@ impl Progress {
 
     /// Names a photo that failed.
     pub fn failed(&self, failure: &Failure) {
-        let line = format!("failed: {}: {}\n", terminal::plain(&failure.uri), failure.reason);
-        // Standard error may be closed: the failure is in the dead-letter file all the same.
-        let _ = terminal::Stderr.write_all(line.as_bytes());
+        let (photo, reason) = (terminal::plain(&failure.uri), terminal::clean(&failure.reason));
+        terminal::note(&format!("failed: {photo}: {reason}"));
     }
 }
 

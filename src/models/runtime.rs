@@ -45,6 +45,16 @@ pub enum RuntimeError {
         /// The model's name in the catalog.
         model: String,
     },
+    /// A model file is not the one that the catalog describes.
+    #[error(
+        "the model file {path} is damaged, or is another one than the catalog's {model}; remove it and run `facedex models fetch`"
+    )]
+    UnknownModel {
+        /// The file's path.
+        path: PathBuf,
+        /// The model's name in the catalog.
+        model: String,
+    },
     /// A model file is there but does not load.
     #[error("cannot load the model file {path}: {reason}; remove it and run `facedex models fetch`")]
     BadModel {

@@ -19,10 +19,11 @@ const FIRST_SPREAD: usize = 4;
 pub struct Identification {
     /// Match or unknown.
     pub decision: Decision,
-    /// The best candidate, where it is a match and has a name.
+    /// The nearest person who reaches the threshold. A match without a person is a face that is in the collection and has
+    /// no name there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<Person>,
-    /// Cosine with the nearest face of the best candidate; absent in an empty collection.
+    /// Cosine with the nearest face of that person, else with the nearest face of all; absent in an empty collection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub similarity: Option<f64>,
     /// What a match had to reach.
@@ -74,26 +75,50 @@ pub async fn identify(
         };
         let hits = search::knn(client, collection, &query).await?;
         let exhausted = hits.len() < k || k == MAX_CANDIDATES;
-        let mut candidates = group(hits);
-        if candidates.len() >= wanted || exhausted {
-            candidates.truncate(wanted);
+        let lowest = hits.last().map_or(-1.0, |hit| hit.similarity);
+        let candidates = group(hits);
+        // Unlabelled faces (bystanders of earlier photos, say) must not crowd out somebody who has a name.
+        let is_decided = lowest < threshold.similarity || best_named(&candidates, threshold).is_some();
+        if (candidates.len() >= wanted && is_decided) || exhausted {
             break candidates;
         }
         k = (k * 4).min(MAX_CANDIDATES);
     };
-    let best = candidates.first();
-    let matched = best.filter(|best| best.similarity >= threshold.similarity);
+    let named = best_named(&candidates, threshold);
+    let best = named.or(candidates.first());
+    let decision = match best {
+        Some(best) if best.similarity >= threshold.similarity => Decision::Match,
+        _ => Decision::Unknown,
+    };
+    let (person, similarity) = (
+        named.and_then(|named| named.person.clone()),
+        best.map(|best| best.similarity),
+    );
+    let mut shown = candidates;
+    if let Some(at) = shown
+        .iter()
+        .position(|candidate| candidate.person.is_some() && candidate.person == person)
+    {
+        // The one who was recognised is among those shown, however many faces without a name are nearer.
+        if at >= wanted {
+            shown.swap(wanted - 1, at);
+        }
+    }
+    shown.truncate(wanted);
     Ok(Identification {
-        decision: if matched.is_some() {
-            Decision::Match
-        } else {
-            Decision::Unknown
-        },
-        person: matched.and_then(|best| best.person.clone()),
-        similarity: best.map(|best| best.similarity),
+        decision,
+        person,
+        similarity,
         threshold: threshold.clone(),
-        candidates,
+        candidates: shown,
     })
+}
+
+/// The nearest person who reaches the threshold.
+fn best_named<'c>(candidates: &'c [Candidate], threshold: &Threshold) -> Option<&'c Candidate> {
+    candidates
+        .iter()
+        .find(|candidate| candidate.person.is_some() && candidate.similarity >= threshold.similarity)
 }
 
 /// Groups hits (best first) by person; a face without one is a group of its own.

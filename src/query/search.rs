@@ -49,6 +49,9 @@ pub async fn threshold(
     filters: &[Filter],
     limit: Limit,
 ) -> Result<Threshold, QueryError> {
+    for filter in filters {
+        filter.check(collection)?;
+    }
     let faces = search::count(client, &collection.name, filters).await?;
     match limit {
         Limit::MaxFpir(fpir) => Threshold::for_search(embedder, fpir, faces),

@@ -72,8 +72,9 @@ impl Threshold {
             " (not calibrated: extrapolated beyond the measured rates)"
         };
         match (self.fpir, self.faces_searched) {
+            (_, Some(0)) => "no faces meet the conditions: nothing was searched".to_owned(),
             (Some(fpir), Some(faces)) => format!(
-                "similarity >= {:.3}: about {} of searches for a stranger among {faces} faces would name somebody{open}",
+                "similarity >= {:.3}: about {} of searches, one a face, for a stranger among {faces} faces would name somebody{open}",
                 self.similarity,
                 percent(fpir)
             ),
@@ -112,11 +113,14 @@ fn is_measured(table: &[FmrPoint], fmr: f64) -> bool {
     fmr <= highest.fmr * (1.0 + 1e-9) && fmr >= lowest.fmr * (1.0 - 1e-9)
 }
 
+/// No rate asks for more: the same picture twice must stay the same face, whatever rounding does to its cosine.
+const HIGHEST: f64 = 0.999;
+
 /// The similarity at a rate: linear in the rate's logarithm between the rows, and along the outer rows beyond them.
 fn similarity_at(table: &[FmrPoint], fmr: f64) -> f64 {
     let (a, b) = segment(table, |point| point.fmr <= fmr);
     let share = (fmr.ln() - a.fmr.ln()) / (b.fmr.ln() - a.fmr.ln());
-    (a.similarity + share * (b.similarity - a.similarity)).clamp(-1.0, 1.0)
+    (a.similarity + share * (b.similarity - a.similarity)).clamp(-1.0, HIGHEST)
 }
 
 /// The rate at a similarity; the inverse of [`similarity_at`].

@@ -171,3 +171,104 @@ fn a_full_disk_under_the_dead_letter_file_stops_the_run() {
         (1, 1)
     );
 }
+
+#[test]
+fn an_image_without_pixels_is_refused_and_not_a_panic() {
+    let space = Space::new();
+    let mut gif = animated_gif(&open("gallery/Filippo_Giunchedi/filippo-giunchedi.jpg").thumbnail(64, 64));
+    // The canvas' width, in the logical screen descriptor.
+    gif[6..8].copy_from_slice(&[0, 0]);
+    space.put("all/zero.gif", &gif);
+    space.put_photo("query/biden.jpg", "all/good.jpg");
+    let summary = space.ingest(1, &[&space.path("all")]);
+    assert_eq!((&summary["failed"], &summary["indexed"]), (&json!(1), &json!(1)));
+    let search = space.run(&["represent", &space.path("all/zero.gif")]).expect(2);
+    assert!(!search.stderr.contains("panicked"), "{search:?}");
+}
+
+#[test]
+fn what_is_no_file_is_passed_over() {
+    let space = Space::new();
+    space.put_photo("query/biden.jpg", "all/good.jpg");
+    let made = std::process::Command::new("mkfifo")
+        .arg(space.path("all/pipe.jpg"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink(space.path("all"), space.path("all/loop")).unwrap();
+    let summary = space.ingest(0, &[&space.path("all")]);
+    assert_eq!((&summary["indexed"], &summary["skipped"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn names_that_are_no_text_are_kept_apart() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let space = Space::new();
+    for (folder, source) in [(b"all/P\xff", "query/biden.jpg"), (b"all/P\xfe", "query/obama-3.jpg")] {
+        let folder = space.folder.path().join(OsStr::from_bytes(folder));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(photo(source), folder.join("1.jpg")).unwrap();
+        std::fs::write(folder.join(OsStr::from_bytes(b"broken\xff.jpg")), b"no photo").unwrap();
+    }
+    let summary = space.ingest(1, &[&space.path("all"), "--person-from-dir"]);
+    assert_eq!((&summary["indexed"], &summary["failed"]), (&json!(2), &json!(2)));
+    let people: std::collections::BTreeSet<String> = space
+        .documents()
+        .values()
+        .map(|document| document["person"]["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(people.into_iter().collect::<Vec<_>>(), ["P%FE", "P%FF"]);
+    assert!(
+        space.dead_letters()[0]["uri"]
+            .as_str()
+            .unwrap()
+            .contains("broken%FF.jpg")
+    );
+}
+
+#[test]
+fn a_folder_given_by_dots_still_names_its_people() {
+    let space = Space::new();
+    space.put_photo("query/biden.jpg", "Ada/1.jpg");
+    let mut command = space.command(&["ingest", "..", "../../Ada", "--person-from-dir", "--json"]);
+    let inside = space.folder.path().join("Ada/inside");
+    std::fs::create_dir_all(&inside).unwrap();
+    command.current_dir(inside);
+    let summary = crate::harness::run(command).expect(0).json();
+    assert_eq!(summary["images"], 1);
+    assert_eq!(space.documents().into_values().next().unwrap()["person"]["id"], "Ada");
+}
+
+#[test]
+fn formats_that_are_not_read_are_named() {
+    let space = Space::new();
+    space.put("all/phone.HEIC", b"\0\0\0\x18ftypheic");
+    let summary = space.ingest(1, &[&space.path("all")]);
+    assert_eq!(summary["failed"], 1);
+}
+
+#[test]
+fn a_closed_standard_error_does_not_stop_the_work() {
+    let space = Space::new();
+    space.put_photo("query/biden.jpg", "all/good.jpg");
+    space.put("all/bad.jpg", b"no photo");
+    let mut command = space.command(&["ingest", &space.path("all"), "--json"]);
+    command.stderr(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let summary = crate::harness::run(command).expect(1).json();
+    assert_eq!((&summary["indexed"], &summary["failed"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn a_dead_letter_file_that_is_a_photo_is_left_alone() {
+    let space = Space::new();
+    let file = space.put_photo("query/biden.jpg", "1.jpg");
+    let before = std::fs::read(&file).unwrap();
+    let refused = space.run(&["ingest", &file, "--dead-letter", &file]).expect(2);
+    assert!(refused.stderr.contains("no dead-letter file"), "{refused:?}");
+    let nowhere = space
+        .run(&["ingest", &file, "--dead-letter", "no/such/folder/x.ndjson"])
+        .expect(2);
+    assert!(nowhere.stderr.contains("no/such/folder"), "{nowhere:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}

@@ -110,3 +110,91 @@ fn logs_can_be_json() {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     }
 }
+
+#[test]
+fn secrets_of_the_file_and_the_address_are_not_printed() {
+    let space = Space::new();
+    space.put(
+        "facedex.toml",
+        b"elasticsearch-password = \"hunter2\"\nelasticsearch-username = \"me\"\n",
+    );
+    assert!(!space.run(&["ingest", "--help"]).expect(0).stdout.contains("hunter2"));
+    for url in [
+        "http://me:hunter2@127.0.0.1:9",
+        "http://me:hunter2@127.0.0.1:99999",
+        "hunter2",
+    ] {
+        for arguments in [
+            ["collection", "list", "--log", "trace"].as_slice(),
+            &["ingest", "--help"],
+        ] {
+            let mut command = space.command(arguments);
+            command.env("ELASTICSEARCH_URL", url);
+            let shown = run(command);
+            assert!(
+                !shown.stderr.contains("hunter2") && !shown.stdout.contains("hunter2"),
+                "{url}: {shown:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_flag_beats_what_the_file_says_to_the_contrary() {
+    let space = Space::new();
+    let file = photo("query/biden.jpg");
+    let file = file.to_str().unwrap();
+    space.ingest(0, &[file]);
+    space.put("facedex.toml", b"replace = true\nelasticsearch-username = \"me\"\n");
+    let overwritten = space.ingest(0, &[file, "--overwrite"]);
+    assert_eq!(overwritten["indexed"], 1);
+    space
+        .run(&["collection", "list", "--elasticsearch-api-key", "eA=="])
+        .expect(0);
+    let mut empty = space.command(&["collection", "status"]);
+    empty.env("ELASTICSEARCH_API_KEY", "");
+    run(empty).expect(0);
+}
+
+#[test]
+fn a_damaged_model_is_refused() {
+    let space = Space::new();
+    let models = facedex::models::catalog::models_dir(None).unwrap();
+    crate::harness::fetch_models();
+    for file in ["yunet_2023mar.onnx", "mtcnn_onet.onnx", "sface_2021dec.onnx"] {
+        let mut bytes = std::fs::read(models.join(file)).unwrap();
+        if file.starts_with("sface") {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x40;
+        }
+        space.put(&format!("models/{file}"), &bytes);
+    }
+    let refused = space
+        .run(&[
+            "represent",
+            photo("query/biden.jpg").to_str().unwrap(),
+            "--models-dir",
+            &space.path("models"),
+        ])
+        .expect(2);
+    assert!(refused.stderr.contains("sface_2021dec.onnx is damaged"), "{refused:?}");
+}
+
+#[test]
+fn something_else_than_elasticsearch_is_told_apart() {
+    let space = Space::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            use std::io::{Read, Write};
+            let mut stream = stream;
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>");
+        }
+    });
+    let mut command = space.command(&["ingest", photo("query/biden.jpg").to_str().unwrap()]);
+    command.env("ELASTICSEARCH_URL", url);
+    let refused = run(command).expect(2);
+    assert!(refused.stderr.contains("but not as elasticsearch does"), "{refused:?}");
+}

@@ -247,3 +247,80 @@ fn an_empty_collection_knows_nobody() {
     let shown = space.run(&["identify", &query("query/biden.jpg")]).expect(1);
     assert!(shown.stdout.contains("no faces were searched"), "{shown:?}");
 }
+
+#[test]
+fn a_nearer_face_without_a_name_does_not_hide_a_person() {
+    let space = Space::new();
+    let bystander = space.put_photo("gallery/Barack_Obama/obama-1.jpg", "crowd/1.jpg");
+    let named = space.put_photo("gallery/Barack_Obama/obama-2.jpg", "Obama/2.jpg");
+    space.ingest(0, &[&bystander]);
+    space.ingest(0, &[&named, "--person-from-dir"]);
+    for k in ["10", "1"] {
+        let answer = space
+            .run(&["identify", &query("query/obama-3.jpg"), "-k", k, "--json"])
+            .expect(0)
+            .json();
+        let face = &answer["faces"][0];
+        assert_eq!(
+            (&face["decision"], &face["person"]["id"]),
+            (&json!("match"), &json!("Obama")),
+            "-k {k}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn a_mistyped_filter_is_an_error_and_no_stranger() {
+    let space = loaded();
+    for filter in ["persn.id=Barack_Obama", "persn.id!=x", "face.landmarks=1"] {
+        let refused = space
+            .run(&["search", &query("query/obama-3.jpg"), "--filter", filter])
+            .expect(2);
+        assert!(
+            refused.stderr.contains("no field") && refused.stderr.contains("person.id"),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_photo_that_cannot_be_used_does_not_silence_the_others() {
+    let space = loaded();
+    let (stranger, nobody) = (query("query/biden.jpg"), query("formats/no-face.jpg"));
+    let ran = space
+        .run(&["search", &stranger, &nobody, &query("query/obama-3.jpg"), "--json"])
+        .expect(2);
+    assert_eq!(ran.stdout.lines().count(), 2);
+    assert_eq!(
+        persons(&ran.json()["faces"][0]["hits"]),
+        ["Barack_Obama", "Barack_Obama"]
+    );
+    assert!(ran.stderr.contains("no face found"), "{ran:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_change_the_answer() {
+    let space = loaded();
+    let mut child = space.command(&["search", &query("query/biden.jpg")]).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn labels_that_others_wrote_as_numbers_do_not_break_a_search() {
+    let space = Space::new();
+    let file = space.put_photo("gallery/Barack_Obama/obama-1.jpg", "1.jpg");
+    space.ingest(0, &[&file]);
+    let id = space.documents().into_keys().next().unwrap();
+    let body = json!({"doc": {"labels": {"year": 2026}}});
+    space.elastic(
+        "POST",
+        &format!("/{}/_update/{id}?refresh=true", space.name),
+        Some(body),
+    );
+    let answer = space
+        .run(&["search", &query("query/obama-3.jpg"), "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(answer["faces"][0]["hits"][0]["labels"], json!({"year": "2026"}));
+}

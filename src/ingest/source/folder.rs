@@ -12,7 +12,11 @@ use crate::face::image::sniff;
 use crate::ingest::IngestError;
 
 /// File name endings that claim to be an image: such files are taken, and refused by name if they are none.
-const IMAGE_EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jpe", "png", "webp", "gif", "bmp", "tif", "tiff"];
+/// Formats that are not read are among them, so that such photos are named and not passed over.
+const IMAGE_EXTENSIONS: [&str; 23] = [
+    "jpg", "jpeg", "jpe", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "cr2",
+    "cr3", "nef", "arw", "dng", "orf", "rw2", "raf", "psd",
+];
 
 /// Photos, and folders that are walked recursively: entries in order of their names, links followed, hidden files left
 /// out.
@@ -26,10 +30,7 @@ impl Folder {
     pub fn new(paths: &[PathBuf]) -> Result<Self, IngestError> {
         let mut roots: Vec<PathBuf> = Vec::new();
         for path in paths {
-            let path = std::path::absolute(path).map_err(|_| IngestError::NoSource(path.clone()))?;
-            if !path.exists() {
-                return Err(IngestError::NoSource(path));
-            }
+            let path = resolve(path).ok_or_else(|| IngestError::NoSource(path.clone()))?;
             if roots.iter().any(|root| path.starts_with(root)) {
                 continue;
             }
@@ -52,11 +53,23 @@ impl Folder {
     }
 }
 
+/// The absolute path without links and dots, but for the last part: a link's own name may be what labels a photo.
+fn resolve(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    let resolved = match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => std::fs::canonicalize(parent).ok()?.join(name),
+        _ => std::fs::canonicalize(&absolute).ok()?,
+    };
+    resolved.exists().then_some(resolved)
+}
+
 impl Source for Folder {
     fn walk(&mut self, sink: &mut Sink) -> Result<(), Stop> {
         for (root, found) in self.files() {
             let file = match found {
                 Ok(file) => file,
+                // What a loop leads back to is walked already.
+                Err(error) if error.loop_ancestor().is_some() => continue,
                 Err(error) => {
                     let path = error.path().unwrap_or(root);
                     let reason = error
@@ -119,13 +132,14 @@ fn entry(root: &Path, path: &Path, metadata: Option<&Metadata>) -> Entry {
     } else {
         key
     };
+    let url = Url::from_file_path(path).ok();
+    // A name that is no text keeps its bytes, percent-encoded as in the URI: two such folders must not become one person.
+    let encoded = || Some(url.as_ref()?.path_segments()?.rev().nth(1)?.to_owned());
+    let folder = path.parent().and_then(Path::file_name);
     Entry {
         key: key.to_string_lossy().into_owned(),
-        uri: Url::from_file_path(path).map_or_else(|()| path.display().to_string(), String::from),
-        folder: path
-            .parent()
-            .and_then(Path::file_name)
-            .map(|name| name.to_string_lossy().into_owned()),
+        folder: folder.and_then(|name| name.to_str().map(str::to_owned).or_else(encoded)),
+        uri: url.map_or_else(|| path.display().to_string(), String::from),
         size: metadata.map(Metadata::len),
         modified: metadata.and_then(|metadata| metadata.modified().ok()),
         person: None,

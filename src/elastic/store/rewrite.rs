@@ -1,0 +1,274 @@
+//! Rewriting a photo that is stored already, so that being cut off at any moment loses no name and leaves no face behind.
+//!
+//! Documents of one photo depend on one another: a new face may take the id of an old one whose name belongs elsewhere.
+//! So every document that is written also carries what the photo's old faces were called (`image.previous`), until all
+//! of them are in place; whatever the moment, the names are in some document. Writes are conditional on the version that
+//! was read: who changes a face meanwhile makes the photo be read again.
+
+use std::collections::BTreeMap;
+
+use elasticsearch::http::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Doc, Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare, encode};
+use crate::elastic::bulk::{self, Action, Operation, Verdict, Version};
+use crate::elastic::client::Payload;
+use crate::elastic::document::{FaceDocument, Known, face_id};
+use crate::elastic::search::MAX_CANDIDATES;
+use crate::elastic::{Destination, ElasticError};
+
+/// The boxes of a face found twice overlap at least this much (intersection over union).
+const SAME_FACE_IOU: f32 = 0.5;
+/// A photo that changes under our hands this often is left to whoever changes it.
+const ATTEMPTS: usize = 8;
+
+/// Rewrites one photo as the mode says, or leaves it where the mode says so.
+pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoRecord) -> Result<Stored, ElasticError> {
+    let mut removed = 0;
+    for _ in 0..ATTEMPTS {
+        let old = stored_faces(to, &photo.hash).await?;
+        if is_settled(mode, photo, &old) {
+            return Ok(Stored {
+                outcomes: leave(photo, &old),
+                removed,
+            });
+        }
+        let plan = Plan::new(mode, photo, &old);
+        let unfinished = !plan.previous.is_empty() || !old.is_empty();
+        let operations = plan.operations(photo, &old, unfinished)?;
+        let verdicts = bulk::execute(to, &operations).await?;
+        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Taken { .. })) {
+            continue;
+        }
+        let gone = operations.len() - photo.faces.len();
+        removed += gone;
+        let mut outcomes = plan.outcomes;
+        for (outcome, verdict) in outcomes.iter_mut().zip(&verdicts) {
+            if let Verdict::Rejected { status, kind, reason } = verdict {
+                *outcome = Outcome::Rejected {
+                    reason: format!("{status} {kind}: {reason}"),
+                };
+            }
+        }
+        let rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected { .. });
+        if unfinished && !outcomes.iter().any(rejected) {
+            let finish = finish(&plan.documents, photo, &verdicts)?;
+            let verdicts = bulk::execute(to, &finish).await?;
+            if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Taken { .. })) {
+                // Changed in between: the next look finishes it.
+                continue;
+            }
+        }
+        return Ok(Stored { outcomes, removed });
+    }
+    let busy = Outcome::Rejected {
+        reason: "the photo's faces were changed by somebody else all the time; run again".to_owned(),
+    };
+    Ok(Stored {
+        outcomes: vec![busy; photo.faces.len().max(1)],
+        removed,
+    })
+}
+
+/// Whether the photo is to be left as it is.
+fn is_settled(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versioned>) -> bool {
+    let faces = || old.values().map(|(face, _)| face);
+    if faces().any(|face| face.image.unfinished) {
+        return false;
+    }
+    let complete = old.len() == photo.faces.len()
+        && (0..photo.faces.len()).all(|ordinal| old.contains_key(&face_id(&photo.hash, ordinal)));
+    match mode {
+        WriteMode::Create => true,
+        // Another copy of the photo in this run has written it: it is compared like any other.
+        WriteMode::Overwrite => complete && faces().all(|face| face.ingest.run == photo.run),
+        WriteMode::Replace => complete && faces().all(|face| face.image.engine == photo.engine),
+    }
+}
+
+/// The outcomes of a photo that is left as it is.
+fn leave(photo: &PhotoRecord, old: &BTreeMap<String, Versioned>) -> Vec<Outcome> {
+    (0..photo.faces.len())
+        .filter_map(|ordinal| {
+            let (stored, _) = old.get(&face_id(&photo.hash, ordinal))?;
+            Some(compare(photo, ordinal, stored, false))
+        })
+        .collect()
+}
+
+/// What a photo will look like.
+struct Plan {
+    documents: Vec<FaceDocument>,
+    outcomes: Vec<Outcome>,
+    previous: Vec<Known>,
+}
+
+impl Plan {
+    fn new(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versioned>) -> Self {
+        let mut documents = photo.faces.clone();
+        let mut outcomes = vec![Outcome::Indexed; documents.len()];
+        let mut previous = Vec::new();
+        if mode == WriteMode::Replace {
+            previous = known_faces(old);
+            // Each old face gives its name to one new face, the nearest pairs first.
+            for (ordinal, known) in pairs(&documents, &previous) {
+                if let Some(conflict) = carry_over(&mut documents[ordinal], &previous[known]) {
+                    outcomes[ordinal] = conflict;
+                }
+            }
+        }
+        Self {
+            documents,
+            outcomes,
+            previous,
+        }
+    }
+
+    /// The photo's faces in order, then the removal of those that are no more.
+    fn operations(
+        &self,
+        photo: &PhotoRecord,
+        old: &BTreeMap<String, Versioned>,
+        unfinished: bool,
+    ) -> Result<Vec<Operation>, ElasticError> {
+        let mut operations = Vec::new();
+        for (ordinal, document) in self.documents.iter().enumerate() {
+            let mut document = document.clone();
+            document.image.unfinished = unfinished;
+            document.image.previous.clone_from(&self.previous);
+            let id = face_id(&photo.hash, ordinal);
+            let source = encode(&document)?;
+            let action = match old.get(&id) {
+                Some((_, version)) => Action::Replace(source, *version),
+                None => Action::Create(source),
+            };
+            operations.push(Operation { id, action });
+        }
+        for (id, (face, version)) in old {
+            if (0..self.documents.len()).any(|ordinal| face_id(&photo.hash, ordinal) == *id) {
+                continue;
+            }
+            tracing::warn!(
+                id,
+                person = face.person.as_ref().map(|person| &person.id),
+                image = face.image.uri,
+                "removes a face that is not found any more"
+            );
+            operations.push(Operation {
+                id: id.clone(),
+                action: Action::Delete(*version),
+            });
+        }
+        Ok(operations)
+    }
+}
+
+/// The same documents once more, without what only an unfinished rewrite needs.
+fn finish(
+    documents: &[FaceDocument],
+    photo: &PhotoRecord,
+    written: &[Verdict],
+) -> Result<Vec<Operation>, ElasticError> {
+    let versions = written.iter().map(|verdict| match verdict {
+        Verdict::Done(version) => *version,
+        _ => None,
+    });
+    let mut operations = Vec::with_capacity(documents.len());
+    for ((ordinal, document), version) in documents.iter().enumerate().zip(versions) {
+        let version: Version =
+            version.ok_or_else(|| ElasticError::unexpected("rewrite a face", "a write without a version"))?;
+        operations.push(Operation {
+            id: face_id(&photo.hash, ordinal),
+            action: Action::Replace(encode(document)?, version),
+        });
+    }
+    Ok(operations)
+}
+
+/// The named or labelled faces that a photo has, and those that it had before a rewrite that was cut off.
+fn known_faces(old: &BTreeMap<String, Versioned>) -> Vec<Known> {
+    let mut known: Vec<Known> = Vec::new();
+    for (face, _) in old.values() {
+        let own = face.face.as_ref().map(|stored| Known {
+            bbox: stored.bbox,
+            person: face.person.clone(),
+            labels: face.labels.clone(),
+        });
+        for candidate in face.image.previous.iter().cloned().chain(own) {
+            let named = candidate.person.is_some() || !candidate.labels.is_empty();
+            let is_there = known
+                .iter()
+                .any(|known| known.person == candidate.person && known.bbox.iou(&candidate.bbox) >= SAME_FACE_IOU);
+            if named && !is_there {
+                known.push(candidate);
+            }
+        }
+    }
+    known
+}
+
+/// Which new face is which known one: greedily by overlap, each at most once. Of known faces in one place, a person goes
+/// before one that has labels only.
+fn pairs(documents: &[FaceDocument], known: &[Known]) -> Vec<(usize, usize)> {
+    let mut all: Vec<(f32, bool, usize, usize)> = Vec::new();
+    for (ordinal, document) in documents.iter().enumerate() {
+        for (at, known) in known.iter().enumerate() {
+            let overlap = known.bbox.iou(&document.face.bbox);
+            if overlap >= SAME_FACE_IOU {
+                all.push((overlap, known.person.is_some(), ordinal, at));
+            }
+        }
+    }
+    all.sort_by(|a, b| b.1.cmp(&a.1).then(b.0.total_cmp(&a.0)));
+    let mut pairs: Vec<(usize, usize)> = Vec::new();
+    for (_, _, ordinal, at) in all {
+        if pairs.iter().all(|pair| pair.0 != ordinal && pair.1 != at) {
+            pairs.push((ordinal, at));
+        }
+    }
+    pairs
+}
+
+/// Gives a rewritten face the person and labels that it had; says so where another person was asked for.
+fn carry_over(document: &mut FaceDocument, known: &Known) -> Option<Outcome> {
+    let mut labels = known.labels.clone();
+    labels.append(&mut document.labels.clone());
+    document.set_labels(labels);
+    let stored = known.person.clone()?;
+    let asked = document.person.replace(stored.clone());
+    asked.filter(|asked| asked.id != stored.id).map(|_| Outcome::Conflict {
+        stored: Some(stored.id),
+    })
+}
+
+/// All stored faces of a photo, by id, with their versions.
+async fn stored_faces(to: &Destination, hash: &str) -> Result<BTreeMap<String, Versioned>, ElasticError> {
+    #[derive(Deserialize)]
+    struct Reply {
+        hits: Hits,
+    }
+    #[derive(Deserialize)]
+    struct Hits {
+        hits: Vec<Doc>,
+    }
+    to.refresh().await?;
+    let body = json!({
+        "query": {"term": {"image.hash": hash}},
+        "size": MAX_CANDIDATES,
+        "seq_no_primary_term": true,
+        "_source": ["person", "image", "face.box", "face.score", "labels", "ingest.run"],
+    });
+    let path = format!("/{}/_search", to.collection);
+    let strict = [("allow_partial_search_results", "false")];
+    let reply: Reply = to
+        .json(
+            "read a photo's stored faces",
+            Method::Post,
+            &path,
+            &strict,
+            Payload::Json(&body),
+        )
+        .await?;
+    Ok(reply.hits.hits.into_iter().filter_map(Doc::versioned).collect())
+}
