@@ -181,20 +181,21 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     prepare_load(args, &client, &collection, &run_id).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let profile = Arc::new(Profile::default());
+    let to = Destination {
+        client: Arc::clone(&client),
+        collection: name.clone(),
+        policy: RetryPolicy {
+            patience: args.resume.patience,
+            give_up_after: args.resume.retry_for,
+            ..RetryPolicy::default()
+        },
+        pulse: Arc::new(Pulse::default()),
+    };
     let run = Run {
         source,
         shard: args.shard,
         person_from_dir: args.person_from_dir,
-        to: Destination {
-            client: Arc::clone(&client),
-            collection: name.clone(),
-            policy: RetryPolicy {
-                patience: args.resume.patience,
-                give_up_after: args.resume.retry_for,
-                ..RetryPolicy::default()
-            },
-            pulse: Arc::new(Pulse::default()),
-        },
+        to: to.clone(),
         journal: journal(
             args,
             info["cluster_uuid"].as_str(),
@@ -237,7 +238,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         let names: Vec<_> = args.paths.iter().map(|path| path.display().to_string()).collect();
         return Err(IngestError::NothingFound(names.join(", ")).into());
     }
-    finish_load(args, &client, &collection, &summary).await?;
+    finish_load(args, &to, &collection, &summary).await?;
     if args.speed.profile {
         terminal::note(tables::profile(&profile.shares()).trim_end());
     }
@@ -297,17 +298,17 @@ async fn prepare_load(
 /// Ends load mode. After an interrupt the index stays in it, for the run that goes on.
 async fn finish_load(
     args: &IngestArgs,
-    client: &crate::elastic::Client,
+    to: &Destination,
     collection: &Collection,
     summary: &Summary,
 ) -> Result<(), Error> {
     if !args.speed.bulk_load || summary.interrupted {
         return Ok(());
     }
-    load::end(client, collection).await?;
-    collection::refresh(client, &collection.name).await?;
+    load::end(&to.client, collection).await?;
+    to.refresh().await?;
     if args.speed.force_merge {
-        load::force_merge(client, collection).await?;
+        load::force_merge(&to.client, collection).await?;
     }
     Ok(())
 }

@@ -420,20 +420,6 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
     })
 }
 
-/// Makes everything written so far visible to searches.
-pub async fn refresh(client: &Client, name: &str) -> Result<(), ElasticError> {
-    let _: Value = client
-        .json(
-            "refresh the collection",
-            Method::Post,
-            &format!("/{name}/_refresh"),
-            &[],
-            Payload::None,
-        )
-        .await?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -157,6 +157,8 @@ pub async fn deliver(
         if let Some(photo) = photo {
             batch.push(*photo);
         }
+        // A stream of photos that were done before must not keep the others waiting.
+        let flush = flush || batch.age() >= delivery.linger;
         if flush || batch.faces >= flights.pace.faces() || batch.bytes >= delivery.batch_bytes {
             // Waiting here is the back-pressure: the channel fills, then the workers wait.
             while flights.in_air.len() >= flights.pace.in_flight() {
