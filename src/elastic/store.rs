@@ -113,6 +113,13 @@ pub async fn is_complete(
         && (person.is_none() || stored.values().any(named)))
 }
 
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(rename = "type")]
+    kind: String,
+    reason: Option<String>,
+}
+
 struct Writer<'d> {
     to: &'d Destination,
 }
@@ -269,6 +276,8 @@ impl Writer<'_> {
             id: String,
             #[serde(rename = "_source")]
             source: Option<StoredFace>,
+            /// The id's shard could not be asked: that is not the same as no such face.
+            error: Option<ErrorBody>,
         }
         if ids.is_empty() {
             return Ok(HashMap::new());
@@ -278,14 +287,32 @@ impl Writer<'_> {
             "person,image.engine,image.uri,image.faces,ingest.run",
         )];
         let (path, body) = (format!("/{}/_mget", self.to.collection), json!({"ids": ids}));
+        let operation = "look up stored faces";
+        let all_answered = |reply: &Reply| match reply.docs.iter().find_map(|doc| doc.error.as_ref()) {
+            None if reply.docs.len() == ids.len() => Ok(()),
+            None => Err(ElasticError::Garbled {
+                operation: operation.to_owned(),
+                reason: format!("{} ids went out, {} documents came back", ids.len(), reply.docs.len()),
+            }),
+            Some(error) if error.kind == "index_not_found_exception" => Err(ElasticError::NoCollection {
+                name: self.to.collection.clone(),
+            }),
+            Some(error) => Err(ElasticError::Refused {
+                operation: operation.to_owned(),
+                status: 503,
+                kind: error.kind.clone(),
+                reason: error.reason.clone().unwrap_or_default(),
+            }),
+        };
         let reply: Reply = self
             .to
-            .json(
-                "look up stored faces",
+            .json_checked(
+                operation,
                 Method::Post,
                 &path,
                 &query,
                 Payload::Json(&body),
+                all_answered,
             )
             .await?;
         Ok(reply

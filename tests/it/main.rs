@@ -12,6 +12,7 @@
 mod bad_input;
 mod collection;
 mod config;
+mod faults;
 mod golden;
 mod harness;
 mod ingest;
