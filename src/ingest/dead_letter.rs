@@ -1,7 +1,7 @@
-//! The dead-letter file: one JSON line a photo that could not be used, on disk before the run goes on.
+//! The dead-letter file: one JSON line a photo that could not be used, written before the run goes on.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Failure, IngestError};
@@ -37,11 +37,29 @@ impl DeadLetter {
         line.push(b'\n');
         let file = match &mut self.file {
             Some(file) => file,
-            None => self
-                .file
-                .insert(OpenOptions::new().create(true).append(true).open(&self.path)?),
+            None => {
+                let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+                // A full disk or a crash can have torn the last line: what is appended next must not continue it.
+                if ends_torn(&self.path).unwrap_or(false) {
+                    file.write_all(b"\n")?;
+                }
+                self.file.insert(file)
+            }
         };
         // One write a line: a crash can tear the last line only.
         file.write_all(&line)
     }
+}
+
+fn ends_torn(path: &Path) -> std::io::Result<bool> {
+    let metadata = std::fs::metadata(path)?;
+    // Pipes and devices have no end to look at.
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Ok(false);
+    }
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }

@@ -16,5 +16,7 @@ mod faults;
 mod golden;
 mod harness;
 mod ingest;
+mod kill;
+mod mutated;
 mod outage;
 mod query;
