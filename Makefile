@@ -23,7 +23,8 @@ test: cargo ## Set everything up; check the format and the lints; run all tests 
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
-test-full: ## The same on both supported lines of Elasticsearch
+test-full: export FACEDEX_TEST_FULL := 1
+test-full: ## The same with all of the long suites, on both supported lines of Elasticsearch
 	$(MAKE) test ES_VERSION=9.2.0
 	$(MAKE) test-8
 

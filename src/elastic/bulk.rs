@@ -332,8 +332,8 @@ fn judge(reply: &Reply, operations: &[Operation], batch: &[usize], collection: &
         },
         413 => Ok(Answer::TooLarge),
         429 => Ok(not_now("too many requests (429)".to_owned(), false)),
-        // A gateway says 502 and 504 also when the node behind it has done the work.
-        500..=599 => Ok(not_now(format!("status {}", reply.status), true)),
+        // A gateway says 408, 502 and 504 also when the node behind it has done the work.
+        408 | 500..=599 => Ok(not_now(format!("status {}", reply.status), true)),
         403 if is_blocked(&reply.body) => Ok(not_now(
             "the index or cluster takes no writes for now".to_owned(),
             false,

@@ -248,11 +248,38 @@ impl Client {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<T, ElasticError> {
-        let reply = self.send(method, path, query, payload).await?;
-        if !(200..300).contains(&reply.status) {
-            return Err(ElasticError::from_reply(operation, reply.status, &reply.body));
-        }
-        serde_json::from_slice(&reply.body).map_err(|error| ElasticError::unexpected(operation, error))
+        self.json_and_pause(operation, method, path, query, payload).await.0
+    }
+
+    /// The same, with the pause that the server asked for.
+    pub async fn json_and_pause<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        payload: Payload<'_>,
+    ) -> (Result<T, ElasticError>, Option<Duration>) {
+        let reply = match self.send(method, path, query, payload).await {
+            Ok(reply) => reply,
+            Err(error) => return (Err(error), None),
+        };
+        let answer = if (200..300).contains(&reply.status) {
+            serde_json::from_slice(&reply.body).map_err(|error| {
+                let reason = error.to_string();
+                if error.is_data() {
+                    ElasticError::unexpected(operation, reason)
+                } else {
+                    ElasticError::Garbled {
+                        operation: operation.to_owned(),
+                        reason,
+                    }
+                }
+            })
+        } else {
+            Err(ElasticError::from_reply(operation, reply.status, &reply.body))
+        };
+        (answer, reply.retry_after)
     }
 
     /// Name, UUID and version of the cluster, from `GET /`; an error where something else than Elasticsearch answers.

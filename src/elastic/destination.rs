@@ -129,11 +129,29 @@ impl Destination {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<T, ElasticError> {
+        self.json_checked(operation, method, path, query, payload, |_| Ok(()))
+            .await
+    }
+
+    /// The same, where a success may still say that something is not there yet: `check` makes an error of such an answer.
+    pub async fn json_checked<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        payload: Payload<'_>,
+        check: impl Fn(&T) -> Result<(), ElasticError>,
+    ) -> Result<T, ElasticError> {
         let mut backoff = Backoff::new(self.policy);
         loop {
-            match self.client.json(operation, method, path, query, payload).await {
+            let (answer, retry_after) = self
+                .client
+                .json_and_pause::<T>(operation, method, path, query, payload)
+                .await;
+            match answer.and_then(|answer| check(&answer).map(|()| answer)) {
                 Err(error) if error.is_transient() => {
-                    self.wait(&mut backoff, 1, &error.to_string(), None).await?;
+                    self.wait(&mut backoff, 1, &error.to_string(), retry_after).await?;
                 }
                 other => {
                     self.progress(&mut backoff);

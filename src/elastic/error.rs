@@ -52,6 +52,14 @@ pub enum ElasticError {
         /// What was wrong.
         reason: String,
     },
+    /// A success whose body is cut off, or not Elasticsearch's.
+    #[error("the answer to {operation} cannot be read ({reason}); does elasticsearch itself answer at this address?")]
+    Garbled {
+        /// What was asked.
+        operation: String,
+        /// What was wrong.
+        reason: String,
+    },
     /// There is no such collection.
     #[error(
         "no collection {name:?}; `facedex collection list` shows those that exist, `facedex collection create {name}` or an ingest makes it"
@@ -149,8 +157,8 @@ impl ElasticError {
     /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
-            Self::Refused { status, kind, .. } => matches!(status, 429 | 500..=599) || kind == BLOCKED,
+            Self::Unreachable { .. } | Self::Garbled { .. } => true,
+            Self::Refused { status, kind, .. } => matches!(status, 408 | 429 | 500..=599) || kind == BLOCKED,
             _ => false,
         }
     }

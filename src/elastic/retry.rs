@@ -54,12 +54,13 @@ impl Backoff {
     }
 
     /// The pause before the next attempt, or `None` when the limit has passed. A pause that the server asked for is a
-    /// lower bound.
+    /// lower bound, and the time that is left an upper one.
     pub fn pause(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         let since = *self.stuck_since.get_or_insert_with(Instant::now);
-        if self.policy.give_up_after.is_some_and(|limit| since.elapsed() >= limit) {
-            return None;
-        }
+        let left = match self.policy.give_up_after {
+            Some(limit) => limit.checked_sub(since.elapsed()).filter(|left| !left.is_zero())?,
+            None => Duration::MAX,
+        };
         let ceiling = self
             .policy
             .base
@@ -68,10 +69,6 @@ impl Backoff {
         self.attempt += 1;
         let jittered = ceiling.mul_f64(rand::random::<f64>());
         let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
-        let left = self
-            .policy
-            .give_up_after
-            .map_or(Duration::MAX, |limit| limit.saturating_sub(since.elapsed()));
         Some(jittered.max(asked).min(left))
     }
 
@@ -113,5 +110,11 @@ mod tests {
             ..RetryPolicy::default()
         });
         assert_eq!(backoff.pause(None), None);
+        let limit = Duration::from_secs(60);
+        let mut backoff = Backoff::new(RetryPolicy {
+            give_up_after: Some(limit),
+            ..RetryPolicy::default()
+        });
+        assert!(backoff.pause(Some(Duration::from_secs(200))).unwrap() <= limit);
     }
 }

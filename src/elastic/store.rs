@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use elasticsearch::http::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::client::Payload;
 use super::document::{FaceDocument, StoredFace, face_id};
-use super::retry::Backoff;
 use super::{Destination, ElasticError};
 
 /// What to do with a photo that is stored already.
@@ -212,7 +211,15 @@ struct Doc {
     seq_no: Option<i64>,
     #[serde(rename = "_primary_term")]
     primary_term: Option<i64>,
-    error: Option<Value>,
+    /// The document's shard could not be asked: that is not the same as no such face.
+    error: Option<DocError>,
+}
+
+#[derive(Deserialize)]
+struct DocError {
+    #[serde(rename = "type")]
+    kind: String,
+    reason: Option<String>,
 }
 
 type Versioned = (StoredFace, Version);
@@ -239,17 +246,34 @@ async fn look_up(to: &Destination, ids: &[&str]) -> Result<HashMap<String, Versi
     }
     let query = [("_source_includes", "person,image,ingest.run,labels")];
     let (path, body) = (format!("/{}/_mget", to.collection), json!({"ids": ids}));
-    let mut backoff = Backoff::new(to.policy);
-    loop {
-        let reply: Reply = to
-            .json(OPERATION, Method::Post, &path, &query, Payload::Json(&body))
-            .await?;
-        // A shard that is away answers for its documents with an error each, inside a success.
-        match reply.docs.iter().find_map(|doc| doc.error.as_ref()) {
-            Some(error) => to.wait(&mut backoff, ids.len(), &error.to_string(), None).await?,
-            None => return Ok(reply.docs.into_iter().filter_map(Doc::versioned).collect()),
-        }
-    }
+    // A shard that is away answers for its documents with an error each, inside a success.
+    let all_answered = |reply: &Reply| match reply.docs.iter().find_map(|doc| doc.error.as_ref()) {
+        None if reply.docs.len() == ids.len() => Ok(()),
+        None => Err(ElasticError::Garbled {
+            operation: OPERATION.to_owned(),
+            reason: format!("{} ids went out, {} documents came back", ids.len(), reply.docs.len()),
+        }),
+        Some(error) if error.kind == "index_not_found_exception" => Err(ElasticError::NoCollection {
+            name: to.collection.clone(),
+        }),
+        Some(error) => Err(ElasticError::Refused {
+            operation: OPERATION.to_owned(),
+            status: 503,
+            kind: error.kind.clone(),
+            reason: error.reason.clone().unwrap_or_default(),
+        }),
+    };
+    let reply: Reply = to
+        .json_checked(
+            OPERATION,
+            Method::Post,
+            &path,
+            &query,
+            Payload::Json(&body),
+            all_answered,
+        )
+        .await?;
+    Ok(reply.docs.into_iter().filter_map(Doc::versioned).collect())
 }
 
 fn encode(document: &FaceDocument) -> Result<Bytes, ElasticError> {

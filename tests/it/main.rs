@@ -12,8 +12,11 @@
 mod bad_input;
 mod collection;
 mod config;
+mod faults;
 mod golden;
 mod harness;
 mod ingest;
+mod kill;
+mod mutated;
 mod outage;
 mod query;

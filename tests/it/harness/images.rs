@@ -72,10 +72,15 @@ pub fn png_header(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
-/// `count` photos that differ in every pixel's last bits, so that each has its own hash and the same face.
+/// `count` photos that differ in a few pixels, so that each has its own hash and the same faces.
 pub fn variants(name: &str, count: u32) -> impl Iterator<Item = Vec<u8>> {
+    variants_of_size(name, 320, count)
+}
+
+/// The same with so many pixels on the long side.
+pub fn variants_of_size(name: &str, side: u32, count: u32) -> impl Iterator<Item = Vec<u8>> {
     let picture = open(name)
-        .resize(320, 320, image::imageops::FilterType::Triangle)
+        .resize(side, side, image::imageops::FilterType::Triangle)
         .to_rgb8();
     (0..count).map(move |number| {
         let mut changed = picture.clone();

@@ -2,6 +2,7 @@
 
 pub mod images;
 pub mod node;
+pub mod proxy;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +14,11 @@ use serde_json::Value;
 /// The repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether all of the long suites are to be run, or the part of them that fits into every change's tests.
+pub fn full() -> bool {
+    std::env::var("FACEDEX_TEST_FULL").is_ok_and(|value| value == "1")
 }
 
 /// A photo of `dev/photos`, which is run if need be.
@@ -157,6 +163,14 @@ impl Space {
         self.elastic("GET", &format!("/{}/_count", self.name), None).1["count"]
             .as_u64()
             .unwrap_or_else(|| panic!("{} cannot be counted", self.name))
+    }
+
+    /// The same, and 0 where there is no collection yet.
+    pub fn count_or_none(&self) -> u64 {
+        match self.elastic("GET", &format!("/{}", self.name), None).0 {
+            404 => 0,
+            _ => self.count(),
+        }
     }
 
     /// Every stored document, by id.
