@@ -8,6 +8,7 @@ mod picture;
 mod query;
 mod represent;
 mod search;
+mod sources;
 mod tables;
 mod verify;
 
@@ -49,7 +50,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Find the faces of photos and write them into a collection
-    Ingest(ingest::IngestArgs),
+    Ingest(Box<ingest::IngestArgs>),
     /// Find the stored faces that look like those in a photo
     Search(search::SearchArgs),
     /// Say who the people in a photo are, or that they are unknown

@@ -17,3 +17,5 @@ mod harness;
 mod ingest;
 mod outage;
 mod query;
+mod remote;
+mod sources;
