@@ -19,6 +19,7 @@ demo: cargo ## Set everything up, load real photos into Elasticsearch and find t
 test: cargo ## Set everything up; check the format and the lints; run all tests against a real node
 	@dev/node prepare
 	@dev/photos
+	@dev/moto prepare >/dev/null
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked

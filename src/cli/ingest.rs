@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::sources::SourceArgs;
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::collection::{self, Collection, Layout};
@@ -26,16 +27,14 @@ use crate::ingest::pipeline::Run;
 use crate::ingest::prepare::Recipe;
 use crate::ingest::profile::Profile;
 use crate::ingest::progress::Show;
-use crate::ingest::source::folder::Folder;
-use crate::ingest::source::{Shard, Source};
+use crate::ingest::source::Shard;
 use crate::ingest::{IngestError, Summary};
 use crate::terminal;
 
 #[derive(Debug, Args)]
 pub(super) struct IngestArgs {
-    /// Photos, and folders that are walked recursively
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    sources: SourceArgs,
 
     #[command(flatten)]
     collection: CollectionArg,
@@ -162,7 +161,8 @@ struct SpeedArgs {
 const LINGER: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Error> {
-    let source: Box<dyn Source> = Box::new(Folder::new(&args.paths)?);
+    let fetch = args.sources.fetcher()?;
+    let source = args.sources.open(args.limits.max_image_bytes, &fetch)?;
     if let Some(address) = args.speed.metrics_addr {
         metrics_exporter_prometheus::PrometheusBuilder::new()
             .with_http_listener(address)
@@ -193,6 +193,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     };
     let run = Run {
         source,
+        fetch,
         shard: args.shard,
         person_from_dir: args.person_from_dir,
         to: to.clone(),
@@ -230,13 +231,14 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         stop: Arc::clone(&stop),
         profile: Arc::clone(&profile),
     };
-    let summary = tokio::select! {
+    let mut summary = tokio::select! {
         ended = run.ingest() => ended?,
         () = second_interrupt(&stop) => return Err(Error::Interrupted),
     };
-    if summary.images == 0 && !summary.interrupted && args.shard.is_none() {
-        let names: Vec<_> = args.paths.iter().map(|path| path.display().to_string()).collect();
-        return Err(IngestError::NothingFound(names.join(", ")).into());
+    // That is how watching ends.
+    summary.interrupted &= !args.sources.watch;
+    if summary.images == 0 && !args.sources.watch && !summary.interrupted && args.shard.is_none() {
+        return Err(IngestError::NothingFound(args.sources.names()).into());
     }
     finish_load(args, &to, &collection, &summary).await?;
     if args.speed.profile {

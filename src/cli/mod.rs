@@ -8,6 +8,7 @@ mod picture;
 mod query;
 mod represent;
 mod search;
+mod sources;
 mod tables;
 mod verify;
 
@@ -56,7 +57,7 @@ enum Command {
     /// missing. A photo that cannot be used is named, recorded in the dead-letter file, and the rest goes on. Hidden
     /// files are left out, links are followed. Ctrl-C ends the run after what is in flight, a second one at once; either
     /// way it can be taken up again. Exit code 0 if all went well, 1 if some photos failed, 2 if nothing could be done.
-    Ingest(ingest::IngestArgs),
+    Ingest(Box<ingest::IngestArgs>),
     /// Find the stored faces that look like those in a photo
     ///
     /// Prints the stored faces that look like those in the photo, best first, down to the threshold. Exit code 0 if

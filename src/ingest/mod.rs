@@ -2,6 +2,7 @@
 
 pub mod dead_letter;
 pub mod deliver;
+pub mod fetch;
 pub mod journal;
 pub mod pace;
 pub mod pipeline;
@@ -28,6 +29,34 @@ pub enum IngestError {
     /// A path on the command line leads nowhere.
     #[error("no such file or folder: {0}")]
     NoSource(PathBuf),
+    /// A pattern on the command line matches nothing.
+    #[error("no file or folder matches {0}")]
+    NoMatch(String),
+    /// A pattern on the command line is none.
+    #[error("{pattern} is no pattern: {reason}")]
+    BadPattern {
+        /// As it was given.
+        pattern: String,
+        /// Why.
+        reason: String,
+    },
+    /// A list or a manifest cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    List {
+        /// Its path.
+        path: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// What is to be watched is no folder.
+    #[error("{0} is no folder; --watch watches folders")]
+    NoFolder(PathBuf),
+    /// Folders cannot be watched.
+    #[error("cannot watch: {0}; raise fs.inotify.max_user_watches, or run without --watch from time to time")]
+    Watch(String),
+    /// The system gives no client for HTTP.
+    #[error("cannot fetch photos: {0}")]
+    Fetch(String),
     /// The paths hold no photo at all.
     #[error("no photos under {0}; JPEG, PNG, WebP, GIF, BMP and TIFF files are taken, by content")]
     NothingFound(String),

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::dead_letter::DeadLetter;
 use super::deliver::{Delivery, Ledger, Message, deliver};
+use super::fetch::Fetcher;
 use super::journal::Journal;
 use super::prepare::Recipe;
 use super::profile::{Profile, Work};
@@ -27,6 +28,8 @@ const QUEUE_PER_WORKER: usize = 4;
 pub struct Run {
     /// Where photos come from.
     pub source: Box<dyn Source>,
+    /// Fetches photos that are elsewhere.
+    pub fetch: Arc<Fetcher>,
     /// Which part of the source.
     pub shard: Option<Shard>,
     /// Name the person after the folder that holds the photo.
@@ -66,6 +69,7 @@ impl Run {
         let journal = Arc::new(self.journal);
         let progress = Progress::start(self.show, Arc::clone(&self.to.pulse), self.source.counter());
         let (offers_in, offers) = async_channel::bounded(QUEUE_PER_WORKER * count + self.readers);
+        let (held_in, held) = async_channel::bounded(QUEUE_PER_WORKER * count);
         let (loaded_in, loaded) = async_channel::bounded(QUEUE_PER_WORKER * count);
         let (messages_in, messages) = async_channel::bounded(QUEUE_PER_WORKER * count);
         let budget = Budget::new(self.budget);
@@ -76,6 +80,7 @@ impl Run {
             budget: budget.clone(),
             run: self.recipe.run.clone(),
             offers: offers_in,
+            held: held_in,
             tasks: tokio::runtime::Handle::current(),
             stop: Arc::clone(&self.stop),
         };
@@ -83,6 +88,7 @@ impl Run {
         let readers = Arc::new(Readers {
             limits: self.recipe.limits,
             budget,
+            fetch: self.fetch,
             run: self.recipe.run.clone(),
             check: self.skip_indexed.then(|| IndexCheck {
                 to: self.to.clone(),
@@ -90,14 +96,15 @@ impl Run {
             }),
         });
         let mut reading = JoinSet::new();
-        for _ in 0..self.readers {
-            let (readers, offers) = (Arc::clone(&readers), offers.clone());
+        for way in [&offers, &held].into_iter().cycle().take(2 * self.readers) {
+            let (readers, way, offers, held) = (Arc::clone(&readers), way.clone(), offers.clone(), held.clone());
             let (loaded, messages) = (loaded_in.clone(), messages_in.clone());
             reading.spawn(async move {
-                let ended = readers.run(offers.clone(), loaded, messages).await;
+                let ended = readers.run(way, loaded, messages).await;
                 if ended.is_err() {
                     // One that cannot go on ends them all, or the others would wait for its photos.
                     offers.close();
+                    held.close();
                 }
                 ended
             });
@@ -111,7 +118,7 @@ impl Run {
         watch_queues(&offers, &loaded, &messages);
         let waiting = loaded.downgrade();
         // Ours must go, or the receivers would wait for them for ever.
-        drop((offers, loaded_in, loaded, messages_in));
+        drop((offers, held, loaded_in, loaded, messages_in));
         let mut ledger = Ledger {
             summary: Summary {
                 run: recipe.run.clone(),

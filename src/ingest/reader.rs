@@ -1,8 +1,11 @@
 //! Readers: from a photo that a source offers to its bytes in memory, many at once, within the run's memory budget.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::deliver::Message;
+use super::fetch::Fetcher;
 use super::source::{Budget, Content, Entry, Held, Item, Offer, Reservation};
 use super::{Failure, Stage};
 use crate::elastic::document::image_hash;
@@ -34,6 +37,8 @@ pub struct Readers {
     pub limits: Limits,
     /// Bounds the bytes in memory.
     pub budget: Budget,
+    /// For photos that are elsewhere.
+    pub fetch: Arc<Fetcher>,
     /// The run, for failures.
     pub run: String,
     /// Where `--skip-indexed` asks.
@@ -76,7 +81,10 @@ impl Readers {
         let held = match item.content {
             Content::Bytes(held) => Ok(held),
             Content::File(path) => self.read_file(path, entry.size).await,
-            Content::Remote(url) => Err((Stage::Read, format!("{url}: photos are not fetched from there"))),
+            Content::Remote(url) => {
+                let fetched = self.fetch.fetch(&url, &self.limits, &self.budget).await;
+                fetched.map_err(|reason| (Stage::Read, reason))
+            }
         };
         let held = match held {
             Ok(held) => held,

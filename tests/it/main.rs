@@ -20,3 +20,5 @@ mod kill;
 mod mutated;
 mod outage;
 mod query;
+mod remote;
+mod sources;

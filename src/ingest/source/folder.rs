@@ -1,5 +1,6 @@
 //! Files and folders, walked in a fixed order.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,33 +23,69 @@ const IMAGE_EXTENSIONS: [&str; 23] = [
 /// out.
 #[derive(Debug, Clone)]
 pub struct Folder {
-    roots: Vec<PathBuf>,
+    roots: Vec<Root>,
+}
+
+#[derive(Debug, Clone)]
+struct Root {
+    path: PathBuf,
+    /// Keys are relative to it.
+    base: PathBuf,
+    /// What a user names is taken whatever it is called.
+    named: bool,
 }
 
 impl Folder {
     /// Checks that every path exists, and drops those that lie inside another: no photo is met twice.
     pub fn new(paths: &[PathBuf]) -> Result<Self, IngestError> {
         let mut roots: Vec<PathBuf> = Vec::new();
+        let mut given = BTreeSet::new();
         for path in paths {
             let path = resolve(path).ok_or_else(|| IngestError::NoSource(path.clone()))?;
-            if roots.iter().any(|root| path.starts_with(root)) {
-                continue;
+            if given.insert(path.clone()) {
+                roots.push(path);
             }
-            roots.retain(|root| !root.starts_with(&path));
-            roots.push(path);
         }
-        Ok(Self { roots })
+        roots.retain(|root| !root.ancestors().skip(1).any(|above| given.contains(above)));
+        let named = |path: PathBuf| Root {
+            base: path.clone(),
+            path,
+            named: true,
+        };
+        Ok(Self {
+            roots: roots.into_iter().map(named).collect(),
+        })
     }
 
-    fn files(&self) -> impl Iterator<Item = (&Path, Result<DirEntry, walkdir::Error>)> {
+    /// What is at `path`, a file or a folder, as a walk of the folder `base` would come upon it.
+    pub(super) fn part(base: &Path, path: &Path) -> Self {
+        let root = Root {
+            path: path.to_owned(),
+            base: base.to_owned(),
+            named: false,
+        };
+        Self { roots: vec![root] }
+    }
+
+    /// Where the walk begins.
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.roots.iter().map(|root| root.path.as_path())
+    }
+
+    /// Every file that a walk would look at.
+    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.files().filter_map(|(_, file)| Some(file.ok()?.into_path()))
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&Root, Result<DirEntry, walkdir::Error>)> {
         self.roots.iter().flat_map(|root| {
-            WalkDir::new(root)
+            WalkDir::new(&root.path)
                 .follow_links(true)
                 .sort_by_file_name()
                 .into_iter()
                 .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry))
                 .filter(|entry| !matches!(entry, Ok(entry) if entry.file_type().is_dir()))
-                .map(move |entry| (root.as_path(), entry))
+                .map(move |entry| (root, entry))
         })
     }
 }
@@ -71,18 +108,18 @@ impl Source for Folder {
                 // What a loop leads back to is walked already.
                 Err(error) if error.loop_ancestor().is_some() => continue,
                 Err(error) => {
-                    let path = error.path().unwrap_or(root);
+                    let path = error.path().unwrap_or(&root.path);
                     let reason = error
                         .io_error()
                         .map_or_else(|| error.to_string(), std::io::Error::to_string);
-                    sink.failed(&entry(root, path, None), reason)?;
+                    sink.failed(&entry(&root.base, path, None), reason)?;
                     continue;
                 }
             };
             let metadata = file.metadata().ok();
-            let named_by_user = file.depth() == 0;
+            let named_by_user = root.named && file.depth() == 0;
             let path = file.into_path();
-            let mut entry = entry(root, &path, metadata.as_ref());
+            let mut entry = entry(&root.base, &path, metadata.as_ref());
             // Opening a pipe waits for somebody to write to it; sockets and devices are no photos either.
             if !named_by_user && !metadata.is_some_and(|metadata| metadata.is_file()) {
                 sink.skipped()?;
@@ -124,11 +161,12 @@ fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-fn entry(root: &Path, path: &Path, metadata: Option<&Metadata>) -> Entry {
+pub(super) fn entry(root: &Path, path: &Path, metadata: Option<&Metadata>) -> Entry {
     let key = path.strip_prefix(root).unwrap_or(path);
-    // A root that is a file itself has no path below it.
+    // A root that is a file itself has no path below it. Its name alone would put all of `*/1.jpg` into one shard.
     let key = if key.as_os_str().is_empty() {
-        path.file_name().map_or(path, Path::new)
+        path.strip_prefix(path.ancestors().nth(2).unwrap_or(path))
+            .unwrap_or(path)
     } else {
         key
     };
@@ -147,7 +185,7 @@ fn entry(root: &Path, path: &Path, metadata: Option<&Metadata>) -> Entry {
     }
 }
 
-fn claims_to_be_an_image(path: &Path) -> bool {
+pub(super) fn claims_to_be_an_image(path: &Path) -> bool {
     path.extension()
         .and_then(|extension| extension.to_str())
         .is_some_and(|extension| {
@@ -165,30 +203,9 @@ fn begins_like_an_image(path: &Path) -> std::io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::ingest::journal::Journal;
-    use crate::ingest::source::{Budget, Offer};
-
-    /// Walks a source and gives what it offered.
-    fn walk(source: &mut dyn Source) -> Vec<Offer> {
-        let tasks = tokio::runtime::Runtime::new().unwrap();
-        let (offers, taken) = async_channel::unbounded();
-        let mut sink = Sink {
-            shard: None,
-            person_from_dir: false,
-            journal: Arc::new(Journal::none()),
-            budget: Budget::new(1 << 20),
-            run: "r".to_owned(),
-            offers,
-            tasks: tasks.handle().clone(),
-            stop: Default::default(),
-        };
-        source.walk(&mut sink).unwrap();
-        drop(sink);
-        std::iter::from_fn(|| taken.try_recv().ok()).collect()
-    }
+    use crate::ingest::source::Offer;
+    use crate::ingest::source::testing::walk;
 
     #[test]
     fn takes_images_by_name_or_content_and_nothing_twice() {

@@ -1,7 +1,19 @@
 //! Where photos come from. A source walks its photos in a fixed order and offers them one by one to a [`Sink`]; what is
 //! done with them is none of its business.
 
+pub mod archive;
+pub mod bucket;
 pub mod folder;
+pub mod input;
+pub mod list;
+pub mod names;
+pub mod paths;
+mod table;
+mod tar;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod watch;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,6 +62,15 @@ pub struct Entry {
     /// The person that the source itself names.
     pub person: Option<Person>,
     /// Labels that the source itself gives.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What is known of a photo besides where it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Given {
+    /// Whom it shows.
+    pub person: Option<Person>,
+    /// Labels for its faces.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -164,6 +185,9 @@ pub struct Sink {
     pub run: String,
     /// The other end is the run's readers.
     pub offers: async_channel::Sender<Offer>,
+    /// The way of photos whose bytes are there already. They have their part of the budget: they must not stand behind
+    /// photos that wait for theirs.
+    pub held: async_channel::Sender<Offer>,
     /// Lets the source's thread wait for the budget.
     pub tasks: tokio::runtime::Handle,
     /// Set when the run is to end after what is in flight.
@@ -197,7 +221,13 @@ impl Sink {
 
     /// Offers a photo that is wanted.
     pub fn photo(&mut self, entry: Entry, content: Content) -> Result<(), Stop> {
-        self.send(Offer::Photo(Box::new(Item { entry, content })))
+        let way = match content {
+            Content::Bytes(_) => &self.held,
+            Content::File(_) | Content::Remote(_) => &self.offers,
+        };
+        self.check()?;
+        let offer = Offer::Photo(Box::new(Item { entry, content }));
+        way.send_blocking(offer).map_err(|_| Stop)
     }
 
     /// Counts a file that is no image.

@@ -3,6 +3,7 @@
 pub mod images;
 pub mod node;
 pub mod proxy;
+pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -155,6 +156,11 @@ impl Space {
     /// A request to Elasticsearch itself.
     pub fn elastic(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         node::request(&self.url, method, path, body)
+    }
+
+    /// Whether the collection was made.
+    pub fn exists(&self) -> bool {
+        self.elastic("GET", &format!("/{}", self.index()), None).0 == 200
     }
 
     /// The number of faces that a search can find.

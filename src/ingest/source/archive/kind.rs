@@ -1,0 +1,44 @@
+//! Which kind of archive a file is.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::ingest::source::tar;
+
+/// How an archive is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `tar`
+    Tar,
+    /// `tar.gz`
+    TarGz,
+    /// `zip`
+    Zip,
+}
+
+/// The kind of archive that a file is, by its content; `None` where it is none.
+pub fn kind(path: &Path) -> Option<Kind> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(512).read_to_end(&mut head).ok()?;
+    if [b"PK\x03\x04", b"PK\x05\x06"]
+        .iter()
+        .any(|magic| head.starts_with(*magic))
+    {
+        return Some(Kind::Zip);
+    }
+    if tar::is_header(&head) {
+        return Some(Kind::Tar);
+    }
+    if head.starts_with(b"\x1f\x8b") {
+        let mut inner = Vec::new();
+        // What comes before an error is enough to tell.
+        let _ = MultiGzDecoder::new(File::open(path).ok()?)
+            .take(512)
+            .read_to_end(&mut inner);
+        return tar::is_header(&inner).then_some(Kind::TarGz);
+    }
+    None
+}
