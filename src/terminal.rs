@@ -23,6 +23,13 @@ impl Write for Stderr {
     }
 }
 
+/// The text on one line and without control characters: what comes out of files and their names is not for the terminal
+/// to obey.
+pub fn tame(text: &str) -> String {
+    let space = |symbol: char| if symbol.is_control() { ' ' } else { symbol };
+    text.trim_end().chars().map(space).collect()
+}
+
 /// A file's URI as the path that people type.
 pub fn plain(uri: &str) -> String {
     match Url::parse(uri) {
@@ -30,4 +37,14 @@ pub fn plain(uri: &str) -> String {
         _ => None,
     }
     .map_or_else(|| uri.to_owned(), |path| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_files_say_stays_on_one_line_and_changes_no_colour() {
+        assert_eq!(tame("chunk I\u{1b}[31mT\nof 10\n"), "chunk I [31mT of 10");
+    }
 }

@@ -68,7 +68,8 @@ impl Progress {
 
     /// Names a photo that failed.
     pub fn failed(&self, failure: &Failure) {
-        let line = format!("failed: {}: {}\n", terminal::plain(&failure.uri), failure.reason);
+        let what = format!("failed: {}: {}", terminal::plain(&failure.uri), failure.reason);
+        let line = format!("{}\n", terminal::tame(&what));
         // Standard error may be closed: the failure is in the dead-letter file all the same.
         let _ = terminal::Stderr.write_all(line.as_bytes());
     }
