@@ -127,6 +127,12 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
             limit: limits.max_pixels,
         });
     }
+    if width == 0 || height == 0 {
+        return Err(ImageError::Corrupt {
+            format: name,
+            reason: format!("a picture of {width} x {height} pixels"),
+        });
+    }
     // A damaged EXIF block is no reason to refuse the picture: viewers show it unrotated too.
     let orientation = decoder
         .orientation()

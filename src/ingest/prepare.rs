@@ -64,8 +64,9 @@ impl Recipe {
             .map_err(|error| fail(Stage::Decode, error.to_string()))?;
         drop(held);
         times.push((Work::Decode, start.elapsed()));
-        let faces = engine
-            .faces(&photo)
+        // The engine keeps nothing of one photo for the next, so it may be used again after a panic.
+        let faces = catch_unwind(AssertUnwindSafe(|| engine.faces(&photo)))
+            .map_err(|_| fail(Stage::Detect, "the face engine panicked on this file".to_owned()))?
             .map_err(|error| fail(Stage::Detect, error.to_string()))?;
         let spent = engine.spent();
         times.extend([
