@@ -328,7 +328,8 @@ fn journal(args: &IngestArgs, cluster: Option<&str>, collection: &Collection, en
         collection_id: collection.collection_id.clone(),
         collection: collection.name.clone(),
         engine: engine.to_owned(),
-        options: format!("subject={:?} person_from_dir={}", args.subject, args.person_from_dir).to_lowercase(),
+        // Who a photo shows is part of its own entry.
+        options: format!("subject={:?}", args.subject).to_lowercase(),
     };
     // Whoever rewrites photos wants them looked at, done or not.
     let ignore_done = args.replace || args.overwrite;
