@@ -142,6 +142,37 @@ fn a_list_is_read_from_standard_input() {
 }
 
 #[test]
+fn a_list_that_does_not_end_can_be_stopped() {
+    let space = Space::new();
+    space.put_photo("query/biden.jpg", "1.jpg");
+    let mut command = space.command(&["ingest", "--json", "--files-from", "-"]);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut names = child.stdin.take().unwrap();
+    names.write_all(b"1.jpg\n").unwrap();
+    wait_until("the first photo is there", || space.exists() && space.count() == 1);
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    drop(names);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let summary: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_counts(&summary, &[("images", 1), ("indexed", 1)]);
+    assert_eq!(summary["interrupted"], true);
+}
+
+#[test]
+fn files_and_members_do_not_wait_for_each_others_memory() {
+    let space = Space::new();
+    for (number, bytes) in crate::harness::images::variants("query/biden.jpg", 12).enumerate() {
+        space.put(&format!("all/{number}.png"), &bytes);
+    }
+    let archive = space.put("a.tar", &tar());
+    // Each photo takes all of the budget.
+    let tight = ["--read-ahead", "1", "--readers", "2"];
+    let summary = space.ingest(0, &[&[space.path("all").as_str(), &archive][..], &tight].concat());
+    assert_counts(&summary, &[("images", 15), ("indexed", 15)]);
+}
+
+#[test]
 fn a_manifest_names_people_and_labels() {
     let space = Space::new();
     space.put_photo("query/biden.jpg", "photos/1.jpg");

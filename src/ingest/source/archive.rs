@@ -262,6 +262,12 @@ impl Source for Archive {
         }
         Ok(())
     }
+
+    fn counter(&self) -> Option<Box<dyn FnOnce() -> u64 + Send>> {
+        let all = matches!(self.members, Members::All(_)) && self.kind.has_quick_count();
+        let (kind, path) = (self.kind, self.path.clone());
+        all.then(|| Box::new(move || kind.count(&path)) as Box<_>)
+    }
 }
 
 /// The `file://` URI of an absolute path.

@@ -1,7 +1,9 @@
 //! The members of a tar archive, in the order in which they come.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::io::{Error, Read, Result as IoResult};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -73,6 +75,19 @@ pub(super) fn walk(archive: &mut Archive, reader: impl Read, sink: &mut Sink) ->
     // Whatever is left holds gzip's checksum.
     watched.allowance.set(None);
     skip(&mut tar.into_inner().take(TRAILER), sink)
+}
+
+/// Counts the members that are wanted, by their headers alone; their names are cut off where they are long.
+pub(super) fn count(path: &Path, wanted: fn(&Path) -> bool) -> Option<usize> {
+    let mut tar = tar::Archive::new(File::open(path).ok()?);
+    // Raw: the crate holds no long names in memory.
+    let members = tar.entries_with_seek().ok()?.raw(true).map_while(Result::ok);
+    let files = members.filter(|member| member.header().entry_type() == EntryType::Regular);
+    Some(
+        files
+            .filter(|member| member.path().is_ok_and(|path| wanted(&path)))
+            .count(),
+    )
 }
 
 fn skip(reader: &mut impl Read, sink: &Sink) -> Result<(), End> {

@@ -1,6 +1,9 @@
 //! The members of a zip archive, in the order of its directory. The directory is held in memory, a few hundred bytes a
 //! member; the members are not.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zip::ZipArchive;
@@ -40,6 +43,13 @@ pub(super) fn walk(archive: &mut Archive, sink: &mut Sink) -> Result<(), End> {
         }
     }
     Ok(())
+}
+
+/// Counts the members that are wanted.
+pub(super) fn count(path: &Path, wanted: fn(&Path) -> bool) -> Option<usize> {
+    let zip = ZipArchive::new(BufReader::new(File::open(path).ok()?)).ok()?;
+    let names = zip.file_names().filter_map(Result::ok);
+    Some(names.filter(|name| wanted(Path::new(name.as_ref()))).count())
 }
 
 fn broken(error: ZipError) -> End {

@@ -58,7 +58,8 @@ pub fn facedex_at(url: &str, folder: &Path, arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         let keep = ["FACEDEX_CACHE_DIR", "FACEDEX_MODELS_DIR"].contains(&name.as_str());
-        if (name.starts_with("FACEDEX_") && !keep) || name.starts_with("ELASTICSEARCH_") {
+        let others = ["ELASTICSEARCH_", "AWS_"];
+        if (name.starts_with("FACEDEX_") && !keep) || others.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }

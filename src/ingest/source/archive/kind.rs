@@ -1,4 +1,4 @@
-//! Which kind of archive a file is.
+//! Which kind of archive a file is, and about how many photos it has.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::ingest::source::tar;
+use crate::ingest::source::folder::claims_to_be_an_image;
+use crate::ingest::source::{tar, zip};
 
 /// How an archive is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,4 +42,21 @@ pub fn kind(path: &Path) -> Option<Kind> {
         return tar::is_header(&inner).then_some(Kind::TarGz);
     }
     None
+}
+
+impl Kind {
+    /// Whether members can be counted without reading all of the archive.
+    pub(super) fn has_quick_count(self) -> bool {
+        self != Self::TarGz
+    }
+
+    /// The members whose names claim to be images; none where it cannot be told.
+    pub(super) fn count(self, path: &Path) -> u64 {
+        let count = match self {
+            Self::Tar => tar::count(path, claims_to_be_an_image),
+            Self::Zip => zip::count(path, claims_to_be_an_image),
+            Self::TarGz => None,
+        };
+        count.unwrap_or(0) as u64
+    }
 }

@@ -149,3 +149,14 @@ fn headers_without_end_are_refused() {
     let offers = walk_bytes(&gzip(&tar.into_inner().unwrap()), all());
     assert!(outline(&offers).1[0].contains("4 MiB"), "{offers:?}");
 }
+
+#[test]
+fn members_are_counted_for_the_progress_bar() {
+    for bytes in [tar_of(&MEMBERS), zip_of(&MEMBERS)] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let kind = kind(file.path()).unwrap();
+        let archive = Archive::new(file.path().to_owned(), kind, 40, all());
+        assert_eq!(archive.counter().unwrap()(), 5, "by their names alone");
+    }
+}
