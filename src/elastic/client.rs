@@ -17,6 +17,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::ElasticError;
+use crate::error::chain;
 
 /// How to reach Elasticsearch.
 #[derive(Debug, Clone)]
@@ -335,19 +336,4 @@ fn is_loopback(url: &Url) -> bool {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
-}
-
-/// An error with its causes: the outer one alone says only that a request failed.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -100,7 +100,7 @@ impl Destination {
         if paused && !before.is_some_and(|before| before.paused) {
             tracing::error!(
                 reason,
-                "paused: elasticsearch has accepted nothing for {} s; nothing is lost, it goes on by itself when elasticsearch does, Ctrl-C ends the run so that it can be taken up again",
+                "paused: elasticsearch has accepted nothing for {} s; nothing is lost, it goes on by itself when elasticsearch does, Ctrl-C twice ends the run so that it can be taken up again",
                 backoff.stuck_for().as_secs()
             );
         } else if !paused {

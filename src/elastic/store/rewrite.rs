@@ -26,11 +26,11 @@ const ATTEMPTS: usize = 8;
 /// Rewrites one photo as the mode says, or leaves it where the mode says so.
 pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoRecord) -> Result<Stored, ElasticError> {
     let mut removed = 0;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         let old = stored_faces(to, &photo.hash).await?;
         if is_settled(mode, photo, &old) {
             return Ok(Stored {
-                outcomes: leave(photo, &old),
+                outcomes: leave(photo, &old, attempt > 0),
                 removed,
             });
         }
@@ -41,14 +41,28 @@ pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoReco
         if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Taken { .. })) {
             continue;
         }
-        let gone = operations.len() - photo.faces.len();
-        removed += gone;
+        let removals = &verdicts[photo.faces.len()..];
+        let is_gone = |verdict: &&Verdict| matches!(verdict, Verdict::Done(_) | Verdict::Missing);
+        removed += removals.iter().filter(is_gone).count();
         let mut outcomes = plan.outcomes;
         for (outcome, verdict) in outcomes.iter_mut().zip(&verdicts) {
             if let Verdict::Rejected { status, kind, reason } = verdict {
                 *outcome = Outcome::Rejected {
                     reason: format!("{status} {kind}: {reason}"),
                 };
+            }
+        }
+        // A face that could not be written or removed leaves the photo unfinished, for the next run to see.
+        if let Some(Verdict::Rejected { status, kind, reason }) = removals
+            .iter()
+            .find(|verdict| matches!(verdict, Verdict::Rejected { .. }))
+        {
+            let stays = Outcome::Rejected {
+                reason: format!("an old face cannot be removed: {status} {kind}: {reason}"),
+            };
+            match outcomes.first_mut() {
+                Some(first) => *first = stays,
+                None => outcomes.push(stays),
             }
         }
         let rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected { .. });
@@ -87,12 +101,13 @@ fn is_settled(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versi
     }
 }
 
-/// The outcomes of a photo that is left as it is.
-fn leave(photo: &PhotoRecord, old: &BTreeMap<String, Versioned>) -> Vec<Outcome> {
+/// The outcomes of a photo that is left as it is. After an attempt of ours, a face that this run wrote is one whose answer
+/// was lost: it counts as written.
+fn leave(photo: &PhotoRecord, old: &BTreeMap<String, Versioned>, attempted: bool) -> Vec<Outcome> {
     (0..photo.faces.len())
         .filter_map(|ordinal| {
             let (stored, _) = old.get(&face_id(&photo.hash, ordinal))?;
-            Some(compare(photo, ordinal, stored, false))
+            Some(compare(photo, ordinal, stored, attempted))
         })
         .collect()
 }

@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::address::{Checked, Refused, Rule, check_host};
-use super::{CONNECT, TRIES, Trouble, chain, collect, too_large};
+use super::{CONNECT, TRIES, Trouble, collect, too_large};
 use crate::elastic::retry::{Backoff, RetryPolicy};
+use crate::error::chain;
 use crate::face::image::Limits;
 use crate::ingest::source::{Budget, Held};
 

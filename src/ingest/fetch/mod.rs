@@ -15,6 +15,7 @@ use self::address::Rule;
 use self::http::Web;
 pub use self::s3::Buckets;
 use super::source::{Budget, Held, Reservation};
+use crate::error::chain;
 use crate::face::image::{ImageError, Limits};
 
 /// How often a fetch is tried.
@@ -81,19 +82,4 @@ async fn collect<E: std::error::Error>(
     }
     let bytes = bytes.freeze();
     Ok(Held { bytes, permit })
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -11,7 +11,8 @@ use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{CONNECT, TRIES, Trouble, chain, collect, too_large};
+use super::{CONNECT, TRIES, Trouble, collect, too_large};
+use crate::error::chain;
 use crate::face::image::Limits;
 use crate::ingest::source::{Budget, Held};
 
