@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::sources::SourceArgs;
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
@@ -20,12 +21,13 @@ use crate::elastic::store::WriteMode;
 use crate::error::Error;
 use crate::face::FaceEngine;
 use crate::face::select::Subject;
+use crate::ingest::budget::ThreadBudget;
 use crate::ingest::dead_letter::DeadLetter;
 use crate::ingest::deliver::Delivery;
 use crate::ingest::journal::{Journal, JournalKey};
 use crate::ingest::pipeline::Run;
 use crate::ingest::prepare::Recipe;
-use crate::ingest::profile::Profile;
+use crate::ingest::profile::{Profile, Shares};
 use crate::ingest::progress::Show;
 use crate::ingest::source::Shard;
 use crate::ingest::{IngestError, Summary};
@@ -50,6 +52,10 @@ pub(super) struct IngestArgs {
     /// Give every face a label, by which searches can be filtered; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
     label: Vec<(String, String)>,
+
+    /// Find and embed every face, name what cannot be used, and write nothing; Elasticsearch is not needed
+    #[arg(long, conflicts_with_all = ["skip_indexed", "bulk_load", "watch"])]
+    dry_run: bool,
 
     /// Store a 128-pixel picture of each face with it
     #[arg(long)]
@@ -127,6 +133,11 @@ struct SpeedArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 128 << 20, value_parser = clap::value_parser!(u64).range(1..))]
     read_ahead: u64,
 
+    /// Bytes that photos may take while they are decoded and looked at; a photo that needs more than is free waits, one
+    /// that needs more than all of it is alone [default: 256 MiB a worker, which is a photo of 28 megapixels each]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    decode_memory: Option<u64>,
+
     /// Faces that one bulk request holds at most; fewer while the cluster has too much to do
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     bulk_faces: u32,
@@ -157,6 +168,9 @@ struct SpeedArgs {
     metrics_addr: Option<SocketAddr>,
 }
 
+/// See `--decode-memory`.
+const PIXELS_PER_WORKER: u64 = 256 << 20;
+
 /// A batch that is not full is sent when its first photo has waited for so long.
 const LINGER: Duration = Duration::from_secs(3);
 
@@ -170,62 +184,42 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
             .map_err(|error| IngestError::Metrics(address, error.to_string()))?;
     }
     let dead_letter = DeadLetter::new(std::path::absolute(&args.dead_letter)?)?;
-    let client = Arc::new(client(global)?);
-    let info = client.info().await?;
     let engines = engines(args, global)?;
-    let embedder = engines[0].embedder();
-    let name = &args.collection.collection;
-    let collection =
-        collection::open_or_create(&client, name, &embedder.space, embedder.dims, &Layout::default()).await?;
     let run_id = uuid::Uuid::new_v4().to_string();
-    prepare_load(args, &client, &collection, &run_id).await?;
+    let target = match args.dry_run {
+        true => None,
+        false => Some(target(args, global, &engines[0], &run_id).await?),
+    };
+    let (to, journal) = match target {
+        Some(target) => (Some((target.to, target.collection)), target.journal),
+        None => (None, Journal::none()),
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let profile = Arc::new(Profile::default());
-    let to = Destination {
-        client: Arc::clone(&client),
-        collection: name.clone(),
-        policy: RetryPolicy {
-            patience: args.resume.patience,
-            give_up_after: args.resume.retry_for,
-            ..RetryPolicy::default()
-        },
-        pulse: Arc::new(Pulse::default()),
-    };
     let run = Run {
         source,
         fetch,
         shard: args.shard,
         person_from_dir: args.person_from_dir,
-        to: to.clone(),
-        journal: journal(
-            args,
-            info["cluster_uuid"].as_str(),
-            &collection,
-            engines[0].fingerprint(),
-        )?,
-        engines,
+        to: to.clone().map(|(to, _)| (to, delivery(args))),
+        journal,
         recipe: Recipe {
             run: run_id,
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             limits: (&args.limits).into(),
+            pixels: ThreadBudget::new(
+                args.speed
+                    .decode_memory
+                    .unwrap_or(PIXELS_PER_WORKER * engines.len() as u64),
+            ),
             subject: args.subject,
             labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             thumbnails: args.thumbnails,
         },
-        delivery: Delivery {
-            mode: match (args.replace, args.overwrite) {
-                (true, _) => WriteMode::Replace,
-                (_, true) => WriteMode::Overwrite,
-                _ => WriteMode::Create,
-            },
-            batch_faces: args.speed.bulk_faces as usize,
-            batch_bytes: args.speed.bulk_bytes as usize,
-            linger: LINGER,
-            in_flight: args.speed.bulk_in_flight.into(),
-        },
+        engines,
         readers: args.speed.readers.into(),
         budget: args.speed.read_ahead,
-        skip_indexed: args.resume.skip_indexed,
+        skip_indexed: to.clone().map(|(to, _)| to).filter(|_| args.resume.skip_indexed),
         dead_letter,
         show: if global.json { Show::Events } else { Show::Bar },
         stop: Arc::clone(&stop),
@@ -240,15 +234,79 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     if summary.images == 0 && !args.sources.watch && !summary.interrupted && args.shard.is_none() {
         return Err(IngestError::NothingFound(args.sources.names()).into());
     }
-    finish_load(args, &to, &collection, &summary).await?;
-    if args.speed.profile {
-        terminal::note(tables::profile(&profile.shares()).trim_end());
+    if let Some((to, collection)) = &to {
+        finish_load(args, to, collection, &summary).await?;
     }
-    show(global, &summary, || {
-        tables::summary(&summary, name, &client.addresses())
-    })?;
     let clean = summary.failed == 0 && summary.conflicts == 0 && !summary.interrupted;
+    let shares = args.speed.profile.then(|| profile.shares());
+    if let (Some(shares), false) = (&shares, global.json) {
+        terminal::note(tables::profile(shares).trim_end());
+    }
+    let report = Report {
+        summary,
+        profile: shares,
+    };
+    show(global, &report, || {
+        let to = to
+            .as_ref()
+            .map(|(to, _)| (to.collection.as_str(), to.client.addresses()));
+        tables::summary(&report.summary, to)
+    })?;
     Ok(if clean { SUCCESS } else { NEGATIVE })
+}
+
+/// The result of a run.
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    summary: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Shares>,
+}
+
+/// What a run writes to.
+struct Target {
+    to: Destination,
+    collection: Collection,
+    journal: Journal,
+}
+
+/// Opens or makes the collection, and the journal of what is in it.
+async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run: &str) -> Result<Target, Error> {
+    let client = Arc::new(client(global)?);
+    let info = client.info().await?;
+    let name = &args.collection.collection;
+    let facts = engine.embedder();
+    let collection = collection::open_or_create(&client, name, &facts.space, facts.dims, &Layout::default()).await?;
+    prepare_load(args, &client, &collection, run).await?;
+    Ok(Target {
+        to: Destination {
+            client,
+            collection: name.clone(),
+            policy: RetryPolicy {
+                patience: args.resume.patience,
+                give_up_after: args.resume.retry_for,
+                ..RetryPolicy::default()
+            },
+            pulse: Arc::new(Pulse::default()),
+        },
+        journal: journal(args, info["cluster_uuid"].as_str(), &collection, engine.fingerprint())?,
+        collection,
+    })
+}
+
+fn delivery(args: &IngestArgs) -> Delivery {
+    Delivery {
+        mode: match (args.replace, args.overwrite) {
+            (true, _) => WriteMode::Replace,
+            (_, true) => WriteMode::Overwrite,
+            _ => WriteMode::Create,
+        },
+        batch_faces: args.speed.bulk_faces as usize,
+        batch_bytes: args.speed.bulk_bytes as usize,
+        linger: LINGER,
+        in_flight: args.speed.bulk_in_flight.into(),
+    }
 }
 
 /// Sets `stop` at the first interrupt (Ctrl-C, or the TERM signal of a scheduler) and comes back at the second.

@@ -1,5 +1,6 @@
 //! The command line: arguments in, a library call, a rendering out.
 
+mod bench;
 mod collection;
 mod identify;
 mod ingest;
@@ -85,6 +86,9 @@ enum Command {
     /// Fetch and look at the models
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Measure facedex beside what would be run instead
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 /// Runs the program.
@@ -125,6 +129,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Represent(args) => represent::run(args, global),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
+        Command::Bench(command) => tasks.block_on(bench::run(command, global)),
     };
     // Whatever still runs (a read that hangs, say) must not keep the process from ending.
     tasks.shutdown_background();

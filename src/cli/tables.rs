@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::query::Answer;
 use super::verify;
+use crate::bench::ingest;
 use crate::elastic::collection::{Collection, Status};
 use crate::elastic::document::Person;
 use crate::ingest::Summary;
@@ -137,15 +138,18 @@ pub(super) fn verify(answer: &verify::Answer) -> String {
     )
 }
 
-pub(super) fn summary(summary: &Summary, collection: &str, place: &str) -> String {
+/// The counts of a run; `to` is the collection and the cluster's address, absent for a dry run.
+pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>) -> String {
     let mut rows = table(&["", ""], &[1]);
     let mut row = |label: &str, value: u64| {
         rows.add_row(vec![label.to_owned(), value.to_string()]);
     };
     row("photos", summary.images);
     row("faces", summary.faces);
-    row("  indexed now", summary.indexed);
-    row("  there before", summary.existing);
+    if to.is_some() {
+        row("  indexed now", summary.indexed);
+        row("  there before", summary.existing);
+    }
     if summary.conflicts > 0 {
         row("  there as another person", summary.conflicts);
     }
@@ -164,11 +168,15 @@ pub(super) fn summary(summary: &Summary, collection: &str, place: &str) -> Strin
         row("other files skipped", summary.skipped);
     }
     let mut text = format!(
-        "{}{} faces in {:.1} s ({:.1} a second), into collection {collection} at {place}\n",
+        "{}{} faces in {:.1} s ({:.1} a second), {}\n",
         body(&rows),
         summary.faces,
         summary.seconds,
-        summary.faces_per_second
+        summary.faces_per_second,
+        match to {
+            Some((collection, place)) => format!("into collection {collection} at {place}"),
+            None => "none written: this was a dry run".to_owned(),
+        }
     );
     if summary.other_labels > 0 {
         text.push_str(&format!(
@@ -187,11 +195,11 @@ pub(super) fn summary(summary: &Summary, collection: &str, place: &str) -> Strin
 
 pub(super) fn profile(shares: &Shares) -> String {
     let mut rows = table(&["workers' time", "seconds", "share"], &[1, 2]);
-    for (work, seconds, share) in &shares.stages {
+    for stage in &shares.stages {
         rows.add_row(vec![
-            work.name().to_owned(),
-            format!("{seconds:.2}"),
-            format!("{:.1} %", share * 100.0),
+            stage.stage.name().to_owned(),
+            format!("{:.2}", stage.seconds),
+            format!("{:.1} %", stage.share * 100.0),
         ]);
     }
     format!(
@@ -200,6 +208,47 @@ pub(super) fn profile(shares: &Shares) -> String {
         shares.inference * 100.0,
         shares.bottleneck
     )
+}
+
+/// A row a run, then what follows from them.
+pub(super) fn bench_ingest(report: &ingest::Report) -> String {
+    let header = [
+        "",
+        "round",
+        "photos",
+        "faces",
+        "seconds",
+        "faces/s",
+        "cores used",
+        "peak MB",
+        "nodes' cores",
+    ];
+    let mut rows = table(&header, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    for run in &report.runs {
+        rows.add_row(vec![
+            run.who.to_owned(),
+            run.round.to_string(),
+            run.photos.to_string(),
+            run.faces.to_string(),
+            format!("{:.1}", run.seconds),
+            format!("{:.1}", run.faces_per_second),
+            format!("{:.2}", run.cpu_seconds / run.wall_seconds),
+            (run.peak_rss / 1_000_000).to_string(),
+            format!("{:.2}", run.node_cpu_seconds / run.wall_seconds),
+        ]);
+    }
+    let mut text = rendered(&rows);
+    for ratio in &report.ratios {
+        text.push_str(&format!(
+            "facedex / {}: {:.2} x faces/s\n",
+            ratio.peer, ratio.faces_per_second
+        ));
+    }
+    text.push_str(&format!(
+        "inference alone, on {} cores: {:.1} s; facedex's ingest takes {:.2} x that\n",
+        report.cores, report.bound.seconds, report.bound.ratio
+    ));
+    text
 }
 
 pub(super) fn status(status: &Status) -> String {

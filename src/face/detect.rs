@@ -2,6 +2,7 @@
 //! and a score, at more than one scale, merged by non-maximum suppression.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -48,6 +49,11 @@ impl Detector {
         Ok(Self {
             network: runtime.load(model, threads)?,
         })
+    }
+
+    /// The time that the model ran since this was last asked.
+    pub fn take_running(&mut self) -> Duration {
+        self.network.take_running()
     }
 
     /// All faces of the photo, ordered by (y, x) of their boxes.

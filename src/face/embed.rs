@@ -1,5 +1,7 @@
 //! Embedding: an aligned crop becomes a vector of unit length whose cosine with another says how alike two faces are.
 
+use std::time::Duration;
+
 use image::RgbImage;
 
 use super::FaceError;
@@ -27,6 +29,11 @@ impl Embedder {
             template: facts.template.map(Point::from),
             facts,
         })
+    }
+
+    /// The time that the model ran since this was last asked.
+    pub fn take_running(&mut self) -> Duration {
+        self.network.take_running()
     }
 
     /// What the catalog says of this embedder: space, dimensions, false-match rates.

@@ -54,6 +54,8 @@ pub struct Spent {
     pub align: Duration,
     /// Turning crops into vectors.
     pub embed: Duration,
+    /// Of all these, what the models themselves ran.
+    pub inference: Duration,
 }
 
 impl FaceEngine {
@@ -124,6 +126,7 @@ impl FaceEngine {
                 score: detection.score,
             });
         }
+        spent.inference = self.detector.take_running() + self.refiner.take_running() + self.embedder.take_running();
         self.spent = spent;
         Ok(faces)
     }

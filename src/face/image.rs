@@ -105,44 +105,75 @@ pub fn sniff(head: &[u8]) -> Option<ImageFormat> {
 /// Decodes a photo to upright 8-bit RGB: format by content, the first frame of an animation, EXIF orientation applied,
 /// transparency flattened onto white, greyscale, CMYK and 16-bit samples converted.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
-    if bytes.is_empty() {
-        return Err(ImageError::Empty);
+    Encoded::open(bytes, limits)?.decode()
+}
+
+/// A photo whose header was read and whose pixels were not.
+pub struct Encoded<'b> {
+    decoder: Box<dyn ImageDecoder + 'b>,
+    format: &'static str,
+    pixels: u64,
+}
+
+impl<'b> Encoded<'b> {
+    /// Reads the header and holds it against the limits.
+    pub fn open(bytes: &'b [u8], limits: &Limits) -> Result<Self, ImageError> {
+        if bytes.is_empty() {
+            return Err(ImageError::Empty);
+        }
+        if bytes.len() as u64 > limits.max_bytes {
+            return Err(ImageError::TooManyBytes {
+                limit: limits.max_bytes,
+            });
+        }
+        let format = sniff(bytes).ok_or(ImageError::NotAnImage)?;
+        let name = format_name(format);
+        if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
+            return Err(ImageError::Truncated { format: name });
+        }
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut codec_limits = image::Limits::default();
+        // 8 bytes a pixel hold 16-bit RGBA, the widest samples that are accepted; the decoders need some room of their own.
+        codec_limits.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(64 << 20));
+        reader.limits(codec_limits);
+        let decoder = reader.into_decoder().map_err(|error| broken(name, error))?;
+        let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 {
+            return Err(ImageError::NoPixels { format: name });
+        }
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels > limits.max_pixels {
+            return Err(ImageError::TooManyPixels {
+                width,
+                height,
+                limit: limits.max_pixels,
+            });
+        }
+        Ok(Self {
+            decoder: Box::new(decoder),
+            format: name,
+            pixels,
+        })
     }
-    if bytes.len() as u64 > limits.max_bytes {
-        return Err(ImageError::TooManyBytes {
-            limit: limits.max_bytes,
-        });
+
+    /// The bytes of memory that decoding takes, about: the result, and what the decoders and conversions hold meanwhile
+    /// (a progressive JPEG's coefficients are 6 bytes a pixel).
+    pub fn memory(&self) -> u64 {
+        self.pixels.saturating_mul(9)
     }
-    let format = sniff(bytes).ok_or(ImageError::NotAnImage)?;
-    let name = format_name(format);
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err(ImageError::Truncated { format: name });
+
+    /// Decodes the pixels.
+    pub fn decode(mut self) -> Result<RgbImage, ImageError> {
+        // A damaged EXIF block is no reason to refuse the picture: viewers show it unrotated too.
+        let orientation = self
+            .decoder
+            .orientation()
+            .unwrap_or(image::metadata::Orientation::NoTransforms);
+        let picture = DynamicImage::from_decoder(self.decoder);
+        let mut picture = picture.map_err(|error| broken(self.format, error))?;
+        picture.apply_orientation(orientation);
+        Ok(flatten(picture))
     }
-    let broken = |error: Codec| broken(name, error);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut codec_limits = image::Limits::default();
-    // 8 bytes a pixel hold 16-bit RGBA, the widest samples that are accepted; the decoders need some room of their own.
-    codec_limits.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(64 << 20));
-    reader.limits(codec_limits);
-    let mut decoder = reader.into_decoder().map_err(broken)?;
-    let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err(ImageError::NoPixels { format: name });
-    }
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
-        return Err(ImageError::TooManyPixels {
-            width,
-            height,
-            limit: limits.max_pixels,
-        });
-    }
-    // A damaged EXIF block is no reason to refuse the picture: viewers show it unrotated too.
-    let orientation = decoder
-        .orientation()
-        .unwrap_or(image::metadata::Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    picture.apply_orientation(orientation);
-    Ok(flatten(picture))
 }
 
 fn broken(format: &'static str, error: Codec) -> ImageError {

@@ -1,6 +1,8 @@
 //! Landmark refinement by MTCNN's output network (Zhang et al., 2016, "Joint face detection and alignment using
 //! multi-task cascaded convolutional networks"): two passes over a square crop around the detector's box.
 
+use std::time::Duration;
+
 use image::RgbImage;
 
 use super::FaceError;
@@ -32,6 +34,11 @@ impl Refiner {
         Ok(Self {
             network: runtime.load(model, threads)?,
         })
+    }
+
+    /// The time that the model ran since this was last asked.
+    pub fn take_running(&mut self) -> Duration {
+        self.network.take_running()
     }
 
     /// The refined landmarks, or the detector's own where the second pass sees no face in its crop.

@@ -128,6 +128,20 @@ impl Ledger {
     }
 }
 
+/// Takes messages until all readers and workers are gone, and counts their photos as [`deliver`] would.
+pub async fn rehearse(messages: async_channel::Receiver<Message>, ledger: &mut Ledger) -> Result<(), IngestError> {
+    while let Ok(message) = messages.recv().await {
+        if let Some(photo) = ledger.take(message)? {
+            let summary = &mut ledger.summary;
+            summary.images += 1;
+            summary.faces += photo.record.faces.len() as u64;
+            summary.no_face += u64::from(photo.record.faces.is_empty());
+            ledger.progress.update(&ledger.summary);
+        }
+    }
+    Ok(())
+}
+
 type Answer = (Vec<Prepared>, Result<Vec<Stored>, ElasticError>);
 
 /// Takes messages until all readers and workers are gone, writes their photos and enters every one in the ledger. On an

@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use super::budget::Budget;
 use super::dead_letter::DeadLetter;
-use super::deliver::{Delivery, Ledger, Message, deliver};
+use super::deliver::{Delivery, Ledger, Message, deliver, rehearse};
 use super::fetch::Fetcher;
 use super::journal::Journal;
 use super::prepare::Recipe;
-use super::profile::{Profile, Work};
+use super::profile::{Profile, Times, Work};
 use super::progress::{Progress, Show};
 use super::reader::{IndexCheck, Loaded, Readers};
-use super::source::{Budget, Shard, Sink, Source};
+use super::source::{Shard, Sink, Source};
 use super::{IngestError, Summary};
 use crate::elastic::Destination;
 use crate::face::FaceEngine;
@@ -34,20 +35,18 @@ pub struct Run {
     pub shard: Option<Shard>,
     /// Name the person after the folder that holds the photo.
     pub person_from_dir: bool,
-    /// Where documents go.
-    pub to: Destination,
+    /// Where documents go, and how; nowhere in a dry run, which counts them.
+    pub to: Option<(Destination, Delivery)>,
     /// One a worker.
     pub engines: Vec<FaceEngine>,
     /// How photos become documents.
     pub recipe: Recipe,
-    /// How documents are sent.
-    pub delivery: Delivery,
     /// Photos that are read at once.
     pub readers: usize,
     /// Bytes of photos that may be in memory before they are decoded.
     pub budget: u64,
-    /// Ask the index before any inference.
-    pub skip_indexed: bool,
+    /// Where to ask before any inference whether a photo is there, if that is wanted.
+    pub skip_indexed: Option<Destination>,
     /// What earlier runs finished.
     pub journal: Journal,
     /// Where failures are kept.
@@ -61,13 +60,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Ingests the whole source and comes back when all of it is acknowledged and searchable, or when it was told to
+    /// Ingests the whole source (or, without a destination, only looks at it) and comes back when all of it is acknowledged and searchable, or when it was told to
     /// stop and everything that was in flight is.
     pub async fn ingest(self) -> Result<Summary, IngestError> {
         let start = Instant::now();
         let count = self.engines.len();
         let journal = Arc::new(self.journal);
-        let progress = Progress::start(self.show, Arc::clone(&self.to.pulse), self.source.counter());
+        let pulse = self.to.as_ref().map(|(to, _)| Arc::clone(&to.pulse));
+        let progress = Progress::start(self.show, pulse.unwrap_or_default(), self.source.counter());
         let (offers_in, offers) = async_channel::bounded(QUEUE_PER_WORKER * count + self.readers);
         let (held_in, held) = async_channel::bounded(QUEUE_PER_WORKER * count);
         let (loaded_in, loaded) = async_channel::bounded(QUEUE_PER_WORKER * count);
@@ -90,8 +90,8 @@ impl Run {
             budget,
             fetch: self.fetch,
             run: self.recipe.run.clone(),
-            check: self.skip_indexed.then(|| IndexCheck {
-                to: self.to.clone(),
+            check: self.skip_indexed.map(|to| IndexCheck {
+                to,
                 engine: self.engines[0].fingerprint().to_owned(),
             }),
         });
@@ -129,7 +129,10 @@ impl Run {
             progress,
         };
         ledger.progress.update(&ledger.summary);
-        let delivered = deliver(self.to.clone(), self.delivery, messages, &mut ledger).await;
+        let delivered = match &self.to {
+            Some((to, delivery)) => deliver(to.clone(), *delivery, messages, &mut ledger).await,
+            None => rehearse(messages, &mut ledger).await,
+        };
         if let Some(waiting) = waiting.upgrade() {
             // After an error the source may still be open, and workers wait for it.
             waiting.close();
@@ -148,7 +151,9 @@ impl Run {
         walk.join()
             .map_err(|_| IngestError::Worker("the source panicked".to_owned()))?;
         let mut summary = ledger.summary;
-        self.to.refresh().await?;
+        if let Some((to, _)) = &self.to {
+            to.refresh().await?;
+        }
         summary.time(start.elapsed());
         summary.interrupted = self.stop.load(Ordering::Relaxed);
         summary.dead_letter = ledger.dead_letter.finish();
@@ -172,14 +177,15 @@ fn spawn_worker(
     std::thread::spawn(move || {
         let mut since = Instant::now();
         while let Ok(photo) = loaded.recv_blocking() {
-            let mut times = vec![(Work::WaitForPhoto, lap(&mut since))];
+            let mut times = Times::default();
+            times.add(Work::WaitForPhoto, lap(&mut since));
             let message = match recipe.prepare(&mut engine, photo, &mut times) {
                 Ok(photo) => Message::Ready(Box::new(photo)),
                 Err(failure) => Message::Failed(failure),
             };
             since = Instant::now();
             let open = messages.send_blocking(message).is_ok();
-            times.push((Work::WaitForDelivery, lap(&mut since)));
+            times.add(Work::WaitForDelivery, lap(&mut since));
             profile.add(&times);
             if !open {
                 return;

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use image::RgbImage;
 
-use super::profile::Work;
+use super::budget::ThreadBudget;
+use super::profile::{Times, Work};
 use super::reader::Loaded;
 use super::source::Entry;
 use super::{Failure, Stage, now};
 use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
 use crate::elastic::store::PhotoRecord;
-use crate::face::image::{Limits, decode};
+use crate::face::image::{Encoded, ImageError, Limits};
 use crate::face::select::Subject;
 use crate::face::{Face, FaceEngine, thumbnail};
 
@@ -30,6 +31,8 @@ pub struct Recipe {
     pub host: String,
     /// What a photo may cost.
     pub limits: Limits,
+    /// Memory for pixels, shared by all workers.
+    pub pixels: ThreadBudget,
     /// Which face is the person that a photo was given.
     pub subject: Subject,
     /// Given to every face, under those of the source.
@@ -49,31 +52,30 @@ pub struct Prepared {
 
 impl Recipe {
     /// Takes one photo through all stages up to its documents, and says how long each took.
-    pub fn prepare(
-        &self,
-        engine: &mut FaceEngine,
-        photo: Loaded,
-        times: &mut Vec<(Work, Duration)>,
-    ) -> Result<Prepared, Box<Failure>> {
+    pub fn prepare(&self, engine: &mut FaceEngine, photo: Loaded, times: &mut Times) -> Result<Prepared, Box<Failure>> {
         let start = Instant::now();
         let Loaded { entry, held, hash } = photo;
         let fail = |stage, reason: String| Box::new(Failure::new(&entry, stage, reason, &self.run));
         // Photos come from anywhere: a decoder that panics on one of them must not take the run with it.
-        let photo = catch_unwind(AssertUnwindSafe(|| decode(&held.bytes, &self.limits)))
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            let encoded = Encoded::open(&held.bytes, &self.limits)?;
+            let room = self.pixels.reserve(encoded.memory());
+            Ok::<_, ImageError>((encoded.decode()?, room))
+        }));
+        let (photo, _room) = decoded
             .map_err(|_| fail(Stage::Decode, "the decoder panicked on this file".to_owned()))?
             .map_err(|error| fail(Stage::Decode, error.to_string()))?;
         drop(held);
-        times.push((Work::Decode, start.elapsed()));
+        times.add(Work::Decode, start.elapsed());
         let faces = catch_unwind(AssertUnwindSafe(|| engine.faces(&photo)))
             .map_err(|_| fail(Stage::Detect, "the face engine panicked on this photo".to_owned()))?
             .map_err(|error| fail(Stage::Detect, error.to_string()))?;
         let spent = engine.spent();
-        times.extend([
-            (Work::Detect, spent.detect),
-            (Work::Refine, spent.refine),
-            (Work::Align, spent.align),
-            (Work::Embed, spent.embed),
-        ]);
+        times.inference += spent.inference;
+        times.add(Work::Detect, spent.detect);
+        times.add(Work::Refine, spent.refine);
+        times.add(Work::Align, spent.align);
+        times.add(Work::Embed, spent.embed);
         let start = Instant::now();
         let labelled = match &entry.person {
             None => vec![false; faces.len()],
@@ -108,7 +110,7 @@ impl Recipe {
                 document
             })
             .collect();
-        times.push((Work::Document, start.elapsed()));
+        times.add(Work::Document, start.elapsed());
         Ok(Prepared {
             entry,
             record: PhotoRecord {

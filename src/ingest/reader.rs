@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::budget::{Budget, Reservation};
 use super::deliver::Message;
 use super::fetch::Fetcher;
-use super::source::{Budget, Content, Entry, Held, Item, Offer, Reservation};
+use super::source::{Content, Entry, Held, Item, Offer};
 use super::{Failure, Stage};
 use crate::elastic::document::image_hash;
 use crate::elastic::{Destination, ElasticError, store};

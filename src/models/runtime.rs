@@ -1,6 +1,7 @@
 //! ONNX Runtime: the shared library, and networks with a reused input buffer.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use ort::environment::Environment;
@@ -135,6 +136,7 @@ impl Runtime {
             mean: model.input.mean,
             scale: 1.0 / model.input.std,
             input: Vec::new(),
+            running: Duration::ZERO,
         })
     }
 
@@ -157,6 +159,7 @@ pub struct Network {
     mean: f32,
     scale: f32,
     input: Vec<f32>,
+    running: Duration,
 }
 
 impl Network {
@@ -184,6 +187,11 @@ impl Network {
         }
     }
 
+    /// The time that its runs took since this was last asked: inference alone, without what prepares it.
+    pub fn take_running(&mut self) -> Duration {
+        std::mem::take(&mut self.running)
+    }
+
     /// Runs the model over what was filled in; `shape` is batch, channels, height, width.
     pub fn run(&mut self, shape: [usize; 4]) -> Result<Outputs<'_>, RuntimeError> {
         let failed = |error: ort::Error| RuntimeError::Failed {
@@ -191,7 +199,9 @@ impl Network {
             reason: error.to_string(),
         };
         let input = TensorRef::from_array_view((shape, self.input.as_slice())).map_err(failed)?;
+        let start = Instant::now();
         let values = self.session.run(ort::inputs![input]).map_err(failed)?;
+        self.running += start.elapsed();
         Ok(Outputs {
             model: &self.name,
             values,

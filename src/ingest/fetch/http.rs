@@ -14,7 +14,8 @@ use super::{CONNECT, TRIES, Trouble, collect, too_large};
 use crate::elastic::retry::{Backoff, RetryPolicy};
 use crate::error::chain;
 use crate::face::image::Limits;
-use crate::ingest::source::{Budget, Held};
+use crate::ingest::budget::Budget;
+use crate::ingest::source::Held;
 
 /// A photo that moved more often does not stand still.
 const REDIRECTS: usize = 5;

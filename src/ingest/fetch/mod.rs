@@ -14,7 +14,8 @@ use url::Url;
 use self::address::Rule;
 use self::http::Web;
 pub use self::s3::Buckets;
-use super::source::{Budget, Held, Reservation};
+use super::budget::{Budget, Reservation};
+use super::source::Held;
 use crate::error::chain;
 use crate::face::image::{ImageError, Limits};
 

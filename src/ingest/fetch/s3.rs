@@ -14,7 +14,8 @@ use url::Url;
 use super::{CONNECT, TRIES, Trouble, collect, too_large};
 use crate::error::chain;
 use crate::face::image::Limits;
-use crate::ingest::source::{Budget, Held};
+use crate::ingest::budget::Budget;
+use crate::ingest::source::Held;
 
 /// The buckets that were asked for.
 pub struct Buckets {

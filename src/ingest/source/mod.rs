@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
+use super::budget::{Budget, Reservation};
 use super::journal::Journal;
 use super::{Failure, Stage};
 use crate::elastic::document::Person;
@@ -92,29 +92,6 @@ pub struct Held {
     pub bytes: Bytes,
     /// Given back when the bytes are dropped.
     pub permit: Reservation,
-}
-
-/// A part of the memory budget, in kilobytes.
-#[derive(Debug)]
-pub struct Reservation(#[expect(dead_code, reason = "held for its destructor")] Option<OwnedSemaphorePermit>);
-
-/// The memory that photos' bytes may take between reading and decoding.
-#[derive(Debug, Clone)]
-pub struct Budget(Arc<Semaphore>, u32);
-
-impl Budget {
-    /// A budget of so many bytes.
-    pub fn new(bytes: u64) -> Self {
-        let kilobytes = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
-        Self(Arc::new(Semaphore::new(kilobytes as usize)), kilobytes)
-    }
-
-    /// Waits until `bytes` are free. What is larger than the whole budget waits for the whole budget.
-    pub async fn reserve(&self, bytes: u64) -> Reservation {
-        let kilobytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.1);
-        // The semaphore is never closed.
-        Reservation(Arc::clone(&self.0).acquire_many_owned(kilobytes).await.ok())
-    }
 }
 
 /// A photo that a source offers.

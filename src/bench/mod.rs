@@ -1,0 +1,61 @@
+//! Benchmarks: facedex beside what its users would run instead, in the same run on the same machine.
+
+pub mod ingest;
+mod process;
+
+use std::path::PathBuf;
+
+use crate::elastic::ElasticError;
+
+/// Why a benchmark has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The peer is not where it should be.
+    #[error(
+        "no such peer: {0}; run this in facedex's source tree, name the script with --peer, or leave it out with --no-peer"
+    )]
+    NoPeer(PathBuf),
+    /// A program of the benchmark does not run.
+    #[error("cannot run {program}: {reason}")]
+    Program {
+        /// What was run.
+        program: String,
+        /// The system's words, or the program's.
+        reason: String,
+    },
+    /// A program ran and printed no result.
+    #[error("{program} printed no result: {reason}")]
+    NoResult {
+        /// What was run.
+        program: String,
+        /// What is wrong with its last line.
+        reason: String,
+    },
+    /// Elasticsearch.
+    #[error(transparent)]
+    Elastic(#[from] ElasticError),
+}
+
+/// The middle of some values (of the two middle ones, the mean); 0 of none.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+        assert_eq!(median([].into_iter()), 0.0);
+    }
+}

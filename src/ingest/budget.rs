@@ -1,0 +1,51 @@
+//! Memory that is asked for before it is taken, so that what a run holds has a bound.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// So many bytes, shared by all who hold a copy.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Semaphore>, u32);
+
+/// A part of a budget, given back when it is dropped.
+#[derive(Debug)]
+pub struct Reservation(#[expect(dead_code, reason = "held for its destructor")] Option<OwnedSemaphorePermit>);
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: u64) -> Self {
+        let kilobytes = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
+        Self(Arc::new(Semaphore::new(kilobytes as usize)), kilobytes)
+    }
+
+    /// Waits until `bytes` are free. What is larger than the whole budget waits for the whole budget.
+    pub async fn reserve(&self, bytes: u64) -> Reservation {
+        let kilobytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.1);
+        // The semaphore is never closed.
+        Reservation(Arc::clone(&self.0).acquire_many_owned(kilobytes).await.ok())
+    }
+}
+
+/// A budget for threads of their own, which may wait.
+#[derive(Debug, Clone)]
+pub struct ThreadBudget {
+    budget: Budget,
+    tasks: Handle,
+}
+
+impl ThreadBudget {
+    /// A budget of so many bytes; to be made inside the runtime.
+    pub fn new(bytes: u64) -> Self {
+        Self {
+            budget: Budget::new(bytes),
+            tasks: Handle::current(),
+        }
+    }
+
+    /// Blocks this thread until `bytes` are free.
+    pub fn reserve(&self, bytes: u64) -> Reservation {
+        self.tasks.block_on(self.budget.reserve(bytes))
+    }
+}
