@@ -49,3 +49,35 @@ impl ThreadBudget {
         self.tasks.block_on(self.budget.reserve(bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn threads_never_hold_more_than_there_is_and_a_large_one_is_alone() {
+        let budget = ThreadBudget::new(100 << 10);
+        let (held, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (budget, held, most) = (&budget, &held, &most);
+                scope.spawn(move || {
+                    for turn in 0..50 {
+                        // One in five wants more than all of it.
+                        let kilobytes = if (thread + turn) % 5 == 0 { 100 } else { 30 };
+                        let asked = if kilobytes == 100 { 1 << 30 } else { kilobytes << 10 };
+                        let room = budget.reserve(asked);
+                        let now = held.fetch_add(kilobytes, Ordering::SeqCst) + kilobytes;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        held.fetch_sub(kilobytes, Ordering::SeqCst);
+                        drop(room);
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 100);
+    }
+}

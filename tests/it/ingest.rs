@@ -488,3 +488,30 @@ fn metrics_are_served_during_the_run() {
     }
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn a_dry_run_counts_and_names_and_writes_nothing() {
+    let space = Space::new();
+    space.put_photo("gallery/Barack_Obama/obama-1.jpg", "in/a.jpg");
+    space.put("in/broken.jpg", b"\xFF\xD8\xFFnothing");
+    let folder = space.path("in");
+    let summary = space.ingest(1, &[&folder, "--dry-run", "--profile"]);
+    assert_eq!(
+        [
+            &summary["images"],
+            &summary["faces"],
+            &summary["indexed"],
+            &summary["failed"]
+        ],
+        [&json!(2), &json!(1), &json!(0), &json!(1)]
+    );
+    assert!(summary["profile"]["inference_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(space.dead_letters().len(), 1);
+    assert!(!space.exists());
+    // Nor is anything taken for done.
+    assert_eq!(space.ingest(1, &[&folder])["indexed"], 1);
+    // It needs no cluster.
+    let away = Space::at("http://127.0.0.1:9");
+    let photo = space.path("in/a.jpg");
+    assert_eq!(away.ingest(0, &[&photo, "--dry-run"])["faces"], 1);
+}

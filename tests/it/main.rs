@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod bench;
 mod collection;
 mod config;
 mod faults;
