@@ -9,9 +9,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::process::{Watched, watch};
-use super::{BenchError, median};
+use super::{BenchError, median, remove};
 use crate::elastic::client::{Client, Payload};
-use crate::elastic::collection;
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -239,27 +238,6 @@ async fn node_cpu(client: &Client) -> Result<Duration, BenchError> {
     let nodes = stats["nodes"].as_object().into_iter().flat_map(|nodes| nodes.values());
     let millis = nodes.filter_map(|node| node["process"]["cpu"]["total_in_millis"].as_u64());
     Ok(Duration::from_millis(millis.sum()))
-}
-
-/// Removes the index of a benchmark's own collection.
-async fn remove(client: &Client, name: &str) -> Result<(), BenchError> {
-    let collection = match collection::open(client, name).await {
-        Ok(collection) => collection,
-        // The run failed before it made one.
-        Err(crate::elastic::ElasticError::NoCollection { .. }) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let path = format!("/{}", collection.index);
-    let _: Value = client
-        .json(
-            "remove the benchmark's collection",
-            Method::Delete,
-            &path,
-            &[],
-            Payload::None,
-        )
-        .await?;
-    Ok(())
 }
 
 #[cfg(test)]

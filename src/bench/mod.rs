@@ -1,11 +1,19 @@
 //! Benchmarks: facedex beside what its users would run instead, in the same run on the same machine.
 
+mod fill;
 pub mod ingest;
+mod load;
 mod process;
+pub mod serve;
+mod vectors;
 
 use std::path::PathBuf;
 
-use crate::elastic::ElasticError;
+use elasticsearch::http::Method;
+use serde_json::Value;
+
+use crate::elastic::client::{Client, Payload};
+use crate::elastic::{ElasticError, collection};
 
 /// Why a benchmark has no result.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +39,33 @@ pub enum BenchError {
         /// What is wrong with its last line.
         reason: String,
     },
+    /// The photo to search by.
+    #[error("{0}: no face in it, or no photo; a search by photo needs one")]
+    NoFace(PathBuf),
     /// Elasticsearch.
     #[error(transparent)]
     Elastic(#[from] ElasticError),
+}
+
+/// Removes the index of a benchmark's own collection.
+pub async fn remove(client: &Client, name: &str) -> Result<(), BenchError> {
+    let collection = match collection::open(client, name).await {
+        Ok(collection) => collection,
+        // The run failed before it made one.
+        Err(ElasticError::NoCollection { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let path = format!("/{}", collection.index);
+    let _: Value = client
+        .json(
+            "remove the benchmark's collection",
+            Method::Delete,
+            &path,
+            &[],
+            Payload::None,
+        )
+        .await?;
+    Ok(())
 }
 
 /// The middle of some values (of the two middle ones, the mean); 0 of none.

@@ -68,6 +68,17 @@ pub async fn watch(mut command: Command) -> Result<Watched, BenchError> {
     })
 }
 
+/// The memory of one process, in bytes; 0 once it has ended.
+pub fn memory(process: Option<u32>) -> u64 {
+    let Some(pid) = process.map(Pid::from_u32) else {
+        return 0;
+    };
+    let mut system = System::new();
+    let what = ProcessRefreshKind::nothing().with_memory().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
+    system.process(pid).map_or(0, sysinfo::Process::memory)
+}
+
 /// What was seen of a process and those that it started.
 #[derive(Default)]
 struct Usage {

@@ -1,13 +1,19 @@
 //! `facedex bench`
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 
-use super::{SUCCESS, client, cores, print_json, show, tables};
+use super::{Models, SUCCESS, client, cores, print_json, show, tables};
 use crate::bench::ingest::{self, Plan};
+use crate::bench::{self, serve};
 use crate::config::GlobalArgs;
+use crate::elastic::Destination;
+use crate::elastic::collection::{Layout, open_or_create};
+use crate::elastic::retry::RetryPolicy;
 use crate::error::Error;
 use crate::terminal;
 
@@ -19,6 +25,37 @@ pub(super) enum BenchCommand {
     /// memory, and the nodes' processor time meanwhile. Also how near facedex comes to inference alone, which it measures
     /// by --dry-run.
     Ingest(BenchIngestArgs),
+    /// Load the search API, and measure what it adds to asking Elasticsearch itself
+    ///
+    /// Fills a collection with made-up faces that are distributed like real ones, starts `facedex serve`, and asks by
+    /// vector (through /es/ and straight) and by photo, with more and more clients, at last with more than can be served.
+    Serve(BenchServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchServeArgs {
+    /// A photo to search by
+    photo: PathBuf,
+
+    /// Faces that are searched
+    #[arg(long, value_name = "N", default_value_t = 300_000)]
+    faces: u64,
+
+    /// Clients at once, one level after the other
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 4, 16, 64])]
+    clients: Vec<usize>,
+
+    /// How long each level lasts
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10s")]
+    length: Duration,
+
+    /// How long the overload lasts
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
+    overload: Duration,
+
+    /// Keep the made-up collection, bench-N, so that the next run need not fill it again
+    #[arg(long)]
+    keep: bool,
 }
 
 #[derive(Debug, Args)]
@@ -44,7 +81,50 @@ pub(super) struct BenchIngestArgs {
 }
 
 pub(super) async fn run(command: &BenchCommand, global: &GlobalArgs) -> Result<u8, Error> {
-    let BenchCommand::Ingest(args) = command;
+    match command {
+        BenchCommand::Ingest(args) => bench_ingest(args, global).await,
+        BenchCommand::Serve(args) => bench_serve(args, global).await,
+    }
+}
+
+async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, Error> {
+    let client = Arc::new(client(global)?);
+    client.info().await?;
+    let mut engine = Models::open(global)?.engine(1)?;
+    let facts = engine.embedder().clone();
+    let name = format!("bench-{}", args.faces);
+    let collection = open_or_create(&client, &name, &facts.space, facts.dims, &Layout::default()).await?;
+    let plan = serve::Plan {
+        node: first_url(global),
+        to: Destination {
+            client: Arc::clone(&client),
+            collection: name.clone(),
+            policy: RetryPolicy::default(),
+            pulse: Arc::default(),
+        },
+        collection,
+        faces: args.faces,
+        photo: args.photo.clone(),
+        clients: args.clients.clone(),
+        length: args.length,
+        overload: args.overload,
+        environment: environment(global),
+    };
+    let report = serve::run(&plan, &mut engine, terminal::note).await;
+    if !args.keep {
+        bench::remove(&client, &name).await?;
+    }
+    let report = report?;
+    show(global, &report, || tables::bench_serve(&report))?;
+    Ok(SUCCESS)
+}
+
+fn first_url(global: &GlobalArgs) -> String {
+    let url = global.elasticsearch.elasticsearch_url.first();
+    url.map_or_else(String::new, |url| url.expose_secret().trim_end_matches('/').to_owned())
+}
+
+async fn bench_ingest(args: &BenchIngestArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let plan = Plan {
         source: args.source.clone(),
         rounds: args.rounds,

@@ -1,0 +1,337 @@
+//! The search API under load, and what it costs over asking Elasticsearch itself.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::BenchError;
+use super::fill::{Filling, PHOTOS_A_PERSON, fill};
+use super::load::{Load, Make, ask, closed_loop, summarise};
+use super::process::memory;
+use super::vectors::Population;
+use crate::elastic::collection::{Collection, VECTOR_FIELD};
+use crate::elastic::{Destination, load};
+use crate::face::FaceEngine;
+use crate::face::image::{Limits, decode};
+
+/// Seed of the made-up people, so that a collection that was filled once can be used again.
+const SEED: u64 = 1;
+/// Different queries of a run.
+const QUERIES: u64 = 200;
+
+/// What to measure.
+pub struct Plan {
+    /// Address of a node.
+    pub node: String,
+    /// How documents reach the collection.
+    pub to: Destination,
+    /// The collection, filled as far as it is not.
+    pub collection: Collection,
+    /// Faces that it should hold.
+    pub faces: u64,
+    /// A photo to search by.
+    pub photo: PathBuf,
+    /// Clients at once, one level after the other.
+    pub clients: Vec<usize>,
+    /// How long each level lasts.
+    pub length: Duration,
+    /// How long the overload lasts.
+    pub overload: Duration,
+    /// Environment of the server: how to reach Elasticsearch.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+/// The result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Faces that were searched.
+    pub faces: u64,
+    /// A search by vector, one client, straight to the node and through `/es/` by turns.
+    pub vector: Compared,
+    /// A search by photo, one client: the parts measured apart, and `POST /v1/search`.
+    pub photo: Compared,
+    /// Searches by vector through `/es/` at each number of clients.
+    pub vector_load: Vec<Load>,
+    /// The same straight to the node.
+    pub vector_load_straight: Vec<Load>,
+    /// Searches by photo at each number of clients.
+    pub photo_load: Vec<Load>,
+    /// More clients than can be served.
+    pub overload: Overload,
+}
+
+/// The same question asked in two ways.
+#[derive(Debug, Clone, Serialize)]
+pub struct Compared {
+    /// The bare minimum.
+    pub bare: Load,
+    /// Through facedex.
+    pub facedex: Load,
+    /// Median through facedex over the bare median.
+    pub ratio: f64,
+}
+
+/// Twice as many clients as can be served, and then some.
+#[derive(Debug, Clone, Serialize)]
+pub struct Overload {
+    /// What they saw.
+    pub load: Load,
+    /// The server's memory at the end of each second, in bytes.
+    pub rss: Vec<u64>,
+    /// The median of one client just before, in milliseconds,
+    pub before_ms: f64,
+    /// and in the second after.
+    pub after_ms: f64,
+}
+
+/// Fills the collection, starts a server and measures; `told` hears what is going on.
+pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> Result<Report, BenchError> {
+    let population = Arc::new(Population::new(plan.collection.dims as usize, SEED));
+    prepare(plan, &population, &told).await?;
+    let server = Server::start(plan).await?;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .map_err(|error| server.failed(&error.to_string()))?;
+    let bodies: Vec<String> = (0..QUERIES)
+        // A photo that is not stored, of people who are.
+        .map(|query| body(&population.face(query, PHOTOS_A_PERSON)))
+        .collect();
+    let bodies = Arc::new(bodies);
+    let (straight, through) = (
+        by_vector(
+            &http,
+            format!("{}/{}/_search", plan.node, plan.collection.name),
+            &bodies,
+        ),
+        by_vector(
+            &http,
+            format!("{}/es/{}/_search", server.url, plan.collection.name),
+            &bodies,
+        ),
+    );
+    let photo =
+        std::fs::read(&plan.photo).map_err(|error| server.failed(&format!("{}: {error}", plan.photo.display())))?;
+    let by_photo = by_photo(&http, &server.url, &plan.collection.name, photo.clone());
+
+    told("one client: by vector, straight and through /es/ by turns");
+    let vector = by_turns(&straight, &through, plan.length).await;
+    told("one client: by photo, in parts and through /v1/search by turns");
+    let photo = photo_by_turns(plan, engine, &photo, &straight, &by_photo).await?;
+    let (mut vector_load, mut vector_load_straight, mut photo_load) = (Vec::new(), Vec::new(), Vec::new());
+    for &clients in &plan.clients {
+        told(&format!("{clients} clients"));
+        vector_load_straight.push(closed_loop(&straight, clients, plan.length).await);
+        vector_load.push(closed_loop(&through, clients, plan.length).await);
+        photo_load.push(closed_loop(&by_photo, clients, plan.length).await);
+    }
+    told("more than can be served");
+    let overload = overload(plan, &server, &by_photo).await;
+    Ok(Report {
+        faces: plan.faces,
+        vector,
+        photo,
+        vector_load,
+        vector_load_straight,
+        photo_load,
+        overload,
+    })
+}
+
+async fn prepare(plan: &Plan, population: &Arc<Population>, told: &impl Fn(&str)) -> Result<(), BenchError> {
+    let there = crate::elastic::search::count(&plan.to.client, &plan.collection.name, &[]).await?;
+    if there >= plan.faces {
+        return Ok(());
+    }
+    let filling = Filling {
+        faces: plan.faces,
+        population: Arc::clone(population),
+        seed: SEED,
+        space: plan.collection.space.clone(),
+    };
+    fill(&plan.to, &filling, |done| {
+        if done % 50_000 == 0 {
+            told(&format!("{done} of {} faces written", plan.faces));
+        }
+    })
+    .await?;
+    plan.to.refresh().await?;
+    told("merging the segments");
+    load::force_merge(&plan.to.client, &plan.collection).await?;
+    plan.to.refresh().await?;
+    Ok(())
+}
+
+/// What facedex itself would send for this vector.
+fn body(vector: &[f32]) -> String {
+    json!({
+        "knn": {"field": VECTOR_FIELD, "query_vector": vector, "k": 10, "num_candidates": 400, "rescore_vector": {"oversample": 5}},
+        "size": 10,
+        "_source": ["person", "image.uri", "face.box", "labels"],
+    })
+    .to_string()
+}
+
+fn by_vector(http: &reqwest::Client, url: String, bodies: &Arc<Vec<String>>) -> Make {
+    let (http, bodies) = (http.clone(), Arc::clone(bodies));
+    Arc::new(move |number| {
+        http.post(&url)
+            .header("content-type", "application/json")
+            .body(bodies[number % bodies.len()].clone())
+    })
+}
+
+fn by_photo(http: &reqwest::Client, server: &str, collection: &str, photo: Vec<u8>) -> Make {
+    let (http, photo) = (http.clone(), bytes::Bytes::from(photo));
+    let url = format!("{server}/v1/search?collection={collection}&face=largest");
+    Arc::new(move |_| {
+        http.post(&url)
+            .header("content-type", "application/octet-stream")
+            .body(photo.clone())
+    })
+}
+
+/// One client that asks in both ways by turns, so that whatever else the machine does falls on both.
+async fn by_turns(bare: &Make, facedex: &Make, length: Duration) -> Compared {
+    let (mut seen_bare, mut seen_facedex) = (Vec::new(), Vec::new());
+    let start = Instant::now();
+    let mut number = 0;
+    while start.elapsed() < 2 * length {
+        seen_bare.push(ask(bare(number)).await);
+        seen_facedex.push(ask(facedex(number)).await);
+        number += 1;
+        if number == WARM_UP {
+            seen_bare.clear();
+            seen_facedex.clear();
+        }
+    }
+    compared(&seen_bare, &seen_facedex, start.elapsed())
+}
+
+/// Questions that are asked before the measuring begins.
+const WARM_UP: usize = 20;
+
+fn compared(bare: &[(u16, f64)], facedex: &[(u16, f64)], length: Duration) -> Compared {
+    let (bare, facedex) = (summarise(1, bare, length), summarise(1, facedex, length));
+    Compared {
+        ratio: facedex.p50_ms / bare.p50_ms,
+        bare,
+        facedex,
+    }
+}
+
+/// Decode, detect, embed here, count and kNN straight at the node; then the same photo to the server.
+async fn photo_by_turns(
+    plan: &Plan,
+    engine: &mut FaceEngine,
+    photo: &[u8],
+    straight: &Make,
+    served: &Make,
+) -> Result<Compared, BenchError> {
+    let (mut parts, mut whole) = (Vec::new(), Vec::new());
+    let start = Instant::now();
+    let mut number = 0;
+    while start.elapsed() < 2 * plan.length {
+        let begin = Instant::now();
+        let pixels = decode(photo, &Limits::default());
+        let faces = pixels.ok().and_then(|pixels| engine.faces(&pixels).ok());
+        if faces.is_none_or(|faces| faces.is_empty()) {
+            return Err(BenchError::NoFace(plan.photo.clone()));
+        }
+        let engine_ms = begin.elapsed().as_secs_f64() * 1000.0;
+        let begin = Instant::now();
+        crate::elastic::search::count(&plan.to.client, &plan.collection.name, &[]).await?;
+        let count_ms = begin.elapsed().as_secs_f64() * 1000.0;
+        let (status, knn_ms) = ask(straight(number)).await;
+        parts.push((status, engine_ms + count_ms + knn_ms));
+        whole.push(ask(served(number)).await);
+        number += 1;
+        if number == WARM_UP {
+            parts.clear();
+            whole.clear();
+        }
+    }
+    Ok(compared(&parts, &whole, start.elapsed()))
+}
+
+/// 64 clients that ask by photo, far more than the cores can serve.
+async fn overload(plan: &Plan, server: &Server, by_photo: &Make) -> Overload {
+    const CLIENTS: usize = 64;
+    let moment = Duration::from_secs(3);
+    let before = closed_loop(by_photo, 1, moment).await;
+    let watching = async {
+        let mut rss = Vec::new();
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            rss.push(memory(server.child.id()));
+            if rss.len() as u64 > plan.overload.as_secs() {
+                return rss;
+            }
+        }
+    };
+    let (load, rss) = tokio::join!(closed_loop(by_photo, CLIENTS, plan.overload), watching);
+    let after = closed_loop(by_photo, 1, moment).await;
+    Overload {
+        load,
+        rss,
+        before_ms: before.p50_ms,
+        after_ms: after.p50_ms,
+    }
+}
+
+/// A server of the benchmark's own; it ends with this.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    async fn start(plan: &Plan) -> Result<Self, BenchError> {
+        let failed = |reason: String| BenchError::Program {
+            program: "facedex serve".to_owned(),
+            reason,
+        };
+        let itself = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+        let mut command = Command::new(itself);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .envs(plan.environment.iter().cloned());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let stderr = child
+            .stderr
+            .take()
+            .ok_or_else(|| failed("it has no standard error".to_owned()))?;
+        let mut lines = BufReader::new(stderr).lines();
+        let mut said = Vec::new();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(url) = line.split("listening on ").nth(1) {
+                let url = url.split_whitespace().next().unwrap_or_default().to_owned();
+                // Its words must go on being read, or it would wait with them.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return Ok(Self { child, url });
+            }
+            said.push(line);
+        }
+        Err(failed(said.join("; ")))
+    }
+
+    fn failed(&self, reason: &str) -> BenchError {
+        BenchError::Program {
+            program: "facedex serve".to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+}
