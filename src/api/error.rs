@@ -342,6 +342,8 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
+        // Under /es/ it is given another shape.
+        response.extensions_mut().insert(self);
         response
     }
 }

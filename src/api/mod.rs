@@ -1,6 +1,7 @@
 //! `facedex serve`: a photo goes in, one embedding is made, Elasticsearch answers.
 
 pub mod access;
+pub mod door;
 pub mod error;
 pub mod health;
 pub mod inference;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
@@ -113,7 +114,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
 pub fn router(app: Arc<App>) -> Router {
     let limited = Router::new()
         .nest("/v1", v1::routes())
-        // `.nest("/es", door::routes())` goes here.
+        .merge(door::routes())
         .layer(from_fn_with_state(app.clone(), limits));
     let max_body = app.settings.max_body;
     Router::new()
@@ -125,6 +126,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(max_body))
         .layer(from_fn_with_state(app.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(door::shape))
         .with_state(app)
 }
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub max_body: usize,
     /// What a photo may cost.
     pub limits: Limits,
+    /// Photos in one request under `/es/`.
+    pub max_photos: usize,
     /// The longest that a request may take.
     pub timeout: Duration,
 }

@@ -50,6 +50,10 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "FACEDEX_MAX_BODY", value_name = "BYTES", default_value_t = 20 << 20)]
     max_body: usize,
 
+    /// Photos in one request under /es/
+    #[arg(long, env = "FACEDEX_MAX_PHOTOS", value_name = "N", default_value_t = 4)]
+    max_photos: usize,
+
     /// The longest that a request may take
     #[arg(long, env = "FACEDEX_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30s")]
     timeout: Duration,
@@ -70,6 +74,7 @@ pub(super) async fn run(args: &ServeArgs, global: &GlobalArgs) -> Result<u8, Err
         concurrency: args.concurrency.into(),
         max_body: args.max_body,
         limits: (&args.limits).into(),
+        max_photos: args.max_photos,
         timeout: args.timeout,
     };
     api::serve(settings, client(global)?, engines).await?;

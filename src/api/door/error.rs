@@ -92,9 +92,7 @@ pub(super) fn local(asked: &HeaderMap, status: StatusCode, body: impl Into<Body>
         let text = value.to_str().unwrap_or_default();
         text.starts_with("application/vnd.elasticsearch+json") && !text.contains(',')
     });
-    let kind = asked
-        .cloned()
-        .unwrap_or(HeaderValue::from_static("application/json"));
+    let kind = asked.cloned().unwrap_or(HeaderValue::from_static("application/json"));
     let product = (PRODUCT.0, HeaderValue::from_static(PRODUCT.1));
     let mut response = (status, [product], body.into()).into_response();
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -54,7 +54,11 @@ pub(super) async fn run(
     incoming: &Incoming,
 ) -> Result<Response, DoorError> {
     let searches = {
-        let (body, default, max) = (incoming.body.clone(), default.map(str::to_owned), door.max_photos);
+        let (body, default, max) = (
+            incoming.body.clone(),
+            default.map(str::to_owned),
+            asker.app.settings.max_photos,
+        );
         off_thread(move || read(&body, default.as_deref(), max)).await??
     };
     let whole = text(&incoming.body)?;
@@ -89,7 +93,11 @@ pub(super) async fn run(
         return Err(first.clone());
     }
     if lines.is_empty() {
-        let items: Vec<String> = refusals.iter().flatten().map(|refusal| refusal.json().to_string()).collect();
+        let items: Vec<String> = refusals
+            .iter()
+            .flatten()
+            .map(|refusal| refusal.json().to_string())
+            .collect();
         let took = incoming.since.elapsed().as_millis();
         let body = format!("{{\"took\":{took},\"responses\":[{}]}}", items.join(","));
         return Ok(local(&incoming.headers, StatusCode::OK, body));
@@ -191,9 +199,15 @@ fn one_name(value: &RawValue) -> Result<String, DoorError> {
 async fn ask_for_json(asker: &Asker<'_>, incoming: &Incoming, lines: Bytes) -> Result<reqwest::Response, DoorError> {
     let mut request = incoming.to_pass_on(lines);
     request.headers.remove(ACCEPT_ENCODING);
-    let is_json = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("json") && !text.contains(','));
+    let is_json = |value: &HeaderValue| {
+        value
+            .to_str()
+            .is_ok_and(|text| text.contains("json") && !text.contains(','))
+    };
     if !request.headers.get(ACCEPT).is_some_and(is_json) {
-        request.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        request
+            .headers
+            .insert(ACCEPT, HeaderValue::from_static("application/json"));
     }
     Ok(asker.app.elastic.pass_on(&request).await?)
 }

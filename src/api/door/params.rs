@@ -9,7 +9,12 @@ use super::path::Route;
 const COMMON: [&str; 4] = ["error_trace", "filter_path", "human", "pretty"];
 
 /// How the collection's name is resolved. It is exactly one, so that these change nothing; clients send them all the same.
-const RESOLUTION: [&str; 4] = ["allow_no_indices", "expand_wildcards", "ignore_throttled", "ignore_unavailable"];
+const RESOLUTION: [&str; 4] = [
+    "allow_no_indices",
+    "expand_wildcards",
+    "ignore_throttled",
+    "ignore_unavailable",
+];
 
 /// A query in Lucene's syntax, which searches the collection and nothing else.
 const LUCENE: [&str; 6] = ["analyze_wildcard", "analyzer", "default_operator", "df", "lenient", "q"];
@@ -127,7 +132,13 @@ mod tests {
 
     #[test]
     fn others_are_refused() {
-        for query in ["source=%7B%7D&source_content_type=application/json", "scroll=1m", "%73croll=1m", "format=yaml", "index=x"] {
+        for query in [
+            "source=%7B%7D&source_content_type=application/json",
+            "scroll=1m",
+            "%73croll=1m",
+            "format=yaml",
+            "index=x",
+        ] {
             assert!(read(query).is_err(), "{query}");
         }
         let count = Route::Count("faces".to_owned());

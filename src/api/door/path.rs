@@ -158,7 +158,13 @@ mod tests {
 
     #[test]
     fn only_reading_methods_are_taken() {
-        for method in [Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::HEAD] {
+        for method in [
+            Method::PUT,
+            Method::DELETE,
+            Method::PATCH,
+            Method::OPTIONS,
+            Method::HEAD,
+        ] {
             let refused = Route::read(&method, "/es/faces/_search").unwrap_err();
             assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
         }

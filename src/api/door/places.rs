@@ -150,7 +150,10 @@ const SCRIPTS: &str = "scripts are not run through this door";
 /// `script`, `script_score`, `_script`, `scripted_metric`, `minimum_should_match_script` and their like; but not
 /// `description`, and no field of an object (`labels.script`).
 fn names_a_script(key: &str) -> bool {
-    !key.contains('.') && key.split('_').any(|word| matches!(word, "script" | "scripts" | "scripted"))
+    !key.contains('.')
+        && key
+            .split('_')
+            .any(|word| matches!(word, "script" | "scripts" | "scripted"))
 }
 
 #[cfg(test)]
@@ -173,6 +176,9 @@ mod tests {
         for other in ["description", "labels.script", "labels.film_script", "transcripts"] {
             assert!(Place::Data.refuses(other).is_none(), "{other}");
         }
-        assert!(Place::Aggs.refuses("script").is_none(), "an aggregation may have any name");
+        assert!(
+            Place::Aggs.refuses("script").is_none(),
+            "an aggregation may have any name"
+        );
     }
 }

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -59,7 +61,9 @@ pub(super) struct Incoming {
 /// Reads a body of at most `max` bytes, which also holds for what it is decompressed to.
 pub(super) async fn read_body(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, DoorError> {
     let is_gzip = is_gzip(headers)?;
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > max as u64) {
         return Err(too_large(max));
     }
@@ -154,7 +158,9 @@ pub(super) fn check_media_type(incoming: &Incoming) -> Result<(), DoorError> {
     Err(DoorError::new(
         StatusCode::NOT_ACCEPTABLE,
         "media_type_header_exception",
-        format!("the body's Content-Type [{shown}] is not accepted here; send application/json, or application/x-ndjson to _msearch"),
+        format!(
+            "the body's Content-Type [{shown}] is not accepted here; send application/json, or application/x-ndjson to _msearch"
+        ),
     ))
 }
 
@@ -219,6 +225,10 @@ pub(super) fn answer_with(status: StatusCode, mut headers: HeaderMap, body: Vec<
 pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DoorError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!(reason = error.to_string(), "reading a body failed");
-        DoorError::new(StatusCode::INTERNAL_SERVER_ERROR, "exception", "the body could not be read")
+        DoorError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "exception",
+            "the body could not be read",
+        )
     })
 }

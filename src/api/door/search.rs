@@ -19,9 +19,14 @@ use crate::query::photo::QueryPhoto;
 const SHORT: usize = 32 << 10;
 
 /// Answers a search or a count.
-pub(super) async fn run(door: &Door, asker: &Asker<'_>, name: &str, incoming: &Incoming) -> Result<Response, DoorError> {
+pub(super) async fn run(
+    door: &Door,
+    asker: &Asker<'_>,
+    name: &str,
+    incoming: &Incoming,
+) -> Result<Response, DoorError> {
     asker.caller.may(super::Scope::Read, name)?;
-    let clauses = find(incoming.body.clone(), door.max_photos).await?;
+    let clauses = find(incoming.body.clone(), asker.app.settings.max_photos).await?;
     let vectors = door.vectors(asker, name, clauses).await?;
     let body = if vectors.is_empty() {
         incoming.body.clone()

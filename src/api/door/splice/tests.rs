@@ -18,7 +18,10 @@ fn clause() -> String {
 /// The body with vectors for all of its photos.
 fn spliced(body: &str) -> String {
     let clauses = scan(body, 16).unwrap_or_else(|refusal| panic!("{refusal}: {body}"));
-    let vectors: Vec<_> = clauses.into_iter().map(|clause| (clause.span, vec![0.5, -1.0])).collect();
+    let vectors: Vec<_> = clauses
+        .into_iter()
+        .map(|clause| (clause.span, vec![0.5, -1.0]))
+        .collect();
     String::from_utf8(splice(body, &vectors).unwrap()).unwrap()
 }
 
@@ -101,7 +104,10 @@ fn every_other_byte_stays() {
     );
     assert_eq!(spliced(body), expected);
     let found = scan(body, 1).unwrap();
-    assert_eq!((found[0].face, found[0].image.as_slice()), (FaceChoice::Ordinal(2), PHOTO));
+    assert_eq!(
+        (found[0].face, found[0].image.as_slice()),
+        (FaceChoice::Ordinal(2), PHOTO)
+    );
 }
 
 #[test]
@@ -128,7 +134,10 @@ fn a_clause_that_says_nothing_clear_is_refused() {
         (embedding(r#"{"image": "YQ==", "face": "first"}"#), "[face] takes"),
         (embedding(r#"{"image": "YQ==", "face": -1}"#), "[face] takes"),
         (embedding(r#"{"image": "YQ==", "face": 0.5}"#), "[face] takes"),
-        (with(r#""query_vector_builder": {"text_embedding": {}, "face_embedding": {"image": "YQ=="}}"#), "one builder"),
+        (
+            with(r#""query_vector_builder": {"text_embedding": {}, "face_embedding": {"image": "YQ=="}}"#),
+            "one builder",
+        ),
         (format!(r#"{{"knn": [{0}, {0}, {0}]}}"#, clause()), "more photos"),
     ] {
         refused(&body, because);
@@ -176,7 +185,18 @@ fn what_reaches_elsewhere_or_runs_scripts_is_refused() {
 
 #[test]
 fn what_is_no_json_is_refused() {
-    for body in ["", "{", "{}x", "{} {}", "{'a': 1}", "{a: 1}", "{/**/}", "{\"a\": NaN}", "\u{feff}{}", "{\"a\": 1,}"] {
+    for body in [
+        "",
+        "{",
+        "{}x",
+        "{} {}",
+        "{'a': 1}",
+        "{a: 1}",
+        "{/**/}",
+        "{\"a\": NaN}",
+        "\u{feff}{}",
+        "{\"a\": 1,}",
+    ] {
         refused(body, "no JSON");
     }
     let nested = |depth: usize| format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
@@ -189,9 +209,24 @@ fn what_is_no_json_is_refused() {
 fn text() -> impl Strategy<Value = String> {
     let space = || prop::sample::select(vec!["", " ", "\n", "\t ", "\r\n"]);
     let string = prop::sample::select(vec![
-        r#""""#, r#""knn""#, r#""a\"b""#, r#""\u00e9\/""#, r#""é😀""#, r#""]}""#, r#""query_vector_builder""#, r#""face_embedding""#,
+        r#""""#,
+        r#""knn""#,
+        r#""a\"b""#,
+        r#""\u00e9\/""#,
+        r#""é😀""#,
+        r#""]}""#,
+        r#""query_vector_builder""#,
+        r#""face_embedding""#,
     ]);
-    let number = prop::sample::select(vec!["0", "-0", "1.50", "1E5", "12e-3", "123456789012345678901234567890", "0.1"]);
+    let number = prop::sample::select(vec![
+        "0",
+        "-0",
+        "1.50",
+        "1E5",
+        "12e-3",
+        "123456789012345678901234567890",
+        "0.1",
+    ]);
     let leaf = prop_oneof![
         string.clone().prop_map(str::to_owned),
         number.prop_map(str::to_owned),
@@ -201,7 +236,10 @@ fn text() -> impl Strategy<Value = String> {
         let entry = (string.clone(), space(), inner.clone(), space());
         prop_oneof![
             vec(entry, 0..4).prop_map(|entries| {
-                let entries: Vec<_> = entries.iter().map(|(k, a, v, b)| format!("{a}{k}{b}:{a}{v}{b}")).collect();
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|(k, a, v, b)| format!("{a}{k}{b}:{a}{v}{b}"))
+                    .collect();
                 format!("{{{}}}", entries.join(","))
             }),
             (vec(inner, 0..4), space()).prop_map(|(values, s)| format!("[{s}{}{s}]", values.join(&format!("{s},{s}")))),
