@@ -1,7 +1,7 @@
 //! Which collections there are, remembered for some seconds: a look-up for every search would cost as much as the search.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::elastic::collection::{self, Collection};
@@ -10,10 +10,12 @@ use crate::elastic::{Client, ElasticError};
 /// A collection that is made anew under its name with other models is searched for this long as if it were the old one.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
+type Known = HashMap<String, (Instant, Arc<Collection>)>;
+
 /// Collections that were looked up.
 #[derive(Default)]
 pub(super) struct Collections {
-    known: Mutex<HashMap<String, (Instant, Arc<Collection>)>>,
+    known: Mutex<Known>,
 }
 
 impl Collections {
@@ -22,16 +24,27 @@ impl Collections {
         if let Some(collection) = self.remembered(name) {
             return Ok(collection);
         }
-        let collection = Arc::new(collection::open(client, name).await?);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, (since, _)| since.elapsed() < REMEMBERED);
-        known.insert(name.to_owned(), (Instant::now(), collection.clone()));
-        Ok(collection)
+        let found = collection::open(client, name).await.map(Arc::new);
+        let mut known = self.known();
+        match &found {
+            Ok(collection) => known.insert(name.to_owned(), (Instant::now(), collection.clone())),
+            Err(_) => known.remove(name),
+        };
+        found
     }
 
     fn remembered(&self, name: &str) -> Option<Arc<Collection>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, collection) = known.get(name)?;
-        (since.elapsed() < REMEMBERED).then(|| collection.clone())
+        let mut known = self.known();
+        let (since, collection) = known.get_mut(name)?;
+        if since.elapsed() < REMEMBERED {
+            return Some(collection.clone());
+        }
+        // The one who finds it too old looks anew; whoever comes meanwhile takes it as it is, lest all look at once.
+        *since = Instant::now();
+        None
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

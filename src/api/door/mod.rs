@@ -73,7 +73,11 @@ impl Door {
         let (parts, body) = request.into_parts();
         let route = Route::read(&parts.method, parts.uri.path())?;
         let params = Params::read(&route, parts.uri.query())?;
-        caller.may_do(Scope::Read)?;
+        match &route {
+            Route::Search(name) | Route::Count(name) => caller.may(Scope::Read, name)?,
+            // Each search of `_msearch` is looked at by itself.
+            Route::Info | Route::MultiSearch(_) => caller.may_do(Scope::Read)?,
+        }
         let asker = Asker {
             app,
             caller,

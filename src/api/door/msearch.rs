@@ -1,7 +1,8 @@
 //! `_msearch`: each search is let through or refused by itself, and the answers come in the order of the searches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING};
@@ -16,14 +17,18 @@ use serde_json::value::RawValue;
 use super::error::{DoorError, local};
 use super::path::collection;
 use super::request::{Incoming, answer, answer_with, off_thread};
-use super::search::text;
+use super::search::{text, vectors};
 use super::splice::{Entries, FaceClause, Refusal, scan, splice};
 use super::{Asker, Door, Scope};
+use crate::elastic::collection::Collection;
 
 /// Searches in one request.
 const MAX_SEARCHES: usize = 500;
 /// The largest answer that ours are put into; one that needs no such thing is streamed, however large.
 const MAX_ANSWER: usize = 256 << 20;
+
+/// Collections that are looked up at a time.
+const LOOK_UPS: usize = 8;
 
 /// What a search's first line may say besides `index`.
 const HEADER_KEYS: [&str; 9] = [
@@ -62,10 +67,14 @@ pub(super) async fn run(
         off_thread(move || read(&body, default.as_deref(), max)).await??
     };
     let whole = text(&incoming.body)?;
+    let collections = door.look_up(asker, &searches).await;
     let prepared = join_all(searches.into_iter().map(async |search| {
         let (name, clauses) = search.content?;
         asker.caller.may(Scope::Read, &name)?;
-        let vectors = door.vectors(asker, &name, clauses).await?;
+        // All were looked up; the fallback keeps this free of panics.
+        let collection = collections.get(&name).cloned();
+        let collection = collection.unwrap_or_else(|| Err(DoorError::illegal("the collection was not looked up")))?;
+        let vectors = vectors(asker, &collection, clauses).await?;
         let body = splice(&whole[search.body], &vectors)?;
         Ok::<_, DoorError>((name, vectors.len(), &whole[search.header], body))
     }))
@@ -110,6 +119,29 @@ pub(super) async fn run(
     let (status, headers) = (reply.status(), reply.headers().clone());
     let reply = whole_answer(reply).await?;
     Ok(answer_with(status, headers, merge(&reply, &refusals)?))
+}
+
+impl Door {
+    /// Looks the collections of the searches up, each once.
+    async fn look_up(
+        &self,
+        asker: &Asker<'_>,
+        searches: &[Search],
+    ) -> HashMap<String, Result<Arc<Collection>, DoorError>> {
+        let found = searches.iter().filter_map(|search| search.content.as_ref().ok());
+        let names: BTreeSet<String> = found
+            .filter(|(name, _)| asker.caller.sees(name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let look_ups = names.into_iter().map(async |name| {
+            let found = self.collections.get(&asker.app.elastic, &name).await;
+            (name, found.map_err(DoorError::from))
+        });
+        futures_util::stream::iter(look_ups)
+            .buffer_unordered(LOOK_UPS)
+            .collect()
+            .await
+    }
 }
 
 /// Reads the request: pairs of lines, each ended by a line feed.

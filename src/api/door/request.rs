@@ -19,7 +19,7 @@ use super::path::Route;
 use crate::elastic::client::Foreign;
 
 /// Headers that go on to Elasticsearch; no other does. Credentials are the caller's own.
-static PASSED: [HeaderName; 12] = [
+static PASSED: [HeaderName; 11] = [
     ACCEPT,
     ACCEPT_ENCODING,
     AUTHORIZATION,
@@ -31,7 +31,6 @@ static PASSED: [HeaderName; 12] = [
     HeaderName::from_static("user-agent"),
     HeaderName::from_static("x-elastic-client-meta"),
     HeaderName::from_static("x-opaque-id"),
-    HeaderName::from_static("x-request-id"),
 ];
 
 /// Headers of one connection, which end with it (RFC 9110, 7.6.1).

@@ -11,6 +11,8 @@ use super::request::{Incoming, answer, off_thread};
 use super::splice::{FaceClause, Refusal, scan, splice};
 use super::{Asker, Door};
 use crate::api::error::ApiError;
+use crate::elastic::collection::Collection;
+use crate::face::FaceEngine;
 use crate::face::image::decode;
 use crate::query::QueryError;
 use crate::query::photo::QueryPhoto;
@@ -25,9 +27,9 @@ pub(super) async fn run(
     name: &str,
     incoming: &Incoming,
 ) -> Result<Response, DoorError> {
-    asker.caller.may(super::Scope::Read, name)?;
+    let collection = door.collections.get(&asker.app.elastic, name).await?;
     let clauses = find(incoming.body.clone(), asker.app.settings.max_photos).await?;
-    let vectors = door.vectors(asker, name, clauses).await?;
+    let vectors = vectors(asker, &collection, clauses).await?;
     let body = if vectors.is_empty() {
         incoming.body.clone()
     } else {
@@ -57,32 +59,28 @@ pub(super) fn text(body: &[u8]) -> Result<&str, Refusal> {
 /// Spans of a body and the vectors that belong there.
 pub(super) type Vectors = Vec<(Range<usize>, Vec<f32>)>;
 
-impl Door {
-    /// Makes the vectors of a body's photos, having checked that the collection is one, and of the models' space.
-    pub(super) async fn vectors(
-        &self,
-        asker: &Asker<'_>,
-        name: &str,
-        clauses: Vec<FaceClause>,
-    ) -> Result<Vectors, DoorError> {
-        let collection = self.collections.get(&asker.app.elastic, name).await?;
-        if clauses.is_empty() {
-            // A search by a ready vector is the caller's affair: they know where they have it from.
-            return Ok(Vec::new());
-        }
-        collection.expect_space(&asker.app.inference.embedder().space)?;
-        try_join_all(clauses.into_iter().map(async |clause| {
-            let span = clause.span.clone();
-            Ok((span, embed(asker, clause).await?))
-        }))
-        .await
+/// Makes the vectors of a body's photos, where the collection's are of the same space.
+pub(super) async fn vectors(
+    asker: &Asker<'_>,
+    collection: &Collection,
+    clauses: Vec<FaceClause>,
+) -> Result<Vectors, DoorError> {
+    if clauses.is_empty() {
+        // A search by a ready vector is the caller's affair: they know where they have it from.
+        return Ok(Vec::new());
     }
+    collection.expect_space(&asker.app.inference.embedder().space)?;
+    try_join_all(clauses.into_iter().map(async |clause| {
+        let span = clause.span.clone();
+        Ok((span, embed(asker, clause).await?))
+    }))
+    .await
 }
 
 /// The vector of the face that is meant. Decoding is done where the models run, never on the async threads.
 async fn embed(asker: &Asker<'_>, clause: FaceClause) -> Result<Vec<f32>, ApiError> {
     let limits = asker.app.settings.limits;
-    let work = move |engine: &mut crate::face::FaceEngine| {
+    let work = move |engine: &mut FaceEngine| {
         let pixels = decode(&clause.image, &limits)?;
         let mut photo = QueryPhoto {
             path: "image".to_owned(),

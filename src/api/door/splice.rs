@@ -228,7 +228,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
         }
         let (mut builders, mut vectors, mut photos) = (0, 0, 0);
         while let Some(raw) = entries.next_key::<&'de RawValue>()? {
-            let Key(key) = serde_json::from_str(raw.get()).map_err(A::Error::custom)?;
+            let Text(key) = serde_json::from_str(raw.get()).map_err(A::Error::custom)?;
             if let Some(why) = place.refuses(&key) {
                 return Err(scan.refuse(Refusal::illegal(format!("[{key}] is not accepted here: {why}"))));
             }
@@ -261,14 +261,14 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
 
 /// A string, borrowed where nothing in it is escaped.
 #[derive(Deserialize)]
-struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
+struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
 
 /// The inside of `{"face_embedding": ..}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FaceEmbedding<'b> {
     #[serde(borrow)]
-    image: Option<Cow<'b, str>>,
+    image: Option<Text<'b>>,
     #[serde(borrow)]
     face: Option<&'b RawValue>,
 }
@@ -295,7 +295,11 @@ fn face_embedding(builder: &RawValue) -> Result<Option<FaceEmbedding<'_>>, Refus
 
 impl FaceEmbedding<'_> {
     fn read(&self) -> Result<(Vec<u8>, FaceChoice), Refusal> {
-        let text = self.image.as_deref().filter(|text| !text.is_empty());
+        let text = self
+            .image
+            .as_ref()
+            .map(|Text(text)| text.as_ref())
+            .filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| {
             Refusal::illegal(format!(
                 "[{FACE_EMBEDDING}] has no [image]: give a photo file in base64"
@@ -317,7 +321,7 @@ impl FaceEmbedding<'_> {
         if let Ok(ordinal) = serde_json::from_str(raw.get()) {
             return Ok(FaceChoice::Ordinal(ordinal));
         }
-        let Key(name) = serde_json::from_str(raw.get()).map_err(|_| expected())?;
+        let Text(name) = serde_json::from_str(raw.get()).map_err(|_| expected())?;
         match name.as_ref() {
             "largest" => Ok(FaceChoice::Largest),
             "central" => Ok(FaceChoice::Central),
@@ -344,7 +348,7 @@ impl<'de> Deserialize<'de> for Entries<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
                 let mut all = Vec::new();
-                while let Some((Key(key), value)) = entries.next_entry()? {
+                while let Some((Text(key), value)) = entries.next_entry()? {
                     all.push((key, value));
                 }
                 Ok(Entries(all))

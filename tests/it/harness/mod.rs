@@ -3,6 +3,7 @@
 pub mod images;
 pub mod node;
 pub mod proxy;
+pub mod serve;
 pub mod server;
 
 use std::path::{Path, PathBuf};

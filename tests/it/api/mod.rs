@@ -1,0 +1,3 @@
+//! `facedex serve`, by area.
+
+mod door;
