@@ -107,7 +107,18 @@ impl From<Refusal> for DoorError {
 
 impl From<ElasticError> for DoorError {
     fn from(error: ElasticError) -> Self {
-        ApiError::from(error).into()
+        match error {
+            // The same for both: which other indices the cluster has is nobody's business here.
+            ElasticError::NoCollection { name } | ElasticError::NotACollection { name, .. } => Self {
+                code: Some(Code::NoCollection.row().code),
+                ..Self::new(
+                    StatusCode::NOT_FOUND,
+                    "index_not_found_exception",
+                    format!("no facedex collection [{name}]; GET /v1/collections lists those that there are"),
+                )
+            },
+            error => ApiError::from(error).into(),
+        }
     }
 }
 
@@ -115,7 +126,6 @@ impl From<ApiError> for DoorError {
     fn from(error: ApiError) -> Self {
         let row = error.code.row();
         let kind = match error.code {
-            Code::NoCollection | Code::NotACollection => "index_not_found_exception",
             Code::Unauthorised | Code::Forbidden | Code::ForeignOrigin => "security_exception",
             Code::Overloaded | Code::RateLimited => "es_rejected_execution_exception",
             Code::ElasticsearchUnavailable => "no_node_available_exception",

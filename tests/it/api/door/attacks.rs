@@ -199,7 +199,8 @@ fn no_second_request_hides_in_a_first() {
         "{reply}"
     );
     // A body behind a ping goes nowhere.
-    let (status, reply) = ask(&door, "GET /es/ HTTP/1.1", "content-length: 46\r\n", hidden.as_bytes());
+    let length = format!("content-length: {}\r\n", hidden.len());
+    let (status, reply) = ask(&door, "GET /es/ HTTP/1.1", &length, hidden.as_bytes());
     assert!(status == 200 || (400..500).contains(&status), "{reply}");
     nothing_else_was_asked(&door);
 }

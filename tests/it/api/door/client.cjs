@@ -1,7 +1,7 @@
 // Searches through the door with @elastic/elasticsearch, as any service would. Prints what was found as one line of JSON.
 const fs = require('node:fs')
 const { Client } = require('@elastic/elasticsearch')
-const { version } = require('@elastic/elasticsearch/package.json')
+const manifest = `${process.env.NODE_PATH}/@elastic/elasticsearch/package.json`
 
 const [url, collection, photo] = process.argv.slice(2)
 const face = { face_embedding: { image: fs.readFileSync(photo, 'utf8'), face: 'largest' } }
@@ -9,7 +9,7 @@ const knn = { field: 'face.embedding', query_vector_builder: face, k: 3, num_can
 const persons = (answer) => answer.hits.hits.map((hit) => hit._source.person?.id ?? null)
 
 async function main () {
-  const found = { client: version }
+  const found = { client: JSON.parse(fs.readFileSync(manifest, 'utf8')).version }
   for (const compression of [false, true]) {
     const client = new Client({ node: url, auth: { apiKey: 'dGhlaXI6a2V5' }, compression })
     if (!(await client.ping())) throw new Error('no ping')

@@ -47,6 +47,8 @@ pub fn door() -> Arc<Door> {
         "ELASTICSEARCH_URL",
         format!("http://ours:secret@127.0.0.1:{}", tee.port),
     );
+    // As much as an operator who looks for a fault would have logged.
+    command.env("FACEDEX_LOG", "debug,ort=error");
     let door = Arc::new(Door {
         serve: Serve::start(command),
         tee,

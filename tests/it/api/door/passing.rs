@@ -63,8 +63,11 @@ fn no_photo_and_no_vector_is_logged() {
     )
     .expect(200);
     let log = door.serve.log();
-    let image = door.builder.split('"').nth(9).unwrap();
+    assert!(log.contains("searched"), "{log}");
+    let image = door.builder.split('"').nth(7).unwrap();
     assert!(image.len() > 1000 && !log.contains(&image[..60]), "{log}");
+    let number = door.vector.split(['[', ',']).nth(1).unwrap();
+    assert!(number.len() > 6 && !log.contains(number), "{log}");
 }
 
 #[test]
