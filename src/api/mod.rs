@@ -1,0 +1,3 @@
+//! The server: what other programs and the page ask.
+
+pub mod access;
