@@ -1,5 +1,6 @@
 //! One error for the whole program: what layers report, with an exit code.
 
+use crate::api::ServeError;
 use crate::api::access::KeysError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
@@ -40,6 +41,9 @@ pub enum Error {
     /// API keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// Results cannot be written.
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),

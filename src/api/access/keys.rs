@@ -39,13 +39,20 @@ pub enum Scope {
     Admin,
 }
 
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Scope {
+    /// Its name in keys and messages.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Read => "read",
             Self::Write => "write",
             Self::Admin => "admin",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -56,7 +63,7 @@ pub enum Collections {
     /// All, also those that will be made later.
     All,
     /// These.
-    Only(BTreeSet<String>),
+    Named(BTreeSet<String>),
 }
 
 impl Collections {
@@ -64,7 +71,7 @@ impl Collections {
     pub fn allow(&self, name: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Only(names) => names.contains(name),
+            Self::Named(names) => names.contains(name),
         }
     }
 }
@@ -82,7 +89,7 @@ impl TryFrom<Vec<String>> for Collections {
         Ok(if names.iter().any(|name| name == "*") {
             Self::All
         } else {
-            Self::Only(names.into_iter().collect())
+            Self::Named(names.into_iter().collect())
         })
     }
 }
@@ -91,7 +98,7 @@ impl From<Collections> for Vec<String> {
     fn from(collections: Collections) -> Self {
         match collections {
             Collections::All => vec!["*".to_owned()],
-            Collections::Only(names) => names.into_iter().collect(),
+            Collections::Named(names) => names.into_iter().collect(),
         }
     }
 }
@@ -294,7 +301,7 @@ mod tests {
 
     use super::*;
 
-    fn only(names: &[&str]) -> Collections {
+    fn named(names: &[&str]) -> Collections {
         Vec::from_iter(names.iter().map(|name| name.to_string()))
             .try_into()
             .unwrap()
@@ -302,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_secret_and_by_nothing_else() {
-        let (key, secret) = Key::create("web", Scope::Read, only(&["faces"]), None).unwrap();
+        let (key, secret) = Key::create("web", Scope::Read, named(&["faces"]), None).unwrap();
         let (other, _) = Key::create("other", Scope::Admin, Collections::All, None).unwrap();
         let secret = secret.expose_secret().to_owned();
         assert!(secret.starts_with("fdx_") && secret.len() == 47, "{secret}");
@@ -359,8 +366,8 @@ mod tests {
 
     #[test]
     fn collections_are_names_or_all() {
-        assert!(only(&["a", "b"]).allow("b") && !only(&["a", "b"]).allow("c"));
-        assert_eq!(only(&["a", "*"]), Collections::All);
+        assert!(named(&["a", "b"]).allow("b") && !named(&["a", "b"]).allow("c"));
+        assert_eq!(named(&["a", "*"]), Collections::All);
         assert!(Collections::All.allow("anything"));
         for wrong in [
             vec![],
@@ -374,7 +381,7 @@ mod tests {
 
     #[test]
     fn what_the_file_says_is_read_strictly() {
-        let (key, _) = Key::create("a", Scope::Write, only(&["x"]), None).unwrap();
+        let (key, _) = Key::create("a", Scope::Write, named(&["x"]), None).unwrap();
         let good = serde_json::to_value(&key).unwrap();
         assert_eq!(good["scope"], "write");
         let again: Key = serde_json::from_value(good.clone()).unwrap();

@@ -117,17 +117,17 @@ pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::GET && is(FETCH_MODE, "navigate") && is(FETCH_DEST, "document")
 }
 
-/// Whether a page elsewhere can send this without asking first (a "simple request"): a form can.
-pub fn is_simple(method: &Method, headers: &HeaderMap) -> bool {
+/// Whether a page elsewhere can post this without asking first (a "simple request"), as a form can.
+pub fn is_form(method: &Method, headers: &HeaderMap) -> bool {
     let types = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
-    let is_form = |value: &str| {
+    let is_simple = |value: &str| {
         let essence = value.split(';').next().unwrap_or_default().trim();
         essence.is_empty() || types.iter().any(|form| essence.eq_ignore_ascii_case(form))
     };
     let mut given = headers.get_all(CONTENT_TYPE).iter().peekable();
-    matches!(*method, Method::GET | Method::HEAD | Method::POST)
+    *method == Method::POST
         // A body without a type can be sent too.
-        && (given.peek().is_none() || given.any(|value| value.to_str().map_or(true, is_form)))
+        && (given.peek().is_none() || given.any(|value| value.to_str().map_or(true, is_simple)))
 }
 
 #[cfg(test)]
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn forms_can_send_three_types_and_none() {
-        let simple = |value: &str| is_simple(&Method::POST, &headers(&[("content-type", value)]));
+        let simple = |value: &str| is_form(&Method::POST, &headers(&[("content-type", value)]));
         for form in [
             "text/plain",
             "Text/Plain; charset=utf-8",
@@ -267,7 +267,7 @@ mod tests {
         for other in ["application/json", "image/jpeg", "application/x-ndjson"] {
             assert!(!simple(other), "{other}");
         }
-        assert!(is_simple(&Method::POST, &headers(&[])), "a body without a type");
-        assert!(!is_simple(&Method::DELETE, &headers(&[])));
+        assert!(is_form(&Method::POST, &headers(&[])), "a body without a type");
+        assert!(!is_form(&Method::GET, &headers(&[])));
     }
 }

@@ -97,11 +97,11 @@ impl Level {
 }
 
 impl Guesses {
-    /// Whether this key may be looked up for this address; else how long it takes until it may.
-    pub fn may_try(&self, network: Network, key: &Fingerprint, now: Instant) -> Result<(), Duration> {
+    /// Whether this key, or what cannot be one, may be looked up for this address; else how long it takes until it may.
+    pub fn may_try(&self, network: Network, key: Option<&Fingerprint>, now: Instant) -> Result<(), Duration> {
         let level = lock(&self.wrong).get(&network).map_or(0.0, |level| level.now(now));
         let excess = level - (WRONG_KEYS - 1.0);
-        if excess <= 0.0 || lock(&self.good).contains(&(network, *key)) {
+        if excess <= 0.0 || key.is_some_and(|key| lock(&self.good).contains(&(network, *key))) {
             return Ok(());
         }
         Err(FORGET.mul_f64(excess))
@@ -170,25 +170,25 @@ mod tests {
         for second in 0..60 {
             let now = start + Duration::from_secs(second);
             for _ in 0..100 {
-                if guesses.may_try(here, &key('w'), now).is_ok() {
+                if guesses.may_try(here, Some(&key('w')), now).is_ok() {
                     guesses.wrong(here, now);
                     tried += 1;
                 }
             }
             assert_eq!(
-                guesses.may_try(here, &key('g'), now),
+                guesses.may_try(here, Some(&key('g')), now),
                 Ok(()),
                 "a key that was good here"
             );
-            assert_eq!(guesses.may_try(there, &key('w'), now), Ok(()), "another address");
+            assert_eq!(guesses.may_try(there, Some(&key('w')), now), Ok(()), "another address");
         }
         assert_eq!(tried, 10 + 9, "ten at once, then one in six seconds");
         let wait = guesses
-            .may_try(here, &key('w'), start + Duration::from_secs(59))
+            .may_try(here, Some(&key('w')), start + Duration::from_secs(59))
             .unwrap_err();
         assert!(Duration::from_secs(0) < wait && wait <= FORGET, "{wait:?}");
         let later = start + Duration::from_secs(200);
-        assert_eq!(guesses.may_try(here, &key('w'), later), Ok(()));
+        assert_eq!(guesses.may_try(here, Some(&key('w')), later), Ok(()));
         guesses.sweep(later);
         assert!(lock(&guesses.wrong).is_empty());
     }
