@@ -197,10 +197,10 @@ fn now() -> String {
 /// The line of a request, while it is under way. Every request has one as an extension, and routes add what they find;
 /// where nothing is written down that does nothing. It is written when the last copy is gone, so that an answer that is
 /// still being streamed may hold one; at the latest then, also if the client left.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Entry(Arc<Open>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Open {
     audit: Audit,
     record: Mutex<Option<Record>>,

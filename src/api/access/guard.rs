@@ -186,6 +186,7 @@ impl Access {
             scope: key.scope,
             collections: key.collections.clone(),
             address,
+            entry: Entry::default(),
         })
     }
 
@@ -217,7 +218,7 @@ pub async fn guard(
     };
     let action = Action::of(asked.method, asked.uri.path());
     let id = request_id(&request);
-    let caller = match app.access.decide(&asked) {
+    let mut caller = match app.access.decide(&asked) {
         Ok(caller) => caller,
         Err(denied) => {
             // Without a known key there is nobody to write down; the log has the address.
@@ -233,8 +234,8 @@ pub async fn guard(
     if changes && let Err(error) = entry.started().await {
         return refusal(request.uri().path(), not_audited(&error.to_string(), false));
     }
+    caller.entry = entry.clone();
     request.extensions_mut().insert(caller);
-    request.extensions_mut().insert(entry.clone());
     let response = next.run(request).await;
     entry.ends(response.status());
     if changes && let Err(error) = entry.written().await {
@@ -255,7 +256,7 @@ fn not_audited(reason: &str, done: bool) -> ApiError {
 /// The request's id, which its answer and the log have too.
 fn request_id(request: &Request) -> String {
     let given = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
-    given.unwrap_or_default().to_owned()
+    given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
 }
 
 /// Under /es/ clients expect Elasticsearch's words.
@@ -280,3 +281,6 @@ fn refusal(path: &str, error: ApiError) -> Response {
     *response.body_mut() = elastic.into_body();
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ pub use self::guard::guard;
 pub use self::keys::{Collections, Scope};
 use self::live::LiveKeys;
 use self::rate::{Guesses, Requests};
+use super::audit::Entry;
 use super::error::{ApiError, Code};
 
 /// How access was asked to be.
@@ -112,6 +113,8 @@ pub struct Caller {
     pub collections: Collections,
     /// From where; a proxy's address where there is one.
     pub address: IpAddr,
+    /// The request's line in the audit log, which is to have the ids of what was found, stored or deleted.
+    pub entry: Entry,
 }
 
 impl Caller {
@@ -127,6 +130,7 @@ impl Caller {
             scope: Scope::Admin,
             collections: Collections::All,
             address,
+            entry: Entry::default(),
         }
     }
 
@@ -137,11 +141,13 @@ impl Caller {
             scope: Scope::Read,
             collections: Collections::Named(Default::default()),
             address,
+            entry: Entry::default(),
         }
     }
 
-    /// Refuses what the caller may not do in a collection.
+    /// Refuses what the caller may not do in a collection. Whether he may or not, it is in the audit log.
     pub fn may(&self, scope: Scope, collection: &str) -> Result<(), ApiError> {
+        self.entry.collection(collection);
         self.may_do(scope)?;
         if self.sees(collection) {
             return Ok(());

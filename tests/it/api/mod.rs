@@ -1,0 +1,4 @@
+//! `facedex serve`, by area.
+
+mod access;
+mod keys;
