@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use self::writer::{Line, Log};
 use super::access::Caller;
+use crate::elastic::search::Hit;
 
 /// Why something is not written down.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -138,16 +139,18 @@ struct Record {
 /// Ids, as many as a line takes.
 #[derive(Debug, Clone, Default, Serialize)]
 struct Ids {
-    ids: Vec<String>,
+    ids: BTreeSet<String>,
     total: usize,
 }
 
 impl Ids {
     fn add(&mut self, id: &str) {
-        self.total += 1;
-        if self.ids.len() < MOST_IDS {
-            self.ids.push(id.chars().take(LONGEST_ID).collect());
-        }
+        let id: String = id.chars().take(LONGEST_ID).collect();
+        let is_new = match self.ids.len() < MOST_IDS {
+            true => self.ids.insert(id),
+            false => !self.ids.contains(&id),
+        };
+        self.total += usize::from(is_new);
     }
 }
 
@@ -181,7 +184,8 @@ impl Record {
 
     fn outcome(&self) -> &'static str {
         match self.status {
-            None => "unknown",
+            // Whoever waited no longer than that does not know what was done meanwhile.
+            None | Some(StatusCode::GATEWAY_TIMEOUT) => "unknown",
             Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => "denied",
             Some(status) if status.is_client_error() || status.is_server_error() => "failure",
             Some(_) => "success",
@@ -240,6 +244,18 @@ impl Entry {
     /// Adds a person who was found, named or deleted.
     pub fn person(&self, id: &str) {
         self.change(|record| record.persons.add(id));
+    }
+
+    /// Adds the faces that were found, and whose they are.
+    pub fn found(&self, hits: &[Hit]) {
+        self.change(|record| {
+            for hit in hits {
+                record.faces.add(&hit.id);
+                if let Some(person) = &hit.person {
+                    record.persons.add(&person.id);
+                }
+            }
+        });
     }
 
     /// What was answered.

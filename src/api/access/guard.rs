@@ -19,6 +19,7 @@ use super::{Access, Caller};
 use crate::api::audit::{Action, Entry};
 use crate::api::error::{ApiError, Code};
 use crate::api::state::App;
+use crate::api::telemetry::RequestId;
 
 /// The header of facedex's own keys. `Authorization` is Elasticsearch's.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -217,7 +218,11 @@ pub async fn guard(
         address: peer.ip().to_canonical(),
     };
     let action = Action::of(asked.method, asked.uri.path());
-    let id = request_id(&request);
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .map(|id| id.0.clone())
+        .unwrap_or_default();
     let mut caller = match app.access.decide(&asked) {
         Ok(caller) => caller,
         Err(denied) => {
@@ -251,12 +256,6 @@ fn not_audited(reason: &str, done: bool) -> ApiError {
         false => "nothing was changed: the audit log cannot be written",
     };
     ApiError::new(Code::NotAudited, message).with("done", done)
-}
-
-/// The request's id, which its answer and the log have too.
-fn request_id(request: &Request) -> String {
-    let given = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
-    given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
 }
 
 /// Under /es/ clients expect Elasticsearch's words.

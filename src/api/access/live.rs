@@ -108,6 +108,7 @@ impl LiveKeys {
                     let active = keys.active(jiff::Timestamp::now());
                     tracing::info!(active, "the keys file {path} changed and is in force");
                 }
+                metrics::gauge!("facedex_keys_broken").set(0.0);
                 *state = State {
                     keys: Some(Arc::new(keys)),
                     stamp: look.stamp(),
@@ -115,6 +116,7 @@ impl LiveKeys {
                 };
             }
             Err(error) => {
+                metrics::gauge!("facedex_keys_broken").set(1.0);
                 let reason = error.to_string();
                 let looks = match &state.broken {
                     Some((before, looks)) if *before == reason => looks + 1,

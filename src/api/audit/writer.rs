@@ -171,6 +171,7 @@ impl Writer {
     }
 
     fn tell(&self, failing: Option<String>) {
+        metrics::gauge!("facedex_audit_failing").set(f64::from(u8::from(failing.is_some())));
         *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
     }
 
