@@ -237,6 +237,7 @@ pub async fn guard(
     let entry = Entry::new(&app.audit, action, &caller, &id, asked.uri);
     let changes = action.is_some_and(Action::changes);
     if changes && let Err(error) = entry.started().await {
+        entry.ends(Code::NotAudited.row().status);
         return refusal(request.uri().path(), not_audited(&error.to_string(), false));
     }
     caller.entry = entry.clone();
