@@ -257,7 +257,7 @@ fn check_name(name: &str) -> Result<(), KeysError> {
 }
 
 /// All keys, good or not.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct KeySet(Vec<Arc<Key>>);
 
 impl KeySet {

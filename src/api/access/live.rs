@@ -122,8 +122,14 @@ impl LiveKeys {
                     Some((before, looks)) if *before == reason => looks + 1,
                     _ => 0,
                 };
+                // Somebody wants keys to be asked for: where there were none before, nobody has one.
+                let keys = state.keys.get_or_insert_default();
                 if looks % REMIND == 0 {
-                    tracing::error!("{reason}; the keys that were read before it stay in force, also revoked ones");
+                    let active = keys.active(jiff::Timestamp::now());
+                    tracing::error!(
+                        active,
+                        "{reason}; the keys that were read before it stay in force, also revoked ones"
+                    );
                 }
                 (state.stamp, state.broken) = (None, Some((reason, looks)));
             }
@@ -259,6 +265,19 @@ mod tests {
         assert_eq!(count(&live), Some(1), "removing the file must not open the door");
         assert!(live.broken().is_some());
         fs::write(file.path(), good).unwrap();
+        live.refresh();
+        assert_eq!((count(&live), live.broken()), (Some(1), None));
+    }
+
+    #[test]
+    fn a_broken_file_closes_a_server_without_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, live) = open(&folder);
+        fs::write(file.path(), "{").unwrap();
+        live.refresh();
+        assert_eq!(count(&live), Some(0));
+        fs::remove_file(file.path()).unwrap();
+        add(&file, "a");
         live.refresh();
         assert_eq!((count(&live), live.broken()), (Some(1), None));
     }
