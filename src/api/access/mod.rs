@@ -222,7 +222,7 @@ pub enum KeysError {
     )]
     NoKeys(SocketAddr),
     /// A rate is none.
-    #[error("--rate-limit {0} must be a number above 0")]
+    #[error("--rate-limit {0} must be a number, at least one request an hour (0.0003)")]
     BadRate(f64),
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}; no key was made")]

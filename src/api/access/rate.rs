@@ -18,6 +18,9 @@ const FORGET: Duration = Duration::from_secs(6);
 /// The most addresses and keys that are remembered.
 const REMEMBERED: usize = 50_000;
 
+/// The largest burst.
+const MOST_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(999_999);
+
 /// Who shares one allowance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
@@ -50,13 +53,17 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// `None` where the rate is no positive number. Without a burst it is the rate of one second.
+    /// `None` where the rate is no number or less than one an hour. Without a burst it is the rate of one second.
     pub fn new(per_second: f64, burst: Option<NonZeroU32>) -> Option<Self> {
-        let period = Duration::try_from_secs_f64(per_second.recip()).ok()?;
+        if !per_second.is_finite() || per_second * 3600.0 < 1.0 {
+            return None;
+        }
+        let period = Duration::from_secs_f64(per_second.recip()).max(Duration::from_nanos(1));
         // A float that is too large for the type becomes its largest value.
         let burst = burst.or_else(|| NonZeroU32::new(per_second.ceil() as u32))?;
-        let quota = Quota::with_period(period.max(Duration::from_nanos(1)))?.allow_burst(burst);
-        (per_second > 0.0).then(|| Self {
+        // The limiter counts burst x period in nanoseconds of 64 bits.
+        let quota = Quota::with_period(period)?.allow_burst(burst.min(MOST_AT_ONCE));
+        Some(Self {
             limiter: RateLimiter::keyed(quota),
         })
     }
@@ -206,9 +213,13 @@ mod tests {
         assert_eq!(requests.take(&other), Ok(()), "each has his own");
         requests.sweep();
         assert!(requests.take(&web).is_err(), "sweeping gives nothing away");
-        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-300] {
             assert!(Requests::new(wrong, None).is_none(), "{wrong}");
         }
-        assert!(Requests::new(1e12, None).is_some());
+        let (slowest, most) = (1.0 / 3600.0, NonZeroU32::new(u32::MAX));
+        for rate in [slowest, 1e12, f64::MAX] {
+            let requests = Requests::new(rate, most).unwrap();
+            assert_eq!([(); 100].map(|()| requests.take(&web)), [Ok(()); 100], "{rate}");
+        }
     }
 }
