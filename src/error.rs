@@ -1,6 +1,7 @@
 //! One error for the whole program: what layers report, with an exit code.
 
 use crate::api::ServeError;
+use crate::api::access::KeysError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
 use crate::face::FaceError;
@@ -37,6 +38,9 @@ pub enum Error {
     /// A question about a photo.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// API keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -44,6 +44,7 @@ pub enum Code {
     Internal,
     ElasticsearchRefused,
     ElasticsearchUnavailable,
+    NotAudited,
     NotReady,
     Timeout,
 }
@@ -63,7 +64,7 @@ pub struct Row {
 
 impl Code {
     /// All codes, in the order of their statuses.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::Unauthorised,
         Self::Forbidden,
@@ -91,6 +92,7 @@ impl Code {
         Self::Internal,
         Self::ElasticsearchRefused,
         Self::ElasticsearchUnavailable,
+        Self::NotAudited,
         Self::NotReady,
         Self::Timeout,
     ];
@@ -255,6 +257,12 @@ impl Code {
                 "elasticsearch does not answer, or takes no requests for now",
                 "try again after the seconds in Retry-After",
             ),
+            Self::NotAudited => (
+                "not_audited",
+                503,
+                "the audit log cannot be written",
+                "free space or mend the file of --audit-log; the server's log says what is wrong",
+            ),
             Self::NotReady => (
                 "not_ready",
                 503,
@@ -336,6 +344,12 @@ impl IntoResponse for ApiError {
         let row = self.code.row();
         tracing::debug!(code = row.code, message = self.message, "refused");
         let mut response = (row.status, Json(self.json())).into_response();
+        if self.code == Code::Unauthorised {
+            let scheme = "ApiKey realm=\"facedex\", header=\"X-API-Key\"";
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+        }
         if let Some(pause) = self.retry_after {
             let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
             response

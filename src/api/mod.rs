@@ -1,11 +1,17 @@
 //! `facedex serve`: a photo goes in, one embedding is made, Elasticsearch answers.
 
 pub mod access;
+pub mod audit;
+pub mod docs;
 pub mod door;
 pub mod error;
+pub mod form;
 pub mod health;
 pub mod inference;
+pub mod openapi;
+pub mod photo;
 pub mod state;
+pub mod telemetry;
 pub mod v1;
 
 use std::any::Any;
@@ -24,6 +30,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::access::Access;
+use self::audit::Audit;
 use self::error::{ApiError, Code};
 use self::inference::Inference;
 pub use self::state::{App, Settings};
@@ -58,6 +66,12 @@ pub enum ServeError {
     /// A pool without an engine.
     #[error("no inference thread; --threads must be at least 1")]
     NoEngine,
+    /// The keys, or the lack of them.
+    #[error(transparent)]
+    Keys(#[from] access::KeysError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] audit::AuditError),
     /// The server ended by itself.
     #[error("the server failed: {0}")]
     Io(#[from] std::io::Error),
@@ -77,7 +91,11 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         Some((certificate, key)) => Some(tls(certificate, key).await?),
         None => None,
     };
+    let access = Arc::new(Access::open(&settings.access, address)?);
+    Access::start(&access);
     let app = Arc::new(App {
+        audit: Audit::open(settings.audit_log.as_deref())?,
+        access,
         elastic: Arc::new(client),
         inference: Inference::start(engines, settings.queue)?.ok_or(ServeError::NoEngine)?,
         places: Arc::new(Semaphore::new(settings.concurrency)),
@@ -87,6 +105,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         settings,
     });
     tokio::spawn(upkeep(app.clone()));
+    let audit = app.audit.clone();
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let unusable = |reason| ServeError::Listen { address, reason };
     let listener = TcpListener::bind(address).map_err(unusable)?;
@@ -107,6 +126,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
             server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
         }
     }
+    audit.close().await?;
     Ok(())
 }
 
@@ -120,6 +140,8 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(limited)
         .merge(health::routes())
+        .merge(telemetry::routes())
+        .merge(openapi::routes())
         // `.merge(page::routes())` goes here.
         .fallback(async || ApiError::plain(Code::NotFound))
         .method_not_allowed_fallback(async || ApiError::plain(Code::MethodNotAllowed))
@@ -127,6 +149,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(door::shape))
+        .layer(from_fn(telemetry::observe))
         .with_state(app)
 }
 

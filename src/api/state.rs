@@ -8,6 +8,8 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
+use super::access::{Access, AccessSettings};
+use super::audit::Audit;
 use super::inference::Inference;
 use crate::elastic::{Client, Destination, destination::Pulse, retry::RetryPolicy};
 use crate::face::image::Limits;
@@ -27,6 +29,10 @@ pub struct Settings {
     pub concurrency: usize,
     /// Largest body, in bytes.
     pub max_body: usize,
+    /// Who may do what.
+    pub access: AccessSettings,
+    /// Where enrolments, deletions and searches are written down.
+    pub audit_log: Option<PathBuf>,
     /// What a photo may cost.
     pub limits: Limits,
     /// Photos in one request under `/es/`.
@@ -39,6 +45,10 @@ pub struct Settings {
 pub struct App {
     /// The cluster.
     pub elastic: Arc<Client>,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// What was done, and by whom.
+    pub audit: Audit,
     /// The engines.
     pub inference: Inference,
     /// How the server was asked to run.

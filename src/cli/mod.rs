@@ -3,6 +3,7 @@
 mod collection;
 mod identify;
 mod ingest;
+mod keys;
 mod models;
 mod picture;
 mod query;
@@ -91,6 +92,9 @@ enum Command {
     /// Fetch and look at the models
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Make, show and revoke the API keys of `facedex serve`
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 /// Runs the program.
@@ -132,6 +136,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Serve(args) => tasks.block_on(serve::run(args, global)),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
+        Command::Keys(command) => keys::run(command, global),
     };
     // Whatever still runs (a read that hangs, say) must not keep the process from ending.
     tasks.shutdown_background();

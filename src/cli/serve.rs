@@ -1,12 +1,15 @@
 //! `facedex serve`
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::keys::KeysFileArg;
 use super::{Models, SUCCESS, client, cores};
+use crate::api::access::AccessSettings;
 use crate::api::{self, Settings};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::error::Error;
@@ -59,6 +62,25 @@ pub(super) struct ServeArgs {
     timeout: Duration,
 
     #[command(flatten)]
+    keys: KeysFileArg,
+
+    /// Without keys, serve also an address that others can reach: everybody may do everything
+    #[arg(long, env = "FACEDEX_INSECURE")]
+    insecure: bool,
+
+    /// Requests a second that each key has, or without keys each address; more get 429 [default: no limit]
+    #[arg(long, env = "FACEDEX_RATE_LIMIT", value_name = "N")]
+    rate_limit: Option<f64>,
+
+    /// Requests that a key may make at once [default: those of one second]
+    #[arg(long, env = "FACEDEX_RATE_BURST", value_name = "N", requires = "rate_limit")]
+    rate_burst: Option<NonZeroU32>,
+
+    /// Append to this file who enrolled, deleted, searched and identified what (NDJSON, no pictures, no embeddings)
+    #[arg(long, env = "FACEDEX_AUDIT_LOG", value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+
+    #[command(flatten)]
     limits: PhotoLimitArgs,
 }
 
@@ -66,7 +88,17 @@ pub(super) async fn run(args: &ServeArgs, global: &GlobalArgs) -> Result<u8, Err
     let threads = args.threads.map_or_else(cores, usize::from);
     let models = Models::open(global)?;
     let engines = (0..threads).map(|_| models.engine(1)).collect::<Result<Vec<_>, _>>()?;
+    let (keys, keys_required) = args.keys.file()?;
+    let access = AccessSettings {
+        keys,
+        keys_required,
+        insecure: args.insecure,
+        rate_limit: args.rate_limit,
+        rate_burst: args.rate_burst,
+    };
     let settings = Settings {
+        access,
+        audit_log: args.audit_log.clone().filter(|path| !path.as_os_str().is_empty()),
         listen: args.listen,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         collection: args.collection.clone().filter(|name| !name.is_empty()),

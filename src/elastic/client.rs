@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::ElasticError;
+use super::{ElasticError, trace};
 use crate::error::chain;
 
 /// How to reach Elasticsearch.
@@ -230,6 +230,9 @@ impl Client {
     /// Passes a request on and gives the answer as soon as its head is there. Nodes that do not answer are passed over, so
     /// the request must be safe to repeat, as every search is.
     pub async fn pass_on(&self, request: &Foreign) -> Result<reqwest::Response, ElasticError> {
+        // What the caller says for those who follow the request goes before what we would.
+        let mut headers = trace::headers();
+        headers.extend(request.headers.clone());
         let mut reason = String::new();
         for node in self.in_order() {
             let mut url = node.address();
@@ -239,7 +242,7 @@ impl Client {
             let sent = node
                 .plain
                 .request(request.method.clone(), url)
-                .headers(request.headers.clone())
+                .headers(headers.clone())
                 .body(request.body.clone())
                 .send();
             match sent.await {
@@ -277,7 +280,7 @@ impl Client {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<Reply, elasticsearch::Error> {
-        let mut headers = HeaderMap::new();
+        let mut headers = trace::headers();
         if matches!(payload, Payload::Ndjson(_)) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         }

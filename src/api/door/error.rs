@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -130,7 +130,7 @@ impl From<ApiError> for DoorError {
             Code::Overloaded | Code::RateLimited => "es_rejected_execution_exception",
             Code::ElasticsearchUnavailable => "no_node_available_exception",
             Code::Timeout => "timeout_exception",
-            Code::Internal | Code::ElasticsearchRefused | Code::NotReady => "exception",
+            Code::Internal | Code::ElasticsearchRefused | Code::NotReady | Code::NotAudited => "exception",
             _ => "illegal_argument_exception",
         };
         let details = match error.details.is_empty() {
@@ -155,9 +155,15 @@ pub async fn shape(request: Request, next: Next) -> Response {
     if let Some(accept) = request.headers().get(ACCEPT) {
         asked.insert(ACCEPT, accept.clone());
     }
-    let response = next.run(request).await;
-    match response.extensions().get::<ApiError>() {
-        Some(error) => DoorError::from(error.clone()).response(&asked),
-        None => response,
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions().get::<ApiError>() {
+        let (parts, body) = DoorError::from(error.clone()).response(&asked).into_parts();
+        // Others that came with it stay: a request's id, what a key would have to be.
+        response.headers_mut().remove(CONTENT_LENGTH);
+        for (name, value) in &parts.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        *response.body_mut() = body;
     }
+    response
 }

@@ -5,6 +5,7 @@
 
 mod collections;
 mod error;
+mod ids;
 mod msearch;
 mod params;
 mod path;
@@ -96,7 +97,7 @@ impl Door {
         match &incoming.route {
             Route::Info => {
                 let reply = app.elastic.pass_on(&incoming.to_pass_on(Bytes::new())).await?;
-                Ok(request::answer(reply))
+                Ok(request::answer(reply, &caller.entry))
             }
             Route::Search(name) | Route::Count(name) => search::run(self, &asker, name, &incoming).await,
             Route::MultiSearch(default) => msearch::run(self, &asker, default.as_deref(), &incoming).await,

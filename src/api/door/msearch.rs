@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::{DoorError, local};
+use super::ids::Named;
 use super::path::collection;
 use super::request::{Incoming, answer, answer_with, off_thread};
 use super::search::{text, vectors};
@@ -95,7 +96,7 @@ pub(super) async fn run(
     let Some(first) = refusals.iter().flatten().next() else {
         let reply = asker.app.elastic.pass_on(&incoming.to_pass_on(lines.into())).await?;
         asker.record_all(&names, photos, reply.status());
-        return Ok(answer(reply));
+        return Ok(answer(reply, &asker.caller.entry));
     };
     if incoming.params.filters_answer {
         // Whether the refusals would be in the parts that are asked for cannot be told here.
@@ -114,10 +115,11 @@ pub(super) async fn run(
     let reply = ask_for_json(asker, incoming, lines.into()).await?;
     asker.record_all(&names, photos, reply.status());
     if reply.status() != StatusCode::OK {
-        return Ok(answer(reply));
+        return Ok(answer(reply, &asker.caller.entry));
     }
     let (status, headers) = (reply.status(), reply.headers().clone());
     let reply = whole_answer(reply).await?;
+    Named::for_log(&asker.caller.entry).read(&reply);
     Ok(answer_with(status, headers, merge(&reply, &refusals)?))
 }
 

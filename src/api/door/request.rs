@@ -1,6 +1,6 @@
 //! What comes in and what goes on: bodies, media types and headers.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -11,11 +11,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
+use flate2::write::GzDecoder;
 use futures_util::StreamExt;
 
 use super::error::DoorError;
+use super::ids::Named;
 use super::params::Params;
 use super::path::Route;
+use crate::api::audit::Entry;
 use crate::elastic::client::Foreign;
 
 /// Headers that go on to Elasticsearch; no other does. Credentials are the caller's own.
@@ -172,6 +175,11 @@ impl Incoming {
                 headers.append(name.clone(), value.clone());
             }
         }
+        // Answers are compressed so that the audit log can read them, or not at all.
+        let accepted = headers.remove(ACCEPT_ENCODING);
+        if accepted.is_some_and(|value| value.to_str().is_ok_and(|text| text.contains("gzip"))) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         Foreign {
             method: self.method.clone(),
             path: self.route.target(),
@@ -199,12 +207,27 @@ fn end_to_end(headers: &mut HeaderMap) {
     }
 }
 
-/// The node's answer as ours: status, headers, and the body as it comes.
-pub(super) fn answer(mut reply: reqwest::Response) -> Response {
+/// The node's answer as ours: status, headers, and the body as it comes. What it names is noted as it passes.
+pub(super) fn answer(mut reply: reqwest::Response, entry: &Entry) -> Response {
     let status = reply.status();
     let mut headers = std::mem::take(reply.headers_mut());
     end_to_end(&mut headers);
-    let mut response = Response::new(Body::from_stream(reply.bytes_stream()));
+    let body = if entry.is_kept() {
+        let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+        let mut log: Box<dyn Write + Send> = match is_gzip {
+            true => Box::new(GzDecoder::new(Named::for_log(entry))),
+            false => Box::new(Named::for_log(entry)),
+        };
+        Body::from_stream(reply.bytes_stream().inspect(move |piece| {
+            if let Ok(piece) = piece {
+                // A body that is no gzip after all names nothing that could be noted; it passes all the same.
+                let _ = log.write_all(piece);
+            }
+        }))
+    } else {
+        Body::from_stream(reply.bytes_stream())
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

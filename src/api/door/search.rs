@@ -37,7 +37,7 @@ pub(super) async fn run(
     };
     let reply = asker.app.elastic.pass_on(&incoming.to_pass_on(body)).await?;
     asker.record(name, vectors.len(), reply.status());
-    Ok(answer(reply))
+    Ok(answer(reply, &asker.caller.entry))
 }
 
 /// The photos of a body. No body is a search for everything.

@@ -31,6 +31,9 @@ pub struct Door {
     pub vector: String,
 }
 
+/// The audit log in the collection's folder.
+const AUDIT: &str = "audit.ndjson";
+
 /// The same for all tests that run at the same time.
 pub fn door() -> Arc<Door> {
     static DOOR: Mutex<Weak<Door>> = Mutex::new(Weak::new());
@@ -41,7 +44,17 @@ pub fn door() -> Arc<Door> {
     let space = Space::new();
     space.ingest(0, &[photo("gallery").to_str().unwrap(), "--person-from-dir"]);
     let tee = Tee::start(&space.url);
-    let mut command = space.command(&["serve", "--listen", "127.0.0.1:0", "--threads", "2"]);
+    let audit = space.path(AUDIT);
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--threads",
+        "2",
+        "--audit-log",
+        &audit,
+    ];
+    let mut command = space.command(&arguments);
     // Credentials of our own, which must not go along with requests of others; the node without security reads none.
     command.env(
         "ELASTICSEARCH_URL",
@@ -165,6 +178,16 @@ impl Door {
     /// Posts to the door.
     pub fn post(&self, path: &str, body: impl Into<Vec<u8>>) -> Got {
         post(&self.serve.url, &format!("/es{path}"), body)
+    }
+
+    /// The lines of the audit log.
+    pub fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.space.path(AUDIT)).unwrap_or_default();
+        // The last line may be half there.
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Posts to the node itself.

@@ -1,5 +1,7 @@
 //! Whose credentials go to Elasticsearch, which headers come back, and what happens when a node is away.
 
+use serde_json::json;
+
 use super::{door, http, send};
 use crate::harness::node::wait_until;
 use crate::harness::serve::Serve;
@@ -68,6 +70,46 @@ fn no_photo_and_no_vector_is_logged() {
     assert!(image.len() > 1000 && !log.contains(&image[..60]), "{log}");
     let number = door.vector.split(['[', ',']).nth(1).unwrap();
     assert!(number.len() > 6 && !log.contains(number), "{log}");
+}
+
+#[test]
+fn the_audit_log_has_who_was_found() {
+    let door = door();
+    let body = door.with_photo(r#"{"knn": {"field": "face.embedding", @, "k": 3, "num_candidates": 20}}"#);
+    let lines = format!("{{}}\n{body}\n{{\"index\":\"*\"}}\n{{}}\n");
+    let (search, msearch) = (door.search(), format!("/{}/_msearch", door.space.name));
+    for (id, path, body, encoding) in [
+        ("audit-plain", &search, &body, "identity"),
+        ("audit-gzip", &search, &body, "gzip, deflate, br"),
+        ("audit-several", &msearch, &lines, "identity"),
+    ] {
+        let kind = if path == &search {
+            "application/json"
+        } else {
+            "application/x-ndjson"
+        };
+        let request = http().post(format!("{}/es{path}", door.serve.url));
+        let request = request.header("content-type", kind).header("accept-encoding", encoding);
+        let got = send(request.header("x-request-id", id).body(body.clone())).expect(200);
+        assert_eq!(got.headers.get("content-encoding").is_some(), id == "audit-gzip");
+        assert_eq!(got.headers["x-request-id"], id);
+    }
+    let found = door.post(&search, body.clone()).expect(200).json();
+    let hits = found["hits"]["hits"].as_array().unwrap().iter();
+    let ids: Vec<_> = hits.map(|hit| hit["_id"].clone()).collect();
+    for id in ["audit-plain", "audit-gzip", "audit-several"] {
+        let line = || door.audit().into_iter().find(|line| line["request_id"] == id);
+        wait_until("the line is there", || line().is_some());
+        let line = line().unwrap();
+        assert_eq!(
+            (&line["action"], &line["outcome"]),
+            (&json!("es_search"), &json!("success")),
+            "{line}"
+        );
+        assert_eq!(line["collections"], json!([door.space.name]), "{line}");
+        assert_eq!(line["faces"], json!({"ids": ids, "total": 3}), "{line}");
+        assert!(!line.to_string().contains(&door.builder[60..200]));
+    }
 }
 
 #[test]

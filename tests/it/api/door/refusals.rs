@@ -156,6 +156,54 @@ impl Drop for Guarded<'_> {
 }
 
 #[test]
+fn a_key_is_good_for_its_collections_alone() {
+    let door = door();
+    let keys = door.space.path("keys.json");
+    let other = format!("{}-theirs", door.space.name);
+    let key = |name: &str, collection: &str| {
+        let made = door
+            .space
+            .run(&["keys", "create", name, "--keys", &keys, "--collection", collection])
+            .expect(0);
+        let start = made.stdout.find("fdx_").unwrap();
+        let rest = &made.stdout[start..];
+        let end = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "_-".contains(c)))
+            .unwrap_or(rest.len());
+        rest[..end].to_owned()
+    };
+    let (ours, theirs) = (key("ours", &door.space.name), key("theirs", &other));
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--keys", &keys];
+    let serve = Serve::start(door.space.command(&arguments));
+    let ask = |key: Option<&str>, path: &str, body: String| {
+        let kind = if path.ends_with("_msearch") {
+            "application/x-ndjson"
+        } else {
+            "application/json"
+        };
+        let mut request = http()
+            .post(format!("{}/es{path}", serve.url))
+            .header("content-type", kind);
+        if let Some(key) = key {
+            request = request.header("x-api-key", key);
+        }
+        send(request.body(body))
+    };
+    let none = ask(None, &door.search(), "{}".to_owned());
+    assert!(none.headers.contains_key("www-authenticate"), "{none:?}");
+    none.refusal(401, "security_exception");
+    ask(Some(&theirs), &door.search(), "{}".to_owned()).refusal(403, "security_exception");
+    ask(Some(&ours), &door.search(), "{}".to_owned()).expect(200);
+    let lines = format!(
+        "{{\"index\":\"{other}\"}}\n{{}}\n{{\"index\":\"{}\"}}\n{{}}\n",
+        door.space.name
+    );
+    let answer = ask(Some(&ours), "/_msearch", lines).expect(200).json();
+    super::error(&answer["responses"][0], 403, "security_exception");
+    assert_eq!(answer["responses"][1]["status"], 200);
+}
+
+#[test]
 fn bodies_that_elasticsearch_would_read_otherwise_are_refused() {
     let door = door();
     let url = format!("{}/es{}", door.serve.url, door.search());
