@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`. Both fetch what they need and may be run again.
-# Needed on the machine: cargo (1.89 or newer), python3 with pip, a JDK (17 or newer), mvn.
+# Needed on the machine: cargo (1.89 or newer), python3 with pip, a JDK (17 or newer), mvn; for the tests also node with npm.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -20,6 +20,7 @@ test: cargo ## Set everything up; check the format and the lints; run all tests 
 	@dev/node prepare
 	@dev/photos
 	@dev/moto prepare >/dev/null
+	@dev/clients prepare >/dev/null
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
@@ -31,6 +32,7 @@ test-full: ## The same with all of the long suites, on both supported lines of E
 
 test-8: cargo ## The integration tests against Elasticsearch 8.19.0
 	FACEDEX_ES_VERSION=8.19.0 dev/node prepare
+	dev/clients prepare 8.19.0 >/dev/null
 	FACEDEX_ES_VERSION=8.19.0 cargo test --locked --test it
 
 lint: cargo ## Format and lints alone

@@ -1,5 +1,7 @@
 //! One error for the whole program: what layers report, with an exit code.
 
+use crate::api::ServeError;
+use crate::api::access::KeysError;
 use crate::bench::BenchError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
@@ -40,6 +42,12 @@ pub enum Error {
     /// A benchmark.
     #[error(transparent)]
     Bench(#[from] BenchError),
+    /// API keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// Results cannot be written.
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),

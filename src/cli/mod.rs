@@ -4,11 +4,13 @@ mod bench;
 mod collection;
 mod identify;
 mod ingest;
+mod keys;
 mod models;
 mod picture;
 mod query;
 mod represent;
 mod search;
+mod serve;
 mod sources;
 mod tables;
 mod verify;
@@ -80,6 +82,11 @@ enum Command {
     /// One JSON object a line and photo: box, five landmarks, score, quality and embedding of each face. Exit code 1 if no
     /// photo has a face.
     Represent(represent::RepresentArgs),
+    /// Answer searches over HTTP
+    ///
+    /// Takes photos, makes their embeddings and asks Elasticsearch. SIGINT or SIGTERM lets requests under way finish, a
+    /// second one ends at once.
+    Serve(Box<serve::ServeArgs>),
     /// Make and look at collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
@@ -89,6 +96,9 @@ enum Command {
     /// Measure facedex beside what would be run instead
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Make, show and revoke the API keys of `facedex serve`
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 /// Runs the program.
@@ -127,9 +137,11 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Identify(args) => tasks.block_on(identify::run(args, global)),
         Command::Verify(args) => verify::run(args, global),
         Command::Represent(args) => represent::run(args, global),
+        Command::Serve(args) => tasks.block_on(serve::run(args, global)),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
         Command::Bench(command) => tasks.block_on(bench::run(command, global)),
+        Command::Keys(command) => keys::run(command, global),
     };
     // Whatever still runs (a read that hangs, say) must not keep the process from ending.
     tasks.shutdown_background();

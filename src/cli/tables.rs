@@ -3,6 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+use super::keys::Listed;
 use super::query::Answer;
 use super::verify;
 use crate::bench::{ingest, serve};
@@ -353,6 +354,24 @@ pub(super) fn collections(collections: &[Collection]) -> String {
             collection.shards.to_string(),
             collection.replicas.to_string(),
             collection.index.clone(),
+        ]);
+    }
+    rendered(&rows)
+}
+
+pub(super) fn keys(keys: &[Listed<'_>]) -> String {
+    if keys.is_empty() {
+        return "no keys; `facedex keys create NAME --collection NAME` makes one\n".to_owned();
+    }
+    let mut rows = table(&["name", "scope", "collections", "created", "expires", "state"], &[]);
+    for key in keys {
+        rows.add_row(vec![
+            key.name.to_owned(),
+            key.scope.to_string(),
+            key.collections.to_string(),
+            key.created.to_string(),
+            key.expires.map_or_else(|| "never".to_owned(), |time| time.to_string()),
+            key.state.to_string(),
         ]);
     }
     rendered(&rows)

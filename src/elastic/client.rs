@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::ElasticError;
+use super::{ElasticError, trace};
 use crate::error::chain;
 
 /// How to reach Elasticsearch.
@@ -51,6 +51,8 @@ pub struct Client {
 struct Node {
     url: Url,
     transport: Transport,
+    /// For requests of others: it has no credentials, follows no redirect and leaves bodies as they are.
+    plain: reqwest::Client,
     health: Mutex<Health>,
 }
 
@@ -82,12 +84,17 @@ impl Node {
         health.avoid_until = Some(Instant::now() + pause.min(LONGEST_AVOIDANCE));
     }
 
-    /// The address without credentials, for messages.
-    fn shown(&self) -> String {
+    /// The address without credentials.
+    fn address(&self) -> Url {
         let mut url = self.url.clone();
         // Only a URL without a host refuses this, and such a one has no credentials either.
         let _ = url.set_password(None).and_then(|()| url.set_username(""));
-        url.to_string()
+        url
+    }
+
+    /// The same, for messages.
+    fn shown(&self) -> String {
+        self.address().to_string()
     }
 }
 
@@ -100,6 +107,21 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// Another node was asked before and did not answer; it may have done the work all the same.
     pub repeated: bool,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A request of somebody else's, which is passed on with their headers and without our credentials.
+#[derive(Debug, Clone)]
+pub struct Foreign {
+    /// The method.
+    pub method: reqwest::Method,
+    /// The path, from the root of the cluster.
+    pub path: String,
+    /// Query parameters, encoded; may be empty.
+    pub query: String,
+    /// All headers but those of the connection.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
@@ -158,6 +180,7 @@ impl Client {
                 Ok(Node {
                     url: url.clone(),
                     transport,
+                    plain: plain(url, connection.timeout, validation.as_deref())?,
                     health: Mutex::default(),
                 })
             })
@@ -181,12 +204,8 @@ impl Client {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<Reply, ElasticError> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..self.nodes.len()).map(|turn| &self.nodes[(first + turn) % self.nodes.len()]);
-        let (avoided, mut order): (Vec<_>, Vec<_>) = in_turn.partition(|node| node.is_avoided());
-        order.extend(avoided);
         let mut reason = String::new();
-        for (turn, node) in order.into_iter().enumerate() {
+        for (turn, node) in self.in_order().into_iter().enumerate() {
             match self.send_to(node, method, path, query, payload).await {
                 Ok(reply) => {
                     node.answered();
@@ -208,6 +227,51 @@ impl Client {
         })
     }
 
+    /// Passes a request on and gives the answer as soon as its head is there. Nodes that do not answer are passed over, so
+    /// the request must be safe to repeat, as every search is.
+    pub async fn pass_on(&self, request: &Foreign) -> Result<reqwest::Response, ElasticError> {
+        // What the caller says for those who follow the request goes before what we would.
+        let mut headers = trace::headers();
+        headers.extend(request.headers.clone());
+        let mut reason = String::new();
+        for node in self.in_order() {
+            let mut url = node.address();
+            let path = format!("{}{}", url.path().trim_end_matches('/'), request.path);
+            url.set_path(&path);
+            url.set_query(Some(request.query.as_str()).filter(|query| !query.is_empty()));
+            let sent = node
+                .plain
+                .request(request.method.clone(), url)
+                .headers(headers.clone())
+                .body(request.body.clone())
+                .send();
+            match sent.await {
+                Ok(response) => {
+                    node.answered();
+                    return Ok(response);
+                }
+                Err(error) => {
+                    node.failed();
+                    reason = chain(&error.without_url());
+                    tracing::debug!(node = node.shown(), reason, "no answer");
+                }
+            }
+        }
+        Err(ElasticError::Unreachable {
+            nodes: self.addresses(),
+            reason,
+        })
+    }
+
+    /// All nodes, each time from another one on, and last those that did not answer lately.
+    fn in_order(&self) -> Vec<&Node> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..self.nodes.len()).map(|turn| &self.nodes[(first + turn) % self.nodes.len()]);
+        let (avoided, mut order): (Vec<_>, Vec<_>) = in_turn.partition(|node| node.is_avoided());
+        order.extend(avoided);
+        order
+    }
+
     async fn send_to(
         &self,
         node: &Node,
@@ -216,7 +280,7 @@ impl Client {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<Reply, elasticsearch::Error> {
-        let mut headers = HeaderMap::new();
+        let mut headers = trace::headers();
         if matches!(payload, Payload::Ndjson(_)) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         }
@@ -327,6 +391,25 @@ impl From<&Login> for Credentials {
             Login::Basic(user, password) => Self::Basic(user.clone(), password.expose_secret().to_owned()),
         }
     }
+}
+
+/// A client for requests of others to one node. The elasticsearch crate's own adds credentials and waits for whole bodies.
+fn plain(url: &Url, timeout: Duration, ca: Option<&[u8]>) -> Result<reqwest::Client, ElasticError> {
+    let setup = |error: reqwest::Error| ElasticError::Setup(chain(&error));
+    let mut builder = reqwest::Client::builder()
+        .timeout(timeout)
+        // To wherever a redirect points, the caller's credentials would go along.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_gzip();
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    if let Some(pem) = ca {
+        for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(setup)? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().map_err(setup)
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -70,6 +70,12 @@ impl DeadLetter {
 /// Opens the file for appending, after a line that a crash may have torn.
 fn open(path: &Path) -> std::io::Result<File> {
     let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    end_torn_line(&mut file)?;
+    Ok(file)
+}
+
+/// Ends the last line, which a crash may have torn, so that what is appended next does not continue it.
+pub(crate) fn end_torn_line(file: &mut File) -> std::io::Result<()> {
     // A device has no length to go back from.
     if file.metadata()?.len() > 0 {
         let mut last = [0];
@@ -79,5 +85,5 @@ fn open(path: &Path) -> std::io::Result<File> {
             file.write_all(b"\n")?;
         }
     }
-    Ok(file)
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::budget::Budget;
+use super::budget::{Budget, ThreadBudget};
 use super::dead_letter::DeadLetter;
 use super::deliver::{Delivery, Ledger, Message, deliver, rehearse};
 use super::fetch::Fetcher;
@@ -41,6 +41,8 @@ pub struct Run {
     pub engines: Vec<FaceEngine>,
     /// How photos become documents.
     pub recipe: Recipe,
+    /// Memory for decoded photos, shared by all workers.
+    pub pixels: ThreadBudget,
     /// Photos that are read at once.
     pub readers: usize,
     /// Bytes of photos that may be in memory before they are decoded.
@@ -113,7 +115,14 @@ impl Run {
         let mut workers = Vec::new();
         for engine in self.engines {
             let (loaded, messages) = (loaded.clone(), messages_in.clone());
-            workers.push(spawn_worker(engine, &recipe, &self.profile, loaded, messages));
+            workers.push(spawn_worker(
+                engine,
+                &recipe,
+                &self.pixels,
+                &self.profile,
+                loaded,
+                messages,
+            ));
         }
         watch_queues(&offers, &loaded, &messages);
         let waiting = loaded.downgrade();
@@ -169,17 +178,18 @@ fn spawn_source(mut source: Box<dyn Source>, mut sink: Sink) -> JoinHandle<()> {
 fn spawn_worker(
     mut engine: FaceEngine,
     recipe: &Arc<Recipe>,
+    pixels: &ThreadBudget,
     profile: &Arc<Profile>,
     loaded: async_channel::Receiver<Loaded>,
     messages: async_channel::Sender<Message>,
 ) -> JoinHandle<()> {
-    let (recipe, profile) = (Arc::clone(recipe), Arc::clone(profile));
+    let (recipe, pixels, profile) = (Arc::clone(recipe), pixels.clone(), Arc::clone(profile));
     std::thread::spawn(move || {
         let mut since = Instant::now();
         while let Ok(photo) = loaded.recv_blocking() {
             let mut times = Times::default();
             times.add(Work::WaitForPhoto, lap(&mut since));
-            let message = match recipe.prepare(&mut engine, photo, &mut times) {
+            let message = match recipe.prepare(&mut engine, photo, &pixels, &mut times) {
                 Ok(photo) => Message::Ready(Box::new(photo)),
                 Err(failure) => Message::Failed(failure),
             };

@@ -31,8 +31,6 @@ pub struct Recipe {
     pub host: String,
     /// What a photo may cost.
     pub limits: Limits,
-    /// Memory for pixels, shared by all workers.
-    pub pixels: ThreadBudget,
     /// Which face is the person that a photo was given.
     pub subject: Subject,
     /// Given to every face, under those of the source.
@@ -52,14 +50,21 @@ pub struct Prepared {
 
 impl Recipe {
     /// Takes one photo through all stages up to its documents, and says how long each took.
-    pub fn prepare(&self, engine: &mut FaceEngine, photo: Loaded, times: &mut Times) -> Result<Prepared, Box<Failure>> {
+    /// The room for its pixels is taken from `pixels`, which all workers share.
+    pub fn prepare(
+        &self,
+        engine: &mut FaceEngine,
+        photo: Loaded,
+        pixels: &ThreadBudget,
+        times: &mut Times,
+    ) -> Result<Prepared, Box<Failure>> {
         let start = Instant::now();
         let Loaded { entry, held, hash } = photo;
         let fail = |stage, reason: String| Box::new(Failure::new(&entry, stage, reason, &self.run));
         // Photos come from anywhere: a decoder that panics on one of them must not take the run with it.
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let encoded = Encoded::open(&held.bytes, &self.limits)?;
-            let room = self.pixels.reserve(encoded.memory());
+            let room = pixels.reserve(encoded.memory());
             Ok::<_, ImageError>((encoded.decode()?, room))
         }));
         let (photo, _room) = decoded
@@ -77,15 +82,37 @@ impl Recipe {
         times.add(Work::Align, spent.align);
         times.add(Work::Embed, spent.embed);
         let start = Instant::now();
+        let count = faces.len();
+        let record = self
+            .record(
+                &entry,
+                hash,
+                &photo,
+                faces,
+                engine.fingerprint(),
+                &engine.embedder().space,
+            )
+            .ok_or_else(|| {
+                let reason = format!("{count} faces where --subject only expects one");
+                fail(Stage::Subject, reason)
+            })?;
+        times.add(Work::Document, start.elapsed());
+        Ok(Prepared { entry, record })
+    }
+
+    /// The documents of a photo's faces; `None` where [`Subject::Only`] meets several.
+    pub fn record(
+        &self,
+        entry: &Entry,
+        hash: String,
+        photo: &RgbImage,
+        faces: Vec<Face>,
+        engine: &str,
+        space: &str,
+    ) -> Option<PhotoRecord> {
         let labelled = match &entry.person {
             None => vec![false; faces.len()],
-            Some(_) => self
-                .subject
-                .labels(&faces, photo.width(), photo.height())
-                .ok_or_else(|| {
-                    let reason = format!("{} faces where --subject only expects one", faces.len());
-                    fail(Stage::Subject, reason)
-                })?,
+            Some(_) => self.subject.labels(&faces, photo.width(), photo.height())?,
         };
         let image = ImageFields {
             uri: entry.uri.clone(),
@@ -93,32 +120,27 @@ impl Recipe {
             width: photo.width(),
             height: photo.height(),
             faces: u32::try_from(faces.len()).unwrap_or(u32::MAX),
-            engine: engine.fingerprint().to_owned(),
+            engine: engine.to_owned(),
             unfinished: false,
             previous: Vec::new(),
         };
         let mut labels = self.labels.clone();
         labels.extend(entry.labels.clone());
-        let space = engine.embedder().space.clone();
         let documents = faces
             .into_iter()
             .zip(labelled)
             .map(|(face, is_person)| {
                 let person = entry.person.clone().filter(|_| is_person);
-                let mut document = self.document(face, person, &image, &space, &photo);
+                let mut document = self.document(face, person, &image, space, photo);
                 document.set_labels(labels.clone());
                 document
             })
             .collect();
-        times.add(Work::Document, start.elapsed());
-        Ok(Prepared {
-            entry,
-            record: PhotoRecord {
-                hash,
-                engine: image.engine,
-                run: self.run.clone(),
-                faces: documents,
-            },
+        Some(PhotoRecord {
+            hash,
+            engine: image.engine,
+            run: self.run.clone(),
+            faces: documents,
         })
     }
 

@@ -3,6 +3,7 @@
 pub mod images;
 pub mod node;
 pub mod proxy;
+pub mod serve;
 pub mod server;
 
 use std::path::{Path, PathBuf};
@@ -67,6 +68,7 @@ pub fn facedex_at(url: &str, folder: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .env("ELASTICSEARCH_URL", url)
         .env("FACEDEX_JOURNAL_DIR", folder.join("journal"))
+        .env("XDG_STATE_HOME", folder.join("state"))
         .current_dir(folder)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())

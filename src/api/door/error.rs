@@ -1,0 +1,169 @@
+//! Errors as Elasticsearch's clients expect them.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::splice::Refusal;
+use crate::api::error::{ApiError, Code};
+use crate::elastic::ElasticError;
+
+/// Clients refuse a server that does not send this.
+const PRODUCT: (&str, &str) = ("x-elastic-product", "Elasticsearch");
+
+/// An error in Elasticsearch's shape.
+#[derive(Debug, Clone)]
+pub(super) struct DoorError {
+    pub(super) status: StatusCode,
+    kind: &'static str,
+    reason: String,
+    /// The code of facedex's own table, where the error comes from there.
+    code: Option<&'static str>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+impl DoorError {
+    pub(super) fn new(status: StatusCode, kind: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind,
+            reason: reason.into(),
+            code: None,
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// 400.
+    pub(super) fn illegal(reason: impl Into<String>) -> Self {
+        Refusal::illegal(reason).into()
+    }
+
+    /// 404 for everything of Elasticsearch that is not reachable.
+    pub(super) fn unreachable() -> Self {
+        let reason = "this path is not reachable through facedex: there are COLLECTION/_search, COLLECTION/_count, \
+                      COLLECTION/_msearch, _msearch and the root; ask elasticsearch itself for others";
+        Self::new(StatusCode::NOT_FOUND, "resource_not_found_exception", reason)
+    }
+
+    pub(super) fn allowing(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// The body; also an item of `_msearch`.
+    pub(super) fn json(&self) -> Value {
+        let mut error = json!({
+            "root_cause": [{"type": self.kind, "reason": self.reason}],
+            "type": self.kind,
+            "reason": self.reason,
+        });
+        if let Some(code) = self.code {
+            error["facedex_code"] = json!(code);
+        }
+        json!({"error": error, "status": self.status.as_u16()})
+    }
+
+    /// The whole answer, of the media type that was asked for.
+    pub(super) fn response(&self, asked: &HeaderMap) -> Response {
+        let mut response = local(asked, self.status, self.json().to_string());
+        let headers = response.headers_mut();
+        if let Some(pause) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        response
+    }
+}
+
+/// An answer of our own.
+pub(super) fn local(asked: &HeaderMap, status: StatusCode, body: impl Into<Body>) -> Response {
+    // Clients of 8 and 9 ask for a media type of their own and may expect it in the answer.
+    let asked = asked.get(ACCEPT).filter(|value| {
+        let text = value.to_str().unwrap_or_default();
+        text.starts_with("application/vnd.elasticsearch+json") && !text.contains(',')
+    });
+    let kind = asked.cloned().unwrap_or(HeaderValue::from_static("application/json"));
+    let product = (PRODUCT.0, HeaderValue::from_static(PRODUCT.1));
+    let mut response = (status, [product], body.into()).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+impl From<Refusal> for DoorError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, refusal.kind, refusal.reason)
+    }
+}
+
+impl From<ElasticError> for DoorError {
+    fn from(error: ElasticError) -> Self {
+        match error {
+            // The same for both: which other indices the cluster has is nobody's business here.
+            ElasticError::NoCollection { name } | ElasticError::NotACollection { name, .. } => Self {
+                code: Some(Code::NoCollection.row().code),
+                ..Self::new(
+                    StatusCode::NOT_FOUND,
+                    "index_not_found_exception",
+                    format!("no facedex collection [{name}]; GET /v1/collections lists those that there are"),
+                )
+            },
+            error => ApiError::from(error).into(),
+        }
+    }
+}
+
+impl From<ApiError> for DoorError {
+    fn from(error: ApiError) -> Self {
+        let row = error.code.row();
+        let kind = match error.code {
+            Code::Unauthorised | Code::Forbidden | Code::ForeignOrigin => "security_exception",
+            Code::Overloaded | Code::RateLimited => "es_rejected_execution_exception",
+            Code::ElasticsearchUnavailable => "no_node_available_exception",
+            Code::Timeout => "timeout_exception",
+            Code::Internal | Code::ElasticsearchRefused | Code::NotReady | Code::NotAudited => "exception",
+            _ => "illegal_argument_exception",
+        };
+        let details = match error.details.is_empty() {
+            true => String::new(),
+            false => format!(" {}", Value::Object(error.details)),
+        };
+        Self {
+            code: Some(row.code),
+            retry_after: error.retry_after,
+            ..Self::new(row.status, kind, error.message + &details)
+        }
+    }
+}
+
+/// Gives the errors of what stands before the door (keys, limits, panics) Elasticsearch's shape as well.
+pub async fn shape(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path != "/es" && !path.starts_with("/es/") {
+        return next.run(request).await;
+    }
+    let mut asked = HeaderMap::new();
+    if let Some(accept) = request.headers().get(ACCEPT) {
+        asked.insert(ACCEPT, accept.clone());
+    }
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions().get::<ApiError>() {
+        let (parts, body) = DoorError::from(error.clone()).response(&asked).into_parts();
+        // Others that came with it stay: a request's id, what a key would have to be.
+        response.headers_mut().remove(CONTENT_LENGTH);
+        for (name, value) in &parts.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        *response.body_mut() = body;
+    }
+    response
+}

@@ -1,0 +1,127 @@
+//! The Elasticsearch-native door under `/es/`: search bodies in which photos stand for vectors.
+//!
+//! A request comes in as Elasticsearch takes it, is checked, has its photos replaced, and goes on with the caller's own
+//! credentials; the answer comes back as it is. What is not known here is not let through.
+
+mod collections;
+mod error;
+mod ids;
+mod msearch;
+mod params;
+mod path;
+mod places;
+mod request;
+mod search;
+pub mod splice;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Extension, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+
+use self::collections::Collections;
+use self::error::DoorError;
+pub use self::error::shape;
+use self::params::Params;
+use self::path::Route;
+use self::request::{Incoming, check_media_type, read_body};
+use super::access::{Caller, Scope};
+use super::state::App;
+
+/// What requests to the door share.
+#[derive(Default)]
+struct Door {
+    collections: Collections,
+}
+
+/// Who asks, and whom they ask.
+struct Asker<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    route: &'static str,
+}
+
+/// The door's routes, with their full paths.
+pub fn routes() -> Router<Arc<App>> {
+    let door = Arc::new(Door::default());
+    let handler = move |State(app): State<Arc<App>>, Extension(caller): Extension<Caller>, request: Request| {
+        let door = door.clone();
+        async move { door.handle(&app, &caller, request).await }
+    };
+    Router::new()
+        .route("/es", any(handler.clone()))
+        .route("/es/", any(handler.clone()))
+        .route("/es/{*path}", any(handler))
+}
+
+impl Door {
+    async fn handle(&self, app: &App, caller: &Caller, request: Request) -> Response {
+        let headers = request.headers().clone();
+        match self.answer(app, caller, request).await {
+            Ok(response) => response,
+            Err(error) => error.response(&headers),
+        }
+    }
+
+    async fn answer(&self, app: &App, caller: &Caller, request: Request) -> Result<Response, DoorError> {
+        let since = Instant::now();
+        let (parts, body) = request.into_parts();
+        let route = Route::read(&parts.method, parts.uri.path())?;
+        let params = Params::read(&route, parts.uri.query())?;
+        match &route {
+            Route::Search(name) | Route::Count(name) => caller.may(Scope::Read, name)?,
+            // Each search of `_msearch` is looked at by itself.
+            Route::Info | Route::MultiSearch(_) => caller.may_do(Scope::Read)?,
+        }
+        let asker = Asker {
+            app,
+            caller,
+            route: route.name(),
+        };
+        let body = read_body(&parts.headers, body, app.settings.max_body).await?;
+        let incoming = Incoming {
+            method: parts.method,
+            route,
+            params,
+            headers: parts.headers,
+            body,
+            since,
+        };
+        check_media_type(&incoming)?;
+        match &incoming.route {
+            Route::Info => {
+                let reply = app.elastic.pass_on(&incoming.to_pass_on(Bytes::new())).await?;
+                Ok(request::answer(reply, &caller.entry))
+            }
+            Route::Search(name) | Route::Count(name) => search::run(self, &asker, name, &incoming).await,
+            Route::MultiSearch(default) => msearch::run(self, &asker, default.as_deref(), &incoming).await,
+        }
+    }
+}
+
+impl Asker<'_> {
+    /// Notes a search that was passed on.
+    fn record(&self, collection: &str, photos: usize, status: StatusCode) {
+        tracing::info!(
+            route = self.route,
+            key = self.caller.name,
+            collection,
+            photos,
+            status = status.as_u16(),
+            "searched"
+        );
+    }
+
+    /// The same for several collections at once.
+    fn record_all(&self, collections: &BTreeSet<String>, photos: usize, status: StatusCode) {
+        for collection in collections {
+            self.record(collection, photos, status);
+        }
+    }
+}

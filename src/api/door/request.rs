@@ -1,0 +1,256 @@
+//! What comes in and what goes on: bodies, media types and headers.
+
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzDecoder;
+use futures_util::StreamExt;
+
+use super::error::DoorError;
+use super::ids::Named;
+use super::params::Params;
+use super::path::Route;
+use crate::api::audit::Entry;
+use crate::elastic::client::Foreign;
+
+/// Headers that go on to Elasticsearch; no other does. Credentials are the caller's own.
+static PASSED: [HeaderName; 11] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    HeaderName::from_static("es-client-authentication"),
+    HeaderName::from_static("es-security-runas-user"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("user-agent"),
+    HeaderName::from_static("x-elastic-client-meta"),
+    HeaderName::from_static("x-opaque-id"),
+];
+
+/// Headers of one connection, which end with it (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A request that may be answered.
+pub(super) struct Incoming {
+    pub(super) method: Method,
+    pub(super) route: Route,
+    pub(super) params: Params,
+    /// All headers, as they came.
+    pub(super) headers: HeaderMap,
+    /// Decompressed.
+    pub(super) body: Bytes,
+    pub(super) since: Instant,
+}
+
+/// Reads a body of at most `max` bytes, which also holds for what it is decompressed to.
+pub(super) async fn read_body(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, DoorError> {
+    let is_gzip = is_gzip(headers)?;
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > max as u64) {
+        return Err(too_large(max));
+    }
+    let mut bytes = BytesMut::new();
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| DoorError::illegal(format!("the body cannot be read: {error}")))?;
+        if bytes.len() + chunk.len() > max {
+            return Err(too_large(max));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let bytes = bytes.freeze();
+    if is_gzip && !bytes.is_empty() {
+        return off_thread(move || inflate(&bytes, max)).await?;
+    }
+    Ok(bytes)
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, DoorError> {
+    let refused = || {
+        DoorError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "illegal_argument_exception",
+            "bodies come as they are or with Content-Encoding: gzip",
+        )
+    };
+    match one(headers, &CONTENT_ENCODING)?.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "identity") => Ok(false),
+        Some("gzip") => Ok(true),
+        Some(_) => Err(refused()),
+    }
+}
+
+fn inflate(bytes: &[u8], max: usize) -> Result<Bytes, DoorError> {
+    let mut whole = Vec::new();
+    MultiGzDecoder::new(bytes)
+        .take(max as u64 + 1)
+        .read_to_end(&mut whole)
+        .map_err(|error| DoorError::illegal(format!("the body is no gzip that can be read: {error}")))?;
+    if whole.len() > max {
+        return Err(too_large(max));
+    }
+    Ok(whole.into())
+}
+
+fn too_large(max: usize) -> DoorError {
+    DoorError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "content_too_long_exception",
+        format!("the body has more than {max} bytes, decompressed; send smaller photos, or raise --max-body"),
+    )
+}
+
+/// The value of a header that may come once.
+fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, DoorError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(DoorError::illegal(format!("the header {name} came twice")));
+    }
+    let text = first.map(|value| value.to_str().map(str::trim));
+    text.transpose()
+        .map_err(|_| DoorError::illegal(format!("the header {name} has characters that it cannot have")))
+}
+
+/// Refuses bodies that are no JSON by their media type. Elasticsearch reads YAML, CBOR and SMILE as well; what is checked
+/// here must be what it reads there.
+pub(super) fn check_media_type(incoming: &Incoming) -> Result<(), DoorError> {
+    let given = one(&incoming.headers, &CONTENT_TYPE)?;
+    if incoming.body.is_empty() {
+        return Ok(());
+    }
+    let given = given.unwrap_or_default();
+    let mut parts = given.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let is_known = match parts.next().unwrap_or_default().as_str() {
+        "application/json" | "application/vnd.elasticsearch+json" => true,
+        "application/x-ndjson" | "application/vnd.elasticsearch+x-ndjson" => {
+            matches!(incoming.route, Route::MultiSearch(_))
+        }
+        _ => false,
+    };
+    let is_plain = |part: String| match part.split_once('=') {
+        Some(("charset", value)) => value.trim_matches('"') == "utf-8",
+        Some(("compatible-with", value)) => !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => part.is_empty(),
+    };
+    if is_known && parts.all(is_plain) {
+        return Ok(());
+    }
+    let shown: String = given.chars().take(80).collect();
+    Err(DoorError::new(
+        StatusCode::NOT_ACCEPTABLE,
+        "media_type_header_exception",
+        format!(
+            "the body's Content-Type [{shown}] is not accepted here; send application/json, or application/x-ndjson to _msearch"
+        ),
+    ))
+}
+
+impl Incoming {
+    /// The request for Elasticsearch with this body.
+    pub(super) fn to_pass_on(&self, body: Bytes) -> Foreign {
+        let mut headers = HeaderMap::new();
+        for name in &PASSED {
+            for value in self.headers.get_all(name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        // Answers are compressed so that the audit log can read them, or not at all.
+        let accepted = headers.remove(ACCEPT_ENCODING);
+        if accepted.is_some_and(|value| value.to_str().is_ok_and(|text| text.contains("gzip"))) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Foreign {
+            method: self.method.clone(),
+            path: self.route.target(),
+            query: self.params.encoded.clone(),
+            headers,
+            body,
+        }
+    }
+}
+
+/// Removes what belongs to the connection to the node.
+fn end_to_end(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The node's answer as ours: status, headers, and the body as it comes. What it names is noted as it passes.
+pub(super) fn answer(mut reply: reqwest::Response, entry: &Entry) -> Response {
+    let status = reply.status();
+    let mut headers = std::mem::take(reply.headers_mut());
+    end_to_end(&mut headers);
+    let body = if entry.is_kept() {
+        let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+        let mut log: Box<dyn Write + Send> = match is_gzip {
+            true => Box::new(GzDecoder::new(Named::for_log(entry))),
+            false => Box::new(Named::for_log(entry)),
+        };
+        Body::from_stream(reply.bytes_stream().inspect(move |piece| {
+            if let Ok(piece) = piece {
+                // A body that is no gzip after all names nothing that could be noted; it passes all the same.
+                let _ = log.write_all(piece);
+            }
+        }))
+    } else {
+        Body::from_stream(reply.bytes_stream())
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The same with another body in place of the node's.
+pub(super) fn answer_with(status: StatusCode, mut headers: HeaderMap, body: Vec<u8>) -> Response {
+    end_to_end(&mut headers);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Runs work that takes long where it holds no other request up.
+pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DoorError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(reason = error.to_string(), "reading a body failed");
+        DoorError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "exception",
+            "the body could not be read",
+        )
+    })
+}

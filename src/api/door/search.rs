@@ -1,0 +1,98 @@
+//! `_search` and `_count`: one body, for one collection.
+
+use std::ops::Range;
+
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+
+use super::error::DoorError;
+use super::request::{Incoming, answer, off_thread};
+use super::splice::{FaceClause, Refusal, scan, splice};
+use super::{Asker, Door};
+use crate::api::error::ApiError;
+use crate::elastic::collection::Collection;
+use crate::face::FaceEngine;
+use crate::face::image::decode;
+use crate::query::QueryError;
+use crate::query::photo::QueryPhoto;
+
+/// Bodies up to this size are read at once; larger ones where they hold no other request up.
+const SHORT: usize = 32 << 10;
+
+/// Answers a search or a count.
+pub(super) async fn run(
+    door: &Door,
+    asker: &Asker<'_>,
+    name: &str,
+    incoming: &Incoming,
+) -> Result<Response, DoorError> {
+    let collection = door.collections.get(&asker.app.elastic, name).await?;
+    let clauses = find(incoming.body.clone(), asker.app.settings.max_photos).await?;
+    let vectors = vectors(asker, &collection, clauses).await?;
+    let body = if vectors.is_empty() {
+        incoming.body.clone()
+    } else {
+        splice(text(&incoming.body)?, &vectors)?.into()
+    };
+    let reply = asker.app.elastic.pass_on(&incoming.to_pass_on(body)).await?;
+    asker.record(name, vectors.len(), reply.status());
+    Ok(answer(reply, &asker.caller.entry))
+}
+
+/// The photos of a body. No body is a search for everything.
+async fn find(body: Bytes, max_photos: usize) -> Result<Vec<FaceClause>, DoorError> {
+    if body.is_empty() {
+        return Ok(Vec::new());
+    }
+    if body.len() <= SHORT {
+        return Ok(scan(text(&body)?, max_photos)?);
+    }
+    off_thread(move || Ok(scan(text(&body)?, max_photos)?)).await?
+}
+
+/// A body as text.
+pub(super) fn text(body: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(body).map_err(|error| Refusal::parsing(format!("the body is no UTF-8: {error}")))
+}
+
+/// Spans of a body and the vectors that belong there.
+pub(super) type Vectors = Vec<(Range<usize>, Vec<f32>)>;
+
+/// Makes the vectors of a body's photos, where the collection's are of the same space.
+pub(super) async fn vectors(
+    asker: &Asker<'_>,
+    collection: &Collection,
+    clauses: Vec<FaceClause>,
+) -> Result<Vectors, DoorError> {
+    if clauses.is_empty() {
+        // A search by a ready vector is the caller's affair: they know where they have it from.
+        return Ok(Vec::new());
+    }
+    collection.expect_space(&asker.app.inference.embedder().space)?;
+    try_join_all(clauses.into_iter().map(async |clause| {
+        let span = clause.span.clone();
+        Ok((span, embed(asker, clause).await?))
+    }))
+    .await
+}
+
+/// The vector of the face that is meant. Decoding is done where the models run, never on the async threads.
+async fn embed(asker: &Asker<'_>, clause: FaceClause) -> Result<Vec<f32>, ApiError> {
+    let limits = asker.app.settings.limits;
+    let work = move |engine: &mut FaceEngine| {
+        let pixels = decode(&clause.image, &limits)?;
+        let mut photo = QueryPhoto {
+            path: "image".to_owned(),
+            faces: engine.faces(&pixels)?,
+            pixels,
+        };
+        let chosen = photo.choose(clause.face)?;
+        let nobody = || QueryError::NoFace {
+            path: photo.path.clone(),
+        };
+        let &ordinal = chosen.first().ok_or_else(nobody)?;
+        Ok(photo.faces.swap_remove(ordinal).embedding)
+    };
+    asker.app.inference.run(work).await
+}

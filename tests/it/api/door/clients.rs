@@ -1,0 +1,86 @@
+//! Elasticsearch's official clients, unchanged, with the door's URL as their host.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::{Door, door};
+use crate::harness::{photo, root};
+
+/// The version of the node that the tests run against.
+fn version(door: &Door) -> String {
+    let (_, info) = door.space.elastic("GET", "/", None);
+    info["version"]["number"].as_str().unwrap().to_owned()
+}
+
+/// The folder of the clients of the node's version.
+fn clients(version: &str) -> PathBuf {
+    let prepared = Command::new(root().join("dev/clients"))
+        .args(["prepare", version])
+        .output();
+    let prepared = prepared.unwrap_or_else(|error| panic!("dev/clients does not run, python3 is needed: {error}"));
+    assert!(
+        prepared.status.success(),
+        "{}",
+        String::from_utf8_lossy(&prepared.stderr)
+    );
+    String::from_utf8(prepared.stdout).unwrap().trim().into()
+}
+
+/// Runs a client's script with the door's URL, the collection and the photo, and gives what it found.
+fn run(door: &Door, mut command: Command) -> Value {
+    let image = STANDARD.encode(std::fs::read(photo("query/obama-3.jpg")).unwrap());
+    let file = door.space.put("photo.base64", image.as_bytes());
+    command.args([&format!("{}/es", door.serve.url), &door.space.name, &file]);
+    let ran = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+fn check(found: &Value, version: &str, names: [&str; 2]) {
+    assert_eq!(found["client"].as_str().unwrap().split('+').next(), Some(version));
+    assert_eq!(found["server"], version);
+    for way in ["search", "query", "retriever"] {
+        let persons = found[way].as_array().unwrap();
+        assert_eq!(persons.len(), 3, "{found}");
+        assert_eq!(persons[..2], [json!("Barack_Obama"), json!("Barack_Obama")], "{found}");
+    }
+    assert!(found["count"].as_u64().unwrap() >= 5, "{found}");
+    assert_eq!(
+        found["msearch"],
+        json!([found["search"], "invalid_index_name_exception", 200])
+    );
+    let [bad_request, not_found] = names;
+    assert_eq!(
+        found["refused"],
+        json!([
+            [bad_request, 400, "invalid_index_name_exception"],
+            [not_found, 404, "index_not_found_exception"],
+            [bad_request, 400, "illegal_argument_exception"],
+            [not_found, 404, "resource_not_found_exception"],
+        ])
+    );
+}
+
+#[test]
+fn elasticsearch_py_works_unchanged() {
+    let door = door();
+    let version = version(&door);
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", clients(&version).join("python"));
+    python.arg(root().join("tests/it/api/door/client.py"));
+    check(&run(&door, python), &version, ["BadRequestError", "NotFoundError"]);
+}
+
+#[test]
+fn the_client_for_node_works_unchanged() {
+    let door = door();
+    let version = version(&door);
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", clients(&version).join("node/node_modules"));
+    node.arg(root().join("tests/it/api/door/client.cjs"));
+    check(&run(&door, node), &version, ["ResponseError", "ResponseError"]);
+}

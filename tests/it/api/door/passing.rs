@@ -1,0 +1,143 @@
+//! Whose credentials go to Elasticsearch, which headers come back, and what happens when a node is away.
+
+use serde_json::json;
+
+use super::{door, http, send};
+use crate::harness::node::wait_until;
+use crate::harness::serve::Serve;
+
+#[test]
+fn the_callers_credentials_go_on_and_ours_never_do() {
+    let door = door();
+    let url = format!("{}/es{}", door.serve.url, door.search());
+    let ask = |id: &str, authorization: Option<&str>| {
+        let mut request = http()
+            .post(&url)
+            .header("content-type", "application/json")
+            .header("x-opaque-id", id)
+            .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            .header("x-api-key", "fdx_not_for_elasticsearch")
+            .header("x-http-method-override", "DELETE")
+            .header("x-forwarded-for", "10.0.0.1")
+            .header("cookie", "a=b")
+            .header("connection", "x-hop, keep-alive")
+            .header("x-hop", "1");
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let got = send(request.body(door.with_photo(r#"{"knn": {"field": "face.embedding", @, "k": 1}}"#))).expect(200);
+        assert_eq!(got.headers["x-opaque-id"], id);
+        assert_eq!(got.headers["x-elastic-product"], "Elasticsearch");
+        assert!(!got.headers.contains_key("connection") && !got.headers.contains_key("keep-alive"));
+        let heads = door.tee.heads();
+        let mut head = heads.into_iter().filter(|head| head.contains(id));
+        let one = head.next().unwrap();
+        assert!(head.next().is_none());
+        one.to_lowercase()
+    };
+    let theirs = ask("with-theirs", Some("ApiKey dGhlaXI6a2V5"));
+    assert!(theirs.contains("authorization: apikey dghlaxi6a2v5\r\n"), "{theirs}");
+    assert_eq!(theirs.matches("authorization").count(), 1, "{theirs}");
+    assert!(
+        theirs.contains("traceparent: 00-0af7651916cd43dd8448eb211c80319c-"),
+        "{theirs}"
+    );
+    let none = ask("with-none", None);
+    assert!(!none.contains("authorization"), "{none}");
+    for head in [theirs, none] {
+        for stripped in ["x-api-key", "fdx_", "override", "forwarded", "cookie", "x-hop"] {
+            assert!(!head.contains(stripped), "{stripped}: {head}");
+        }
+    }
+    // The look-up of the collection is ours.
+    let lookup = format!("GET /{} HTTP", door.space.name);
+    let heads = door.tee.heads();
+    let ours = heads.iter().find(|head| head.starts_with(&lookup)).unwrap();
+    assert!(ours.to_lowercase().contains("authorization: basic "), "{ours}");
+}
+
+#[test]
+fn no_photo_and_no_vector_is_logged() {
+    let door = door();
+    door.post(
+        &door.search(),
+        door.with_photo(r#"{"knn": {"field": "face.embedding", @, "k": 1}}"#),
+    )
+    .expect(200);
+    let log = door.serve.log();
+    assert!(log.contains("searched"), "{log}");
+    let image = door.builder.split('"').nth(7).unwrap();
+    assert!(image.len() > 1000 && !log.contains(&image[..60]), "{log}");
+    let number = door.vector.split(['[', ',']).nth(1).unwrap();
+    assert!(number.len() > 6 && !log.contains(number), "{log}");
+}
+
+#[test]
+fn the_audit_log_has_who_was_found() {
+    let door = door();
+    let body = door.with_photo(r#"{"knn": {"field": "face.embedding", @, "k": 3, "num_candidates": 20}}"#);
+    let lines = format!("{{}}\n{body}\n{{\"index\":\"*\"}}\n{{}}\n");
+    let (search, msearch) = (door.search(), format!("/{}/_msearch", door.space.name));
+    for (id, path, body, encoding) in [
+        ("audit-plain", &search, &body, "identity"),
+        ("audit-gzip", &search, &body, "gzip, deflate, br"),
+        ("audit-several", &msearch, &lines, "identity"),
+    ] {
+        let kind = if path == &search {
+            "application/json"
+        } else {
+            "application/x-ndjson"
+        };
+        let request = http().post(format!("{}/es{path}", door.serve.url));
+        let request = request.header("content-type", kind).header("accept-encoding", encoding);
+        let got = send(request.header("x-request-id", id).body(body.clone())).expect(200);
+        assert_eq!(got.headers.get("content-encoding").is_some(), id == "audit-gzip");
+        assert_eq!(got.headers["x-request-id"], id);
+    }
+    let found = door.post(&search, body.clone()).expect(200).json();
+    let hits = found["hits"]["hits"].as_array().unwrap().iter();
+    let ids: Vec<_> = hits.map(|hit| hit["_id"].clone()).collect();
+    for id in ["audit-plain", "audit-gzip", "audit-several"] {
+        let line = || door.audit().into_iter().find(|line| line["request_id"] == id);
+        wait_until("the line is there", || line().is_some());
+        let line = line().unwrap();
+        assert_eq!(
+            (&line["action"], &line["outcome"]),
+            (&json!("es_search"), &json!("success")),
+            "{line}"
+        );
+        assert_eq!(line["collections"], json!([door.space.name]), "{line}");
+        assert_eq!(line["faces"], json!({"ids": ids, "total": 3}), "{line}");
+        assert!(!line.to_string().contains(&door.builder[60..200]));
+    }
+}
+
+#[test]
+fn a_node_that_is_away_is_passed_over() {
+    let door = door();
+    let mut command = door
+        .space
+        .command(&["serve", "--listen", "127.0.0.1:0", "--threads", "1"]);
+    // Nothing listens on port 1.
+    command.env("ELASTICSEARCH_URL", format!("http://127.0.0.1:1,{}", door.space.url));
+    let serve = Serve::start(command);
+    let body = door.with_photo(r#"{"knn": {"field": "face.embedding", @, "k": 1}}"#);
+    for _ in 0..4 {
+        super::post(&serve.url, &format!("/es{}", door.search()), body.clone()).expect(200);
+    }
+}
+
+#[test]
+fn no_node_at_all_is_said_in_elasticsearchs_shape() {
+    let door = door();
+    let mut command = door
+        .space
+        .command(&["serve", "--listen", "127.0.0.1:0", "--threads", "1"]);
+    command.env("ELASTICSEARCH_URL", "http://127.0.0.1:1");
+    let serve = Serve::start(command);
+    let got = super::post(&serve.url, &format!("/es{}", door.search()), "{}");
+    assert!(got.headers.contains_key("retry-after"));
+    let reason = got.refusal(503, "no_node_available_exception");
+    assert!(!reason.contains("127.0.0.1"), "addresses are the operator's: {reason}");
+    wait_until("the log says why", || serve.log().contains("unavailable"));
+}

@@ -1,0 +1,280 @@
+//! What the door does not let through, and how it says so.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::thread;
+
+use serde_json::json;
+
+use super::{Door, builder, door, http, send};
+use crate::harness::Space;
+use crate::harness::serve::Serve;
+
+fn knn(clause: &str) -> String {
+    format!(r#"{{"knn": {{"field": "face.embedding", {clause}, "k": 3, "num_candidates": 10}}}}"#)
+}
+
+#[test]
+fn photos_that_cannot_be_used_are_named() {
+    let door = door();
+    let ask = |clause: &str| door.post(&door.search(), knn(clause));
+    let raw = |image: &str| {
+        ask(&format!(
+            r#""query_vector_builder": {{"face_embedding": {{"image": "{image}"}}}}"#
+        ))
+    };
+    let illegal = "illegal_argument_exception";
+    for (got, status, kind, because) in [
+        (
+            ask(&builder("formats/no-face.jpg", "\"largest\"")),
+            422,
+            illegal,
+            "no face found",
+        ),
+        (
+            ask(&builder("query/obama-3.jpg", "7")),
+            422,
+            illegal,
+            "there is no face 7",
+        ),
+        (
+            ask(&builder("query/obama-3.jpg", "\"all\"")),
+            400,
+            illegal,
+            "cannot be \"all\"",
+        ),
+        (raw("aGVsbG8="), 415, illegal, "not an image"),
+        (raw("/9j/4AAQ"), 422, illegal, "truncated"),
+        (raw("not base64"), 400, illegal, "no base64"),
+        (raw(""), 400, illegal, "no [image]"),
+    ] {
+        let reason = got.refusal(status, kind);
+        assert!(reason.contains(because), "{because}: {reason}");
+    }
+    let both = ask(&format!("{}, {}", door.builder, door.vector));
+    assert!(both.refusal(400, illegal).contains("both [query_vector]"));
+    let many = vec![format!(r#"{{"field": "face.embedding", {}}}"#, door.builder); 5].join(",");
+    let reason = door
+        .post(&door.search(), format!(r#"{{"knn": [{many}]}}"#))
+        .refusal(400, illegal);
+    assert!(reason.contains("--max-photos"), "{reason}");
+}
+
+#[test]
+fn what_reaches_elsewhere_is_refused_and_never_asked_for() {
+    let door = door();
+    let search = door.search();
+    for body in [
+        r#"{"pit": {"id": "abc"}}"#,
+        r#"{"script_fields": {"x": {"script": "1"}}}"#,
+        r#"{"runtime_mappings": {}}"#,
+        r#"{"ext": {}}"#,
+        r#"{"query": {"script_score": {"query": {"match_all": {}}, "script": {"source": "1"}}}}"#,
+        r#"{"query": {"terms": {"person.id": {"index": "other", "id": "1", "path": "p"}}}}"#,
+        r#"{"query": {"more_like_this": {"like": [{"_index": "other", "_id": "1"}]}}}"#,
+        r#"{"query": {"percolate": {"field": "f", "index": "other", "id": "1"}}}"#,
+        r#"{"query": {"wrapper": {"query": "eyJtYXRjaF9hbGwiOnt9fQ=="}}}"#,
+        r#"{"aggs": {"a": {"scripted_metric": {"map_script": "1"}}}}"#,
+        r#"{"sort": {"_script": {"type": "number", "script": "1"}}}"#,
+    ] {
+        let reason = door.post(&search, body).refusal(400, "illegal_argument_exception");
+        assert!(reason.contains("is not accepted here"), "{reason}");
+    }
+    for query in [
+        "scroll=1m",
+        "source=%7B%7D&source_content_type=application%2Fjson",
+        "format=yaml",
+        "index=other",
+    ] {
+        let reason = door
+            .post(&format!("{search}?{query}"), "{}")
+            .refusal(400, "illegal_argument_exception");
+        assert!(reason.contains("is not accepted here"), "{reason}");
+    }
+    // Elasticsearch takes `;` for `&`: as a part of the value it is nothing that `pretty` could be.
+    assert_eq!(door.post(&format!("{search}?pretty=true;scroll=1m"), "{}").status, 400);
+    let targets: HashSet<String> = door.tee.heads().iter().map(|head| first(head)).collect();
+    assert!(
+        !targets.iter().any(|target| target.contains("scroll=1m")),
+        "{targets:?}"
+    );
+}
+
+fn first(head: &str) -> String {
+    head.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn only_a_facedex_collection_of_the_same_models_is_searched() {
+    let door = door();
+    let missing = door.post("/no-such-collection/_search", "{}");
+    missing.refusal(404, "index_not_found_exception");
+
+    let plain = Guarded::new(&door, "plain", json!({}));
+    let body = "{}";
+    plain.expect(body, 404, "index_not_found_exception");
+
+    let meta = json!({"space": "another@space", "collection_id": "1"});
+    let other = Guarded::new(&door, "other", meta);
+    let reason = other.expect(&knn(&door.builder), 409, "illegal_argument_exception");
+    assert!(reason.contains("another@space"), "{reason}");
+    let count = door.post(&format!("/{}/_count", other.alias), "").expect(200).json();
+    assert_eq!(count["count"], 0, "without a photo nothing depends on the models");
+}
+
+/// An index with an alias and this `_meta`, gone when it goes out of scope.
+struct Guarded<'d> {
+    door: &'d Door,
+    alias: String,
+}
+
+impl<'d> Guarded<'d> {
+    fn new(door: &'d Door, name: &str, meta: serde_json::Value) -> Self {
+        let alias = format!("{}-{name}", door.space.name);
+        let body = json!({"aliases": {&alias: {}}, "mappings": {"_meta": meta, "properties": {"face": {"properties": {
+            "embedding": {"type": "dense_vector", "dims": 128, "index": true, "similarity": "cosine",
+                "index_options": {"type": "hnsw"}}}}}}});
+        let (status, reply) = door.space.elastic("PUT", &format!("/index-of-{alias}"), Some(body));
+        assert_eq!(status, 200, "{reply}");
+        Self { door, alias }
+    }
+
+    #[track_caller]
+    fn expect(&self, body: &str, status: u16, kind: &str) -> String {
+        self.door
+            .post(&format!("/{}/_search", self.alias), body)
+            .refusal(status, kind)
+    }
+}
+
+impl Drop for Guarded<'_> {
+    fn drop(&mut self) {
+        self.door
+            .space
+            .elastic("DELETE", &format!("/index-of-{}", self.alias), None);
+    }
+}
+
+#[test]
+fn a_key_is_good_for_its_collections_alone() {
+    let door = door();
+    let keys = door.space.path("keys.json");
+    let other = format!("{}-theirs", door.space.name);
+    let key = |name: &str, collection: &str| {
+        let made = door
+            .space
+            .run(&["keys", "create", name, "--keys", &keys, "--collection", collection])
+            .expect(0);
+        let start = made.stdout.find("fdx_").unwrap();
+        let rest = &made.stdout[start..];
+        let end = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "_-".contains(c)))
+            .unwrap_or(rest.len());
+        rest[..end].to_owned()
+    };
+    let (ours, theirs) = (key("ours", &door.space.name), key("theirs", &other));
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--keys", &keys];
+    let serve = Serve::start(door.space.command(&arguments));
+    let ask = |key: Option<&str>, path: &str, body: String| {
+        let kind = if path.ends_with("_msearch") {
+            "application/x-ndjson"
+        } else {
+            "application/json"
+        };
+        let mut request = http()
+            .post(format!("{}/es{path}", serve.url))
+            .header("content-type", kind);
+        if let Some(key) = key {
+            request = request.header("x-api-key", key);
+        }
+        send(request.body(body))
+    };
+    let none = ask(None, &door.search(), "{}".to_owned());
+    assert!(none.headers.contains_key("www-authenticate"), "{none:?}");
+    none.refusal(401, "security_exception");
+    ask(Some(&theirs), &door.search(), "{}".to_owned()).refusal(403, "security_exception");
+    ask(Some(&ours), &door.search(), "{}".to_owned()).expect(200);
+    let lines = format!(
+        "{{\"index\":\"{other}\"}}\n{{}}\n{{\"index\":\"{}\"}}\n{{}}\n",
+        door.space.name
+    );
+    let answer = ask(Some(&ours), "/_msearch", lines).expect(200).json();
+    super::error(&answer["responses"][0], 403, "security_exception");
+    assert_eq!(answer["responses"][1]["status"], 200);
+}
+
+#[test]
+fn bodies_that_elasticsearch_would_read_otherwise_are_refused() {
+    let door = door();
+    let url = format!("{}/es{}", door.serve.url, door.search());
+    let ask = |kind: Option<&str>, body: Vec<u8>| {
+        let mut request = http().post(&url);
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        send(request.body(body))
+    };
+    let yaml = "query:\n  wrapper:\n    query: e30=\n".as_bytes().to_vec();
+    for kind in [
+        None,
+        Some("application/yaml"),
+        Some("application/cbor"),
+        Some("application/smile"),
+        Some("application/vnd.elasticsearch+cbor;compatible-with=9"),
+        Some("text/plain"),
+        Some("application/json; charset=utf-16"),
+        Some("application/x-ndjson"),
+        Some("application/x-www-form-urlencoded"),
+    ] {
+        ask(kind, yaml.clone()).refusal(406, "media_type_header_exception");
+    }
+    let utf_16: Vec<u8> = r#"{"pit":{}}"#.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for body in [
+        yaml,
+        utf_16,
+        b"\xef\xbb\xbf{}".to_vec(),
+        b"{/* c */}".to_vec(),
+        b"{\"a\":\"\xff\"}".to_vec(),
+    ] {
+        ask(Some("application/json"), body).refusal(400, "parsing_exception");
+    }
+    let encoded = http()
+        .post(&url)
+        .header("content-type", "application/json")
+        .header("content-encoding", "br");
+    send(encoded.body("{}")).refusal(415, "illegal_argument_exception");
+}
+
+#[test]
+fn more_photos_than_can_be_worked_off_get_429() {
+    let space = Space::new();
+    space.run(&["collection", "create", &space.name]).expect(0);
+    let serve = Serve::start(space.command(&["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--queue", "1"]));
+    let body = knn(&builder("query/obama-3.jpg", "\"largest\""));
+    let answers = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                let got = super::post(&serve.url, &format!("/es/{}/_search", space.name), body.clone());
+                answers.lock().unwrap().push(got);
+            });
+        }
+    });
+    let (good, refused): (Vec<_>, Vec<_>) = answers
+        .into_inner()
+        .unwrap()
+        .into_iter()
+        .partition(|got| got.status == 200);
+    assert!(
+        !good.is_empty() && !refused.is_empty(),
+        "{} answered, {} refused",
+        good.len(),
+        refused.len()
+    );
+    for got in refused {
+        assert!(got.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+        got.refusal(429, "es_rejected_execution_exception");
+    }
+    // It goes on as if nothing had been.
+    super::post(&serve.url, &format!("/es/{}/_search", space.name), body).expect(200);
+}

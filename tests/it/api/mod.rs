@@ -1,0 +1,5 @@
+//! `facedex serve`, by area.
+
+mod access;
+mod door;
+mod keys;
