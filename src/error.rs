@@ -1,5 +1,6 @@
 //! One error for the whole program: what layers report, with an exit code.
 
+use crate::api::ServeError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
 use crate::face::FaceError;
@@ -36,6 +37,9 @@ pub enum Error {
     /// A question about a photo.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// Results cannot be written.
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),

@@ -8,6 +8,7 @@ mod picture;
 mod query;
 mod represent;
 mod search;
+mod serve;
 mod sources;
 mod tables;
 mod verify;
@@ -79,6 +80,11 @@ enum Command {
     /// One JSON object a line and photo: box, five landmarks, score, quality and embedding of each face. Exit code 1 if no
     /// photo has a face.
     Represent(represent::RepresentArgs),
+    /// Answer searches over HTTP
+    ///
+    /// Takes photos, makes their embeddings and asks Elasticsearch. SIGINT or SIGTERM lets requests under way finish, a
+    /// second one ends at once.
+    Serve(Box<serve::ServeArgs>),
     /// Make and look at collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
@@ -123,6 +129,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Identify(args) => tasks.block_on(identify::run(args, global)),
         Command::Verify(args) => verify::run(args, global),
         Command::Represent(args) => represent::run(args, global),
+        Command::Serve(args) => tasks.block_on(serve::run(args, global)),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
     };

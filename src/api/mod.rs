@@ -1,0 +1,194 @@
+//! `facedex serve`: a photo goes in, one embedding is made, Elasticsearch answers.
+
+pub mod access;
+pub mod error;
+pub mod health;
+pub mod inference;
+pub mod state;
+pub mod v1;
+
+use std::any::Any;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::error::{ApiError, Code};
+use self::inference::Inference;
+pub use self::state::{App, Settings};
+use crate::elastic::Client;
+use crate::face::FaceEngine;
+use crate::terminal;
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be used.
+    #[error("cannot listen on {address}: {reason}; choose another --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("cannot use --tls-cert {certificate} with --tls-key {key}: {reason}; both must be PEM files")]
+    Tls {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// Metrics cannot be collected.
+    #[error("cannot collect metrics: {0}")]
+    Metrics(String),
+    /// A pool without an engine.
+    #[error("no inference thread; --threads must be at least 1")]
+    NoEngine,
+    /// The server ended by itself.
+    #[error("the server failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves until SIGINT or SIGTERM, then finishes what is under way; a second signal ends at once.
+pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>) -> Result<(), ServeError> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets(&BUCKETS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| ServeError::Metrics(error.to_string()))?;
+    let (address, timeout) = (settings.listen, settings.timeout);
+    let tls = match &settings.tls {
+        Some((certificate, key)) => Some(tls(certificate, key).await?),
+        None => None,
+    };
+    let app = Arc::new(App {
+        elastic: Arc::new(client),
+        inference: Inference::start(engines, settings.queue)?.ok_or(ServeError::NoEngine)?,
+        places: Arc::new(Semaphore::new(settings.concurrency)),
+        metrics: recorder,
+        run: uuid::Uuid::new_v4().to_string(),
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
+        settings,
+    });
+    tokio::spawn(upkeep(app.clone()));
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let unusable = |reason| ServeError::Listen { address, reason };
+    let listener = TcpListener::bind(address).map_err(unusable)?;
+    let bound = listener.local_addr().map_err(unusable)?;
+    let handle = Handle::new();
+    tokio::spawn(stop(handle.clone(), timeout)?);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    terminal::note(&format!("listening on {scheme}://{bound}"));
+    match tls {
+        Some(config) => {
+            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
+            server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
+        }
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
+            server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Every route.
+pub fn router(app: Arc<App>) -> Router {
+    let limited = Router::new()
+        .nest("/v1", v1::routes())
+        // `.nest("/es", door::routes())` goes here.
+        .layer(from_fn_with_state(app.clone(), limits));
+    let max_body = app.settings.max_body;
+    Router::new()
+        .merge(limited)
+        .merge(health::routes())
+        // `.merge(page::routes())` goes here.
+        .fallback(async || ApiError::plain(Code::NotFound))
+        .method_not_allowed_fallback(async || ApiError::plain(Code::MethodNotAllowed))
+        .layer(DefaultBodyLimit::max(max_body))
+        .layer(from_fn_with_state(app.clone(), access::guard))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(app)
+}
+
+/// Takes a request if there is a place for it, and ends it when its time is over.
+async fn limits(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let Ok(_place) = app.places.clone().try_acquire_owned() else {
+        return ApiError::plain(Code::Overloaded)
+            .after(Duration::from_secs(1))
+            .into_response();
+    };
+    match tokio::time::timeout(app.settings.timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::plain(Code::Timeout).into_response(),
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let reason = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    tracing::error!(reason, "a route panicked");
+    ApiError::plain(Code::Internal).into_response()
+}
+
+async fn tls(certificate: &std::path::Path, key: &std::path::Path) -> Result<RustlsConfig, ServeError> {
+    RustlsConfig::from_pem_file(certificate, key)
+        .await
+        .map_err(|reason| ServeError::Tls {
+            certificate: certificate.display().to_string(),
+            key: key.display().to_string(),
+            reason,
+        })
+}
+
+/// Waits for the signals. What is under way has the time of one request to end.
+fn stop(handle: Handle<SocketAddr>, grace: Duration) -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if first {
+                terminal::note("stopping: requests under way are finished; again to stop at once");
+                handle.graceful_shutdown(Some(grace));
+            } else {
+                handle.shutdown();
+            }
+        }
+    })
+}
+
+/// The exporter's histograms grow until somebody drains them, whether or not anybody reads the metrics.
+async fn upkeep(app: Arc<App>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tick.tick().await;
+        app.metrics.run_upkeep();
+    }
+}
+
+/// Seconds; those that OpenTelemetry gives for `http.server.request.duration`.
+const BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];

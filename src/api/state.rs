@@ -1,0 +1,70 @@
+//! What all requests share.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+
+use super::inference::Inference;
+use crate::elastic::{Client, Destination, destination::Pulse, retry::RetryPolicy};
+use crate::face::image::Limits;
+
+/// How the server was asked to run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it listens; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// Certificate chain and private key, PEM.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The collection that has to be there before the server counts as ready.
+    pub collection: Option<String>,
+    /// Photos that may wait for an engine.
+    pub queue: usize,
+    /// Requests that may be under way.
+    pub concurrency: usize,
+    /// Largest body, in bytes.
+    pub max_body: usize,
+    /// What a photo may cost.
+    pub limits: Limits,
+    /// The longest that a request may take.
+    pub timeout: Duration,
+}
+
+/// What all requests share.
+pub struct App {
+    /// The cluster.
+    pub elastic: Arc<Client>,
+    /// The engines.
+    pub inference: Inference,
+    /// How the server was asked to run.
+    pub settings: Settings,
+    /// Requests that may still be taken.
+    pub places: Arc<Semaphore>,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+    /// This process, in the documents that it writes.
+    pub run: String,
+    /// This machine, in the documents that it writes.
+    pub host: String,
+}
+
+impl App {
+    /// A collection to write to. Somebody waits for the answer: it is tried for half of the request's time, not for ever.
+    pub fn destination(&self, collection: &str) -> Destination {
+        let patience = self.settings.timeout / 2;
+        Destination {
+            client: self.elastic.clone(),
+            collection: collection.to_owned(),
+            policy: RetryPolicy {
+                cap: Duration::from_secs(2),
+                patience,
+                give_up_after: Some(patience),
+                ..RetryPolicy::default()
+            },
+            pulse: Arc::new(Pulse::default()),
+        }
+    }
+}
