@@ -30,6 +30,7 @@ function route() {
   document.title = `${titles[view]} · facedex`;
   if (shown !== views[view]) {
     shown?.close();
+    say("");
     byId("main").replaceChildren(views[view].element);
     scrollTo({ top: 0 });
   }

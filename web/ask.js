@@ -160,7 +160,7 @@ export class AskView {
   #summary() {
     const answer = this.results[this.stage.chosen]?.answer;
     if (!answer) return "";
-    if (this.mode === "search") return `${words.plural(answer.hits.length, "match", "matches")} for face ${this.#ordinal()}.`;
+    if (this.mode === "search") return `${answer.hits.length === 0 ? "No match" : words.plural(answer.hits.length, "match", "matches")} for face ${this.#ordinal()}.`;
     return answer.decision === "match" ? `Face ${this.#ordinal()} is ${words.personName(answer.person)}.` : `Face ${this.#ordinal()} is unknown.`;
   }
 
@@ -197,7 +197,8 @@ export class AskView {
   }
 
   #showHits({ hits, threshold }) {
-    this.head.textContent = `Face ${this.#ordinal()}: ${hits.length >= this.k ? `${hits.length} nearest` : words.plural(hits.length, "match", "matches")}`;
+    const found = hits.length === 0 ? "no match" : hits.length >= this.k ? `the ${hits.length} nearest` : words.plural(hits.length, "match", "matches");
+    this.head.textContent = `Face ${this.#ordinal()}: ${found}`;
     if (hits.length === 0) return this.body.replaceChildren(this.#nobody(threshold));
     const cards = hits.map((hit) => card(state.collection, hit, { threshold: threshold.similarity }));
     this.body.replaceChildren(gallery("Matches, best first", cards), this.#more(hits.length) || "");

@@ -16,7 +16,7 @@ export class EnrolView {
       label: "Photo to enrol",
       hint: "Drop a photo of the person",
       onPhoto: (files) => this.take(files),
-      onFace: () => {},
+      onFace: (index) => this.#mean(index),
       describe: (face, index) => {
         const number = face.ordinal ?? index;
         const meant = index === this.#subjectIndex();
@@ -99,6 +99,15 @@ export class EnrolView {
     const { faces, image } = state.photo ?? {};
     if (!faces?.length) return -1;
     return this.#choice() === "largest" ? largest(faces) : central(faces, image);
+  }
+
+  /** The server knows two rules for whose photo it is; a face that neither of them names cannot be meant. */
+  #mean(index) {
+    const { faces, image } = state.photo;
+    const rule = index === central(faces, image) ? "central" : index === largest(faces) ? "largest" : null;
+    if (!rule) return say("Only the face in the middle or the largest one can be enrolled from a photo of several: cut the photo to this face.");
+    this.form.elements.subject.value = rule;
+    this.stage.refresh();
   }
 
   async #look() {

@@ -75,7 +75,7 @@ export class PersonView {
         "header",
         { class: "person-head" },
         this.faces[0] ? thumbnail(state.collection, this.faces[0].id) : null,
-        h("div", { class: "grow" }, h("h1", { tabindex: "-1" }, name), h("p", { class: "muted" }, `${this.person.id} · ${words.plural(this.total, "face")} in ${state.collection}`)),
+        h("div", { class: "grow" }, h("h1", { tabindex: "-1" }, name), h("p", { class: "muted" }, `${this.person.name ? `${this.person.id} · ` : ""}${words.plural(this.total, "face")} in ${state.collection}`)),
         h("div", { class: "actions" }, h("button", { type: "button", class: "button", onclick: () => this.#startRenaming() }, "Rename"), h("button", { type: "button", class: "button danger", onclick: () => this.#remove() }, "Delete person")),
       ),
       (this.notice = h("div", { class: "notice-place" })),

@@ -19,7 +19,7 @@ export class Stage {
       { class: "dropzone" },
       h("div", { class: "dropzone-face" }, icon("mark")),
       h("p", { class: "dropzone-title" }, hint),
-      h("p", { class: "muted" }, "or paste it with ", h("kbd", {}, "Ctrl"), " ", h("kbd", {}, "V")),
+      h("p", { class: "muted by-keys" }, "or paste it with ", h("kbd", {}, "Ctrl"), " ", h("kbd", {}, "V")),
       h("div", { class: "actions centre" }, choose, take),
     );
     this.image = h("img", { alt: "", decoding: "async" });
@@ -39,7 +39,7 @@ export class Stage {
         { class: "actions" },
         this.caption,
         h("span", { class: "spring" }),
-        h("button", { type: "button", class: "button quiet", onclick: () => pick(onPhoto), "aria-label": `Choose another photo: ${label}` }, icon("photo"), "Other"),
+        h("button", { type: "button", class: "button quiet", onclick: () => pick(onPhoto), "aria-label": `Other photo: ${label}` }, icon("photo"), "Other"),
         h("button", { type: "button", class: "button quiet", onclick: () => photograph(onPhoto), "aria-label": `Take another photo: ${label}` }, icon("camera"), "Take"),
         onRemove && h("button", { type: "button", class: "button quiet", onclick: onRemove, "aria-label": `Remove the photo: ${label}` }, "Remove"),
       ),

@@ -19,7 +19,7 @@ export class VerifyView {
       (side) =>
         new Stage({
           label: side === 0 ? "First photo" : "Second photo",
-          hint: side === 0 ? "Drop the first photo" : "Drop the second photo",
+          hint: side === 0 ? "First photo" : "Second photo",
           onPhoto: (files) => this.#put(side, files),
           onFace: (index) => {
             this.stages[side].choose(index);

@@ -4,6 +4,7 @@ pub mod access;
 pub mod error;
 pub mod health;
 pub mod inference;
+pub mod page;
 pub mod state;
 pub mod v1;
 
@@ -119,7 +120,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(limited)
         .merge(health::routes())
-        // `.merge(page::routes())` goes here.
+        .merge(page::routes())
         .fallback(async || ApiError::plain(Code::NotFound))
         .method_not_allowed_fallback(async || ApiError::plain(Code::MethodNotAllowed))
         .layer(DefaultBodyLimit::max(max_body))
