@@ -28,7 +28,7 @@ function route() {
     else link.removeAttribute("aria-current");
   }
   document.title = `${titles[view]} · facedex`;
-  if (shown !== views[view]) {
+  if (shown !== views[view] || !byId("main").contains(views[view].element)) {
     shown?.close();
     say("");
     byId("main").replaceChildren(views[view].element);
@@ -60,6 +60,7 @@ async function loadCollections() {
   select.replaceChildren(...(names.length > 0 ? names.map((name) => h("option", { value: name }, name)) : [h("option", { value: "" }, "none yet")]));
   const chosen = names.includes(wanted) ? wanted : names.includes("faces") ? "faces" : (names[0] ?? "");
   select.value = chosen;
+  state.ready = true;
   state.setCollection(chosen);
   return true;
 }
@@ -71,7 +72,7 @@ async function showStats() {
   if (!collection) return;
   try {
     const { data } = await call("GET", "v1/stats", { query: { collection } });
-    if (collection === state.collection) place.textContent = `${words.plural(data.faces, "face")}, ${words.plural(data.persons, "person", "people")}`;
+    if (collection === state.collection) place.textContent = `${words.plural(data.faces, "face")}, ${data.approximate ? "about " : ""}${words.plural(data.persons, "person", "people")}`;
   } catch {
     // The figure is a courtesy: what is asked next will tell of the same trouble.
   }
@@ -103,7 +104,6 @@ async function editKey() {
 async function start() {
   if (!(await loadCollections())) return;
   showStats();
-  shown = null;
   route();
 }
 
@@ -129,4 +129,5 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 addEventListener("hashchange", route);
 showKey();
 listen();
+route();
 start();

@@ -5,7 +5,7 @@ import { call, form } from "./api.js";
 import { state, say, Photo } from "./state.js";
 import { Stage } from "./stage.js";
 import { ThresholdSlider } from "./threshold.js";
-import { card, gallery, skeleton, emptyState, personLink } from "./gallery.js";
+import { card, gallery, skeleton, emptyState, noCollection, personLink } from "./gallery.js";
 import { thumbnail } from "./thumbnails.js";
 import { errorCard, latest } from "./trouble.js";
 import * as words from "./words.js";
@@ -55,7 +55,7 @@ export class AskView {
   /** Asks about the whole photo where that has not been done for this photo, collection and question. */
   #again() {
     if (!this.isOpen) return;
-    const asking = `${this.mode} ${state.collection} ${state.photo?.url}`;
+    const asking = `${this.mode} ${state.ready} ${state.collection} ${state.photo?.url}`;
     if (asking === this.asked) return;
     this.asked = asking;
     this.slider.forget();
@@ -63,8 +63,9 @@ export class AskView {
     this.results = [];
     this.stage.show(state.photo);
     if (!state.photo) return this.#invite();
-    if (!state.collection) return this.#noCollection();
-    this.#askAll();
+    if (state.collection) return this.#askAll();
+    if (state.ready) return this.#noCollection();
+    this.body.replaceChildren(skeleton());
   }
 
   #invite() {
@@ -74,18 +75,14 @@ export class AskView {
       this.mode === "search"
         ? "Give a photo. Each face in it becomes a button; choosing one shows the stored faces that are most like it."
         : "Give a photo. Each face in it gets the name of the person it matches, or none if nobody comes near enough.";
-    this.body.replaceChildren(state.collection ? emptyState("No photo yet", text) : this.#none());
-  }
-
-  #none() {
-    return emptyState("No collection yet", "There is nothing to search. Enrol a first face here, or load a folder with: facedex ingest FOLDER", h("a", { class: "button primary", href: "#enrol" }, "Enrol a face"));
+    this.body.replaceChildren(state.collection || !state.ready ? emptyState("No photo yet", text) : noCollection());
   }
 
   #noCollection() {
     this.asked = "";
     this.slider.show(null);
     this.head.textContent = "No collection";
-    this.body.replaceChildren(this.#none());
+    this.body.replaceChildren(noCollection());
   }
 
   #fail(error, retry) {

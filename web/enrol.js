@@ -4,7 +4,7 @@ import { h, freshId } from "./dom.js";
 import { call, form } from "./api.js";
 import { state, say, Photo } from "./state.js";
 import { Stage } from "./stage.js";
-import { emptyState, personLink } from "./gallery.js";
+import { emptyState, noCollection, personLink } from "./gallery.js";
 import { errorCard, latest } from "./trouble.js";
 import { largest } from "./ask.js";
 import * as words from "./words.js";
@@ -20,7 +20,7 @@ export class EnrolView {
       describe: (face, index) => {
         const number = face.ordinal ?? index;
         const meant = index === this.#subjectIndex();
-        return { tag: meant ? `${number} ${this.#name() || "this person"}` : number, text: `Face ${number}${meant ? ", will be enrolled as this person" : ", will be stored without a name"}`, tone: meant ? "match" : "" };
+        return { tag: meant ? `${number} ${this.#name() || "this person"}` : number, text: meant ? `Face ${number} ${this.#name() || "this person"}, will be enrolled` : `Face ${number}, will be stored without a name`, tone: meant ? "match" : "" };
       },
     });
     this.#buildForm();
@@ -114,6 +114,8 @@ export class EnrolView {
     if (!this.isOpen) return;
     const { photo } = state;
     this.submit.disabled = !photo;
+    this.form.hidden = state.ready && !state.collection;
+    if (this.form.hidden) return this.body.replaceChildren(noCollection());
     if (this.seen !== photo) this.body.replaceChildren();
     this.seen = photo;
     this.stage.show(photo);

@@ -50,6 +50,13 @@ export const gallery = (label, cards) => h("ul", { class: "gallery", "aria-label
 export const skeleton = (n = 6) =>
   h("ul", { class: "gallery waiting", "aria-hidden": "true" }, Array.from({ length: n }, () => h("li", { class: "card" }, h("span", { class: "thumb" }), h("div", { class: "card-text" }, h("p", { class: "ghost" }), h("p", { class: "ghost short" })))));
 
+/** Collections are made by the command line alone: a mistyped name makes none. */
+export const noCollection = () =>
+  emptyState(
+    "No collection yet",
+    h("span", {}, "Faces are kept in collections. Load a folder of photos with ", h("code", {}, "facedex ingest FOLDER"), " or begin with an empty one: ", h("code", {}, "facedex collection create faces"), ". Then reload this page."),
+  );
+
 /** What to do where there is nothing to show. */
 export const emptyState = (title, text, ...actions) =>
   h("div", { class: "empty" }, h("p", { class: "empty-title" }, title), h("p", { class: "muted" }, text), actions.length > 0 && h("div", { class: "actions centre" }, actions));

@@ -9,6 +9,7 @@ import { errorCard, latest } from "./trouble.js";
 import * as words from "./words.js";
 
 const PAGE = 24;
+const dates = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
 
 export class PersonView {
   constructor() {
@@ -38,6 +39,7 @@ export class PersonView {
   async load(focus = false) {
     this.faces = [];
     this.element.replaceChildren(this.#back(), skeleton());
+    if (!state.ready) return;
     try {
       await this.only(async (signal) => {
         await this.#page(signal);
@@ -64,8 +66,8 @@ export class PersonView {
       card(
         state.collection,
         // The name stands above; a card of this page needs no link to this page.
-        { ...face, person: null },
-        { action: h("button", { type: "button", class: "button quiet danger small", onclick: () => this.#removeFace(face) }, "Delete this face") },
+        { ...face, person: null, image: face.image?.uri },
+        { extra: when(face), action: h("button", { type: "button", class: "button quiet danger small", onclick: () => this.#removeFace(face) }, "Delete this face") },
       ),
     );
     cards.forEach((element) => element.querySelector(".name").remove());
@@ -144,7 +146,7 @@ export class PersonView {
   }
 
   async #removeFace(face) {
-    if (!(await confirmed("Delete this face?", `1 face of ${words.personName(this.person)}, from ${words.imageName(face.image)}, will be removed from ${state.collection}. This cannot be undone.`, "Delete 1 face"))) return;
+    if (!(await confirmed("Delete this face?", `1 face of ${words.personName(this.person)}, from ${words.imageName(face.image?.uri) || "an unknown photo"}, will be removed from ${state.collection}. This cannot be undone.`, "Delete 1 face"))) return;
     try {
       await call("DELETE", `v1/faces/${encodeURIComponent(face.id)}`, { query: { collection: state.collection } });
       state.changed();
@@ -159,3 +161,5 @@ export class PersonView {
     }
   }
 }
+
+const when = ({ timestamp }) => timestamp && `stored ${dates.format(new Date(timestamp))}`;

@@ -4,6 +4,8 @@ import { byId } from "./dom.js";
 
 /** `collection`, `photo`, `threshold` changes are told as events of these names. */
 export const state = Object.assign(new EventTarget(), {
+  /** Whether the collections are known by now; photos may be given before. */
+  ready: false,
   collection: "",
   collections: [],
   photo: null,
