@@ -1,11 +1,16 @@
 //! `facedex serve`: a photo goes in, one embedding is made, Elasticsearch answers.
 
 pub mod access;
+pub mod docs;
 pub mod error;
+pub mod form;
 pub mod health;
 pub mod inference;
+pub mod openapi;
 pub mod page;
+pub mod photo;
 pub mod state;
+pub mod telemetry;
 pub mod v1;
 
 use std::any::Any;
@@ -15,7 +20,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
@@ -120,12 +125,15 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(limited)
         .merge(health::routes())
+        .merge(telemetry::routes())
+        .merge(openapi::routes())
         .merge(page::routes())
         .fallback(async || ApiError::plain(Code::NotFound))
         .method_not_allowed_fallback(async || ApiError::plain(Code::MethodNotAllowed))
         .layer(DefaultBodyLimit::max(max_body))
         .layer(from_fn_with_state(app.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(telemetry::observe))
         .with_state(app)
 }
 

@@ -14,6 +14,7 @@ use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, table
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::destination::{Destination, Pulse};
+use crate::elastic::document::parse_label;
 use crate::elastic::load;
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::store::WriteMode;
@@ -351,17 +352,4 @@ fn engines(args: &IngestArgs, global: &GlobalArgs) -> Result<Vec<FaceEngine>, Er
             })
             .collect()
     })
-}
-
-/// A label that can be stored and filtered by.
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if key.is_empty() || key.len() > 255 || !key.chars().all(is_plain) {
-        return Err("a label's key is 1 to 255 letters, digits, dots, dashes and underscores".to_owned());
-    }
-    if value.is_empty() || value.len() > 8000 {
-        return Err("a label's value is 1 to 8000 bytes".to_owned());
-    }
-    Ok((key.to_owned(), value.to_owned()))
 }

@@ -76,7 +76,9 @@ fn draw(photo: &QueryPhoto, answer: &Answer<SearchResult>) -> Canvas {
     imageops::replace(&mut canvas.0, &small, GAP.into(), GAP.into());
     for (row, face) in answer.faces.iter().enumerate() {
         let colour = COLOURS[row % COLOURS.len()];
-        canvas.frame(&shifted(&face.face.bbox.scaled(scale), GAP as f32), colour);
+        if let Some(seen) = &face.face {
+            canvas.frame(&shifted(&seen.bbox.scaled(scale), GAP as f32), colour);
+        }
         let top = GAP + row as u32 * row_height;
         if face.result.hits.is_empty() {
             canvas.text("no match", GAP + photo_width + GAP, top + TILE / 2);

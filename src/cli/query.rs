@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::face::Face;
 use crate::face::select::FaceChoice;
 use crate::query::QueryError;
+use crate::query::answer::{FaceAnswer, Took, milliseconds};
 use crate::query::photo::QueryPhoto;
 use crate::query::search::{Limit, SearchOptions, threshold};
 use crate::query::threshold::Threshold;
@@ -97,26 +98,6 @@ pub(super) struct Answer<T> {
     pub(super) took: Took,
 }
 
-/// The answer for one face.
-#[derive(Debug, Serialize)]
-pub(super) struct FaceAnswer<T> {
-    /// The face's number in the photo, from 0.
-    pub(super) ordinal: usize,
-    #[serde(flatten)]
-    pub(super) face: Face,
-    #[serde(flatten)]
-    pub(super) result: T,
-}
-
-/// Where the time went, in milliseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Took {
-    /// Reading, decoding, detecting and embedding.
-    pub(super) photo_ms: f64,
-    /// Elasticsearch: counting and the kNN searches.
-    pub(super) search_ms: f64,
-}
-
 /// Where questions go.
 pub(super) struct Target {
     pub(super) client: Client,
@@ -175,7 +156,11 @@ pub(super) async fn each_photo<T>(
         for ordinal in chosen {
             let face = photo.faces[ordinal].clone();
             let result = find(&target, &face, &threshold).await?;
-            faces.push(FaceAnswer { ordinal, face, result });
+            faces.push(FaceAnswer {
+                ordinal,
+                face: Some(face),
+                result,
+            });
         }
         let answer = Answer {
             photo: photo.path.clone(),
@@ -198,8 +183,4 @@ pub(super) fn exit_code(failed: bool, matched: bool) -> u8 {
         (false, true) => SUCCESS,
         (false, false) => NEGATIVE,
     }
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    (since.elapsed().as_secs_f64() * 1e5).round() / 100.0
 }

@@ -19,6 +19,8 @@ pub enum Action {
     Create(Bytes),
     /// Write it over another of the same id, if that is still this version.
     Replace(Bytes, Version),
+    /// Merge these fields into it (a body of `_update`: the vector stays), if it is still this version.
+    Update(Bytes, Version),
     /// Remove it, if it is still this version.
     Delete(Version),
 }
@@ -69,7 +71,7 @@ impl Operation {
     /// Bytes that the operation takes in a request.
     fn encoded_len(&self) -> usize {
         let source = match &self.action {
-            Action::Create(source) | Action::Replace(source, _) => source.len(),
+            Action::Create(source) | Action::Replace(source, _) | Action::Update(source, _) => source.len(),
             Action::Delete(_) => 0,
         };
         // The action line is `{"create":{"_id":"..."}}` and two line ends.
@@ -80,6 +82,7 @@ impl Operation {
         let (verb, version, source) = match &self.action {
             Action::Create(source) => ("create", None, Some(source)),
             Action::Replace(source, version) => ("index", Some(version), Some(source)),
+            Action::Update(changes, version) => ("update", Some(version), Some(changes)),
             Action::Delete(version) => ("delete", Some(version), None),
         };
         let condition = version.map_or(String::new(), |version| {
@@ -88,8 +91,9 @@ impl Operation {
                 version.seq_no, version.primary_term
             )
         });
-        // Ids are hexadecimal digits and a dash: nothing in them needs escaping.
-        out.put_slice(format!("{{\"{verb}\":{{\"_id\":\"{}\"{condition}}}}}\n", self.id).as_bytes());
+        // Ours are hexadecimal digits and a dash, but others may have written to the index too.
+        let id = serde_json::Value::from(self.id.as_str());
+        out.put_slice(format!("{{\"{verb}\":{{\"_id\":{id}{condition}}}}}\n").as_bytes());
         if let Some(source) = source {
             out.put_slice(source);
             out.put_u8(b'\n');
@@ -366,6 +370,7 @@ fn judge_item(item: Item, operation: &Operation, collection: &str) -> Result<Ite
                 .map(|(seq_no, primary_term)| Version { seq_no, primary_term }),
         )),
         404 if matches!(operation.action, Action::Delete(_)) && kind.is_empty() => ItemAnswer::Final(Verdict::Missing),
+        404 if kind == "document_missing_exception" => ItemAnswer::Final(Verdict::Missing),
         404 => {
             return Err(ElasticError::NoCollection {
                 name: collection.to_owned(),

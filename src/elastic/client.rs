@@ -9,14 +9,14 @@ use bytes::Bytes;
 use elasticsearch::auth::Credentials;
 use elasticsearch::cert::{Certificate, CertificateValidation};
 use elasticsearch::http::Method;
-use elasticsearch::http::headers::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use elasticsearch::http::headers::{CONTENT_TYPE, HeaderValue};
 use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::ElasticError;
+use super::{ElasticError, trace};
 use crate::error::chain;
 
 /// How to reach Elasticsearch.
@@ -216,7 +216,7 @@ impl Client {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<Reply, elasticsearch::Error> {
-        let mut headers = HeaderMap::new();
+        let mut headers = trace::headers();
         if matches!(payload, Payload::Ndjson(_)) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         }

@@ -18,7 +18,7 @@ const INDEX_PREFIX: &str = "facedex-faces-";
 pub const VECTOR_FIELD: &str = "face.embedding";
 
 /// How Elasticsearch indexes the vectors (`index_options.type` of `dense_vector`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum IndexType {
@@ -81,7 +81,7 @@ impl Default for Layout {
 }
 
 /// A collection as it stands in the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Collection {
     /// The name that users give: an alias.
     pub name: String,
@@ -350,7 +350,7 @@ fn fields(mapping: &Value) -> BTreeSet<String> {
 }
 
 /// Figures of a collection.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Status {
     /// What it is.
     #[serde(flatten)]

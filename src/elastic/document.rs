@@ -54,7 +54,7 @@ pub struct FaceFields {
 }
 
 /// `person.*`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Person {
     /// What identifies the person in the collection.
     pub id: String,
@@ -129,6 +129,25 @@ impl FaceDocument {
     }
 }
 
+/// A label that can be stored and filtered by.
+pub fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    check_label(key, value)?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Refuses a label that could not be filtered by.
+pub fn check_label(key: &str, value: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if key.is_empty() || key.len() > 255 || !key.chars().all(is_plain) {
+        return Err("a label's key is 1 to 255 letters, digits, dots, dashes and underscores".to_owned());
+    }
+    if value.is_empty() || value.len() > 8000 {
+        return Err("a label's value is 1 to 8000 bytes".to_owned());
+    }
+    Ok(())
+}
+
 /// The `_id` of a face: the same photo from two paths or two machines is the same document.
 pub fn face_id(image_hash: &str, ordinal: usize) -> String {
     format!("{image_hash}-{ordinal}")
@@ -200,7 +219,9 @@ pub struct StoredRun {
 }
 
 /// Labels that others wrote may be numbers or nested: they read as text, and nested keys joined by dots.
-fn lenient_labels<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+pub(super) fn lenient_labels<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     fn flatten(prefix: &str, value: Value, into: &mut BTreeMap<String, String>) {
         match value {
             Value::Object(fields) => {

@@ -6,11 +6,14 @@ pub mod collection;
 pub mod destination;
 pub mod document;
 pub mod error;
+pub mod faces;
 pub mod filter;
 pub mod load;
+pub mod persons;
 pub mod retry;
 pub mod search;
 pub mod store;
+pub mod trace;
 
 pub use client::Client;
 pub use destination::Destination;

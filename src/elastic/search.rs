@@ -1,6 +1,7 @@
 //! kNN searches and counts, as they go over the wire. What a hit means is decided in `query/`.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ pub struct Knn<'q> {
 }
 
 /// A stored face that was found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Hit {
     /// The face's `_id`.
     pub id: String,
@@ -100,9 +101,12 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     });
     let path = format!("/{}/_search", collection.name);
     let strict = [("allow_partial_search_results", "false")];
-    let reply: SearchReply = client
+    let start = Instant::now();
+    let reply: Result<SearchReply, _> = client
         .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
-        .await?;
+        .await;
+    metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
+    let reply = reply?;
     reply
         .hits
         .hits

@@ -18,18 +18,20 @@ use crate::models::runtime::Runtime;
 const REVISION: u32 = 1;
 
 /// One face of a photo. This is the shape in which every command and route gives faces.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Face {
     /// The detector's box, in photo pixels.
     #[serde(rename = "box")]
     pub bbox: Rect,
     /// Left eye, right eye, nose tip, left and right mouth corner as they lie in the image, in photo pixels.
+    #[schema(value_type = Vec<crate::face::Point>, min_items = 5, max_items = 5)]
     pub landmarks: Landmarks,
     /// Detection score, 0 to 1.
     pub score: f32,
     /// How usable the face is.
     pub quality: Quality,
-    /// L2-normalised embedding; its cosine with another is the similarity, -1 to 1.
+    /// L2-normalised embedding; its cosine with another is the similarity, -1 to 1. Left out where nobody asked for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub embedding: Vec<f32>,
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A position in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(from = "[f32; 2]", into = "[f32; 2]")]
 pub struct Point {
     /// Pixels from the left edge.
@@ -29,7 +29,7 @@ impl From<Point> for [f32; 2] {
 pub type Landmarks = [Point; 5];
 
 /// An axis-aligned box in pixels. It may reach past the photo's edges.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Rect {
     /// Left edge.
     pub x: f32,

@@ -7,7 +7,7 @@ use super::align::Similarity;
 use super::geometry::{Landmarks, Rect};
 
 /// What can be said of a face's picture besides who it shows.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Quality {
     /// Shorter side of the box, in photo pixels.
     pub size: f32,

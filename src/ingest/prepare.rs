@@ -75,15 +75,37 @@ impl Recipe {
             (Work::Embed, spent.embed),
         ]);
         let start = Instant::now();
+        let count = faces.len();
+        let record = self
+            .record(
+                &entry,
+                hash,
+                &photo,
+                faces,
+                engine.fingerprint(),
+                &engine.embedder().space,
+            )
+            .ok_or_else(|| {
+                let reason = format!("{count} faces where --subject only expects one");
+                fail(Stage::Subject, reason)
+            })?;
+        times.push((Work::Document, start.elapsed()));
+        Ok(Prepared { entry, record })
+    }
+
+    /// The documents of a photo's faces; `None` where [`Subject::Only`] meets several.
+    pub fn record(
+        &self,
+        entry: &Entry,
+        hash: String,
+        photo: &RgbImage,
+        faces: Vec<Face>,
+        engine: &str,
+        space: &str,
+    ) -> Option<PhotoRecord> {
         let labelled = match &entry.person {
             None => vec![false; faces.len()],
-            Some(_) => self
-                .subject
-                .labels(&faces, photo.width(), photo.height())
-                .ok_or_else(|| {
-                    let reason = format!("{} faces where --subject only expects one", faces.len());
-                    fail(Stage::Subject, reason)
-                })?,
+            Some(_) => self.subject.labels(&faces, photo.width(), photo.height())?,
         };
         let image = ImageFields {
             uri: entry.uri.clone(),
@@ -91,32 +113,27 @@ impl Recipe {
             width: photo.width(),
             height: photo.height(),
             faces: u32::try_from(faces.len()).unwrap_or(u32::MAX),
-            engine: engine.fingerprint().to_owned(),
+            engine: engine.to_owned(),
             unfinished: false,
             previous: Vec::new(),
         };
         let mut labels = self.labels.clone();
         labels.extend(entry.labels.clone());
-        let space = engine.embedder().space.clone();
         let documents = faces
             .into_iter()
             .zip(labelled)
             .map(|(face, is_person)| {
                 let person = entry.person.clone().filter(|_| is_person);
-                let mut document = self.document(face, person, &image, &space, &photo);
+                let mut document = self.document(face, person, &image, space, photo);
                 document.set_labels(labels.clone());
                 document
             })
             .collect();
-        times.push((Work::Document, start.elapsed()));
-        Ok(Prepared {
-            entry,
-            record: PhotoRecord {
-                hash,
-                engine: image.engine,
-                run: self.run.clone(),
-                faces: documents,
-            },
+        Some(PhotoRecord {
+            hash,
+            engine: image.engine,
+            run: self.run.clone(),
+            faces: documents,
         })
     }
 

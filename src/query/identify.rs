@@ -15,7 +15,7 @@ use crate::elastic::{Client, ElasticError};
 const FIRST_SPREAD: usize = 4;
 
 /// Who a face is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Identification {
     /// Match or unknown.
     pub decision: Decision,
@@ -33,7 +33,7 @@ pub struct Identification {
 }
 
 /// Whether somebody was recognised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// The best candidate reaches the threshold.
@@ -43,7 +43,7 @@ pub enum Decision {
 }
 
 /// A person, or one face that nobody has labelled.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Candidate {
     /// Who; absent for an unlabelled face.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! A photo to an answer: the decisions. The wire is `elastic/search.rs`'s.
 
+pub mod answer;
 pub mod identify;
 pub mod photo;
 pub mod search;

@@ -27,9 +27,17 @@ impl QueryPhoto {
             source,
         };
         let bytes = read(path, limits).map_err(named)?;
-        let pixels = decode(&bytes, limits).map_err(named)?;
+        Self::decode(engine, &path.display().to_string(), &bytes, limits)
+    }
+
+    /// The same with a photo that has been read.
+    pub fn decode(engine: &mut FaceEngine, name: &str, bytes: &[u8], limits: &Limits) -> Result<Self, QueryError> {
+        let pixels = decode(bytes, limits).map_err(|source| QueryError::Image {
+            path: name.to_owned(),
+            source,
+        })?;
         Ok(Self {
-            path: path.display().to_string(),
+            path: name.to_owned(),
             faces: engine.faces(&pixels)?,
             pixels,
         })

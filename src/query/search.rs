@@ -33,7 +33,7 @@ pub enum Limit {
 }
 
 /// The hits of one face.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct SearchResult {
     /// What a hit had to reach.
     pub threshold: Threshold,

@@ -6,7 +6,7 @@ use super::QueryError;
 use crate::models::catalog::{Embedder, FmrPoint};
 
 /// A similarity, and what it stands for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Threshold {
     /// Cosine from which on two faces count as one person.
     pub similarity: f64,

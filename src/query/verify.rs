@@ -6,7 +6,7 @@ use super::identify::Decision;
 use super::threshold::Threshold;
 
 /// The answer for two faces.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Verification {
     /// Match, or unknown: a low similarity does not prove that they are two people.
     pub decision: Decision,

@@ -1,0 +1,333 @@
+//! The photos of a request, however they come: parts of a form, the whole body, base64 in JSON; or their embeddings.
+
+use std::collections::BTreeMap;
+
+use axum::RequestExt as _;
+use axum::body::Bytes;
+use axum::extract::multipart::{Multipart, MultipartError};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::error::{ApiError, Code};
+use super::form::Given;
+use super::state::App;
+use crate::face::Face;
+use crate::face::select::FaceChoice;
+use crate::query::photo::QueryPhoto;
+
+/// What stands for a photo in a request.
+#[derive(Debug)]
+pub enum Input {
+    /// The photo.
+    Photo(Encoded),
+    /// What somebody computed from a face of it, with unit length.
+    Embedding(Vec<f32>),
+}
+
+/// A photo's bytes as they came. Base64 is decoded where photos are, not on the threads that answer requests.
+#[derive(Debug)]
+pub enum Encoded {
+    /// As they are.
+    Plain(Bytes),
+    /// In base64, with or without `data:image/...;base64,` before it.
+    Base64(String),
+}
+
+/// Options that come with photos.
+pub trait WithPhotos {
+    /// The photos' names.
+    const PHOTOS: &'static [&'static str];
+    /// Whether an embedding may stand for each of them.
+    const EMBEDDINGS: bool;
+}
+
+/// The name of the embedding that may stand for a photo.
+pub fn embedding_name(photo: &str) -> String {
+    photo.replacen("photo", "embedding", 1)
+}
+
+/// Reads a request: its options, and its photos in their order.
+pub async fn receive<T: DeserializeOwned + WithPhotos>(
+    app: &App,
+    request: Request,
+) -> Result<(T, Vec<Input>), ApiError> {
+    let names = T::PHOTOS;
+    let kind = media_type(&request);
+    let query = text_options(request.uri().query());
+    let (given, mut photos) = match kind.as_str() {
+        "multipart/form-data" => form(request, query, names).await?,
+        "application/json" => {
+            if let Some(name) = query.keys().next() {
+                return Err(ApiError::parameter(name, "with a JSON body, options go into it"));
+            }
+            json::<T>(app, request).await?
+        }
+        kind if kind.starts_with("image/") || kind == "application/octet-stream" => match names {
+            [name] => {
+                let body = bytes(request).await?;
+                let photo = Input::Photo(Encoded::Plain(body));
+                (Given::Text(query), BTreeMap::from([((*name).to_owned(), photo)]))
+            }
+            _ => {
+                return Err(unsupported(
+                    "send two photos as multipart/form-data or application/json",
+                ));
+            }
+        },
+        _ => return Err(ApiError::plain(Code::UnsupportedType)),
+    };
+    let options = given.read()?;
+    let inputs = names
+        .iter()
+        .map(|name| {
+            let missing = if T::EMBEDDINGS {
+                "missing: send a photo, or in JSON an embedding instead of it"
+            } else {
+                "missing: send a photo"
+            };
+            photos.remove(*name).ok_or_else(|| ApiError::parameter(name, missing))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((options, inputs))
+}
+
+/// Reads options that come in the query string alone.
+pub fn options<T: DeserializeOwned>(query: Option<&str>) -> Result<T, ApiError> {
+    Given::Text(text_options(query)).read()
+}
+
+/// Reads a JSON body without photos.
+pub async fn document<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    if media_type(&request) != "application/json" {
+        return Err(unsupported("send application/json"));
+    }
+    Given::Json(object(&bytes(request).await?)?).read()
+}
+
+fn unsupported(remedy: &str) -> ApiError {
+    let meaning = Code::UnsupportedType.row().meaning;
+    ApiError::new(Code::UnsupportedType, format!("{meaning}; {remedy}"))
+}
+
+fn media_type(request: &Request) -> String {
+    let value = request.headers().get(CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = text.split(';').next().unwrap_or_default();
+    kind.trim().to_ascii_lowercase()
+}
+
+fn text_options(query: Option<&str>) -> BTreeMap<String, Vec<String>> {
+    let mut fields = BTreeMap::new();
+    for (name, text) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        Given::push(&mut fields, name.into_owned(), text.into_owned());
+    }
+    fields
+}
+
+type Parts = (Given, BTreeMap<String, Input>);
+
+async fn form(request: Request, mut fields: BTreeMap<String, Vec<String>>, names: &[&str]) -> Result<Parts, ApiError> {
+    let broken = |error: MultipartError| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::plain(Code::TooLarge),
+        _ => ApiError::new(
+            Code::BadRequest,
+            format!("the form cannot be read: {}", error.body_text()),
+        ),
+    };
+    let mut parts = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| ApiError::new(Code::BadRequest, format!("the form cannot be read: {error}")))?;
+    let mut photos = BTreeMap::new();
+    while let Some(part) = parts.next_field().await.map_err(broken)? {
+        let Some(name) = part.name().map(str::to_owned) else {
+            return Err(ApiError::new(Code::BadRequest, "a part of the form has no name"));
+        };
+        if !names.contains(&name.as_str()) {
+            Given::push(&mut fields, name, part.text().await.map_err(broken)?);
+            continue;
+        }
+        let photo = Input::Photo(Encoded::Plain(part.bytes().await.map_err(broken)?));
+        if photos.insert(name.clone(), photo).is_some() {
+            return Err(ApiError::parameter(&name, "given twice; once is meant"));
+        }
+    }
+    Ok((Given::Text(fields), photos))
+}
+
+async fn json<T: WithPhotos>(app: &App, request: Request) -> Result<Parts, ApiError> {
+    let mut object = object(&bytes(request).await?)?;
+    let mut photos = BTreeMap::new();
+    for name in T::PHOTOS {
+        let other = embedding_name(name);
+        let vector = if T::EMBEDDINGS { object.remove(&other) } else { None };
+        let input = match (object.remove(*name), vector) {
+            (None | Some(Value::Null), None | Some(Value::Null)) => continue,
+            (Some(Value::String(text)), None | Some(Value::Null)) => Input::Photo(Encoded::Base64(text)),
+            (None | Some(Value::Null), Some(vector)) => Input::Embedding(embedding(app, &other, vector)?),
+            (Some(_), None | Some(Value::Null)) => return Err(ApiError::parameter(name, "expected base64 text")),
+            (Some(_), Some(_)) => return Err(ApiError::parameter(name, format!("give either it or {other}"))),
+        };
+        photos.insert((*name).to_owned(), input);
+    }
+    Ok((Given::Json(object), photos))
+}
+
+/// An embedding at unit length.
+fn embedding(app: &App, name: &str, value: Value) -> Result<Vec<f32>, ApiError> {
+    let dims = app.inference.embedder().dims;
+    let vector: Vec<f32> = serde_json::from_value(value)
+        .map_err(|_| ApiError::parameter(name, format!("expected a list of {dims} numbers")))?;
+    if vector.len() != dims {
+        let reason = format!("expected {dims} numbers, got {}", vector.len());
+        return Err(ApiError::parameter(name, reason));
+    }
+    let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    if !length.is_finite() || length < 1e-6 {
+        return Err(ApiError::parameter(name, "a vector without direction"));
+    }
+    Ok(vector.into_iter().map(|x| (f64::from(x) / length) as f32).collect())
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    let not_json = |reason: String| ApiError::new(Code::BadRequest, format!("the body is no JSON object: {reason}"));
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(not_json("it is another value".to_owned())),
+        Err(error) => Err(not_json(error.to_string())),
+    }
+}
+
+/// The whole body, within the limit.
+async fn bytes(request: Request) -> Result<Bytes, ApiError> {
+    request
+        .extract()
+        .await
+        .map_err(|error: BytesRejection| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::plain(Code::TooLarge),
+            _ => ApiError::new(Code::BadRequest, "the body ended early"),
+        })
+}
+
+impl Encoded {
+    /// The photo's bytes.
+    pub fn decode(self, name: &str) -> Result<Bytes, ApiError> {
+        const LENIENT: GeneralPurpose = GeneralPurpose::new(
+            &STANDARD,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        match self {
+            Self::Plain(bytes) => Ok(bytes),
+            Self::Base64(text) => {
+                let text = match text.split_once(";base64,") {
+                    Some((kind, text)) if kind.starts_with("data:") => text,
+                    _ => &text,
+                };
+                let decoded = LENIENT.decode(text);
+                decoded
+                    .map(Bytes::from)
+                    .map_err(|error| ApiError::parameter(name, format!("no base64: {error}")))
+            }
+        }
+    }
+}
+
+/// A photo's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ImageSize {
+    /// Upright width in pixels.
+    pub width: u32,
+    /// Upright height in pixels.
+    pub height: u32,
+}
+
+/// What was seen in an input.
+#[derive(Debug)]
+pub struct Seen {
+    /// The photo's size; nothing is known of one whose embedding was given.
+    pub size: Option<ImageSize>,
+    /// How many faces the photo has.
+    pub found: Option<usize>,
+    /// The chosen ones.
+    pub faces: Vec<SeenFace>,
+}
+
+/// A face that was asked about.
+#[derive(Debug)]
+pub struct SeenFace {
+    /// Its number in the photo.
+    pub ordinal: usize,
+    /// The face, without its embedding.
+    pub face: Option<Face>,
+    /// At unit length.
+    pub embedding: Vec<f32>,
+}
+
+impl SeenFace {
+    /// The face to answer with.
+    pub fn show(self, with_embedding: bool) -> Option<Face> {
+        let embedding = if with_embedding { self.embedding } else { Vec::new() };
+        self.face.map(|face| Face { embedding, ..face })
+    }
+}
+
+/// Finds the chosen faces. `may_be_empty` lets a photo without any pass.
+pub async fn see(
+    app: &App,
+    name: &str,
+    input: Input,
+    choice: FaceChoice,
+    may_be_empty: bool,
+) -> Result<Seen, ApiError> {
+    let encoded = match input {
+        Input::Photo(encoded) => encoded,
+        Input::Embedding(embedding) => {
+            let face = SeenFace {
+                ordinal: 0,
+                face: None,
+                embedding,
+            };
+            return Ok(Seen {
+                size: None,
+                found: None,
+                faces: vec![face],
+            });
+        }
+    };
+    let (name, limits) = (name.to_owned(), app.settings.limits);
+    app.inference
+        .run(move |engine| {
+            let bytes = encoded.decode(&name)?;
+            let photo = QueryPhoto::decode(engine, &name, &bytes, &limits)?;
+            let chosen = if may_be_empty && photo.faces.is_empty() {
+                Vec::new()
+            } else {
+                photo.choose(choice)?
+            };
+            let faces = chosen.into_iter().map(|ordinal| {
+                let mut face = photo.faces[ordinal].clone();
+                let embedding = std::mem::take(&mut face.embedding);
+                SeenFace {
+                    ordinal,
+                    face: Some(face),
+                    embedding,
+                }
+            });
+            Ok(Seen {
+                size: Some(ImageSize {
+                    width: photo.pixels.width(),
+                    height: photo.pixels.height(),
+                }),
+                found: Some(photo.faces.len()),
+                faces: faces.collect(),
+            })
+        })
+        .await
+}

@@ -1,0 +1,423 @@
+//! `/v1/faces`: enrolment, and single stored faces.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use url::Url;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{IdInPath, id};
+use crate::api::access::{Caller, Scope};
+use crate::api::error::{ApiError, Code};
+use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
+use crate::api::photo::{self, Input, WithPhotos};
+use crate::api::state::App;
+use crate::elastic::document::{FaceDocument, Person, check_label, face_id, image_hash, parse_label};
+use crate::elastic::faces::FaceRecord;
+use crate::elastic::store::{Outcome, PhotoRecord, WriteMode, store};
+use crate::elastic::{collection, faces};
+use crate::face::Rect;
+use crate::face::select::Subject;
+use crate::ingest::prepare::Recipe;
+use crate::ingest::source::Entry;
+use crate::query::photo::QueryPhoto;
+
+/// Options of an enrolment.
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolOptions {
+    /// The collection to write to. It must be there: a mistyped name makes none.
+    pub collection: String,
+    /// What identifies the person in the collection. Required, unless `unlabelled` is true.
+    pub person_id: Option<String>,
+    /// The person's name, for people to read.
+    pub person_name: Option<String>,
+    /// Store every face of the photo without a person.
+    #[serde(default)]
+    #[schema(default = false)]
+    #[param(default = false)]
+    pub unlabelled: bool,
+    /// Labels for every face of the photo, as key=value; searches can be filtered by them.
+    #[serde(default)]
+    #[schema(required = false)]
+    #[param(required = false)]
+    pub label: Vec<String>,
+    /// The same as an object, in JSON.
+    #[serde(default)]
+    #[schema(required = false)]
+    #[param(ignore)]
+    pub labels: BTreeMap<String, String>,
+    /// Which face of the photo is the person; the others are stored without a name. `only` refuses a photo of several.
+    #[serde(default)]
+    #[schema(required = false, inline)]
+    #[param(required = false, inline)]
+    pub subject: OneSubject,
+    /// Store a 128-pixel picture of each face with it.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    #[param(default = true)]
+    pub thumbnail: bool,
+    /// Where the photo can be found, for people; `upload:` and the photo's hash if it is left out.
+    pub uri: Option<String>,
+}
+
+/// The options in a form.
+pub type EnrolForm = FormBody<EnrolOptions>;
+/// The options in JSON.
+pub type EnrolJson = JsonBody<EnrolOptions>;
+
+impl WithPhotos for EnrolOptions {
+    const PHOTOS: &'static [&'static str] = &["photo"];
+    const EMBEDDINGS: bool = false;
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Which face is the person.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OneSubject {
+    /// The only face; a photo with several is refused.
+    #[default]
+    Only,
+    /// The face nearest to the photo's middle.
+    Central,
+    /// The face with the largest box.
+    Largest,
+}
+
+/// What was stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Enrolment {
+    /// The photo's hash, the first part of its faces' ids.
+    photo: String,
+    /// Its faces, in order from the top.
+    faces: Vec<EnrolledFace>,
+    /// Faces that were written.
+    indexed: usize,
+    /// Faces that were there before.
+    existing: usize,
+}
+
+/// A face of an enrolled photo.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EnrolledFace {
+    /// The face's `_id`.
+    id: String,
+    /// Its number in the photo.
+    ordinal: usize,
+    /// Whom it was enrolled as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<Person>,
+    /// Its box, in photo pixels.
+    #[serde(rename = "box")]
+    bbox: Rect,
+    /// Whether it was there before.
+    existing: bool,
+    /// It was there before, with other labels than those given now; those that are stored stay.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    other_labels: bool,
+}
+
+/// Enrol a photo of a person
+///
+/// Writes one document for each face of the photo, as `facedex ingest` does: the same photo has the same ids, and
+/// enrolling it again changes nothing. Comes back when searches find the faces: 201, or 200 if all were there before.
+#[utoipa::path(post, path = "/v1/faces", tag = "faces", operation_id = "enrol",
+    params(EnrolOptions),
+    request_body(content(
+        (EnrolForm = "multipart/form-data"),
+        (EnrolJson = "application/json"),
+        (Picture = "image/*"),
+        (Picture = "application/octet-stream"))),
+    responses((status = 201, body = Enrolment), (status = 200, body = Enrolment),
+        (status = "default", body = ErrorBody)))]
+pub(super) async fn enrol(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<(StatusCode, Json<Enrolment>), ApiError> {
+    caller.may_do(Scope::Write)?;
+    let (options, mut inputs) = photo::receive::<EnrolOptions>(&app, request).await?;
+    caller.may(Scope::Write, &options.collection)?;
+    let order = Order::new(&app, &options)?;
+    let found = collection::open(&app.elastic, &options.collection).await?;
+    found.expect_space(&app.inference.embedder().space)?;
+    let Some(Input::Photo(encoded)) = inputs.pop() else {
+        return Err(ApiError::parameter("photo", "missing"));
+    };
+    let record = order.prepare(&app, encoded).await?;
+    let to = app.destination(&options.collection);
+    let stored = store(&to, WriteMode::Create, std::slice::from_ref(&record)).await?;
+    let outcomes = stored
+        .into_iter()
+        .next()
+        .map(|stored| stored.outcomes)
+        .unwrap_or_default();
+    let enrolment = settle(&record, &outcomes)?;
+    if enrolment.indexed == 0 {
+        return Ok((StatusCode::OK, Json(enrolment)));
+    }
+    to.refresh().await?;
+    Ok((StatusCode::CREATED, Json(enrolment)))
+}
+
+/// What is to be done with a photo.
+struct Order {
+    recipe: Recipe,
+    person: Option<Person>,
+    uri: Option<String>,
+}
+
+impl Order {
+    fn new(app: &App, options: &EnrolOptions) -> Result<Self, ApiError> {
+        let person = match (&options.person_id, options.unlabelled) {
+            (Some(_), true) => return Err(ApiError::parameter("unlabelled", "give either it or person_id")),
+            (None, true) if options.person_name.is_some() => {
+                return Err(ApiError::parameter("person_name", "a name needs a person_id"));
+            }
+            (None, true) => None,
+            (None, false) => {
+                let reason = "missing; to store the faces without a person, say unlabelled=true";
+                return Err(ApiError::parameter("person_id", reason));
+            }
+            (Some(id), false) => Some(Person {
+                id: plain("person_id", id, 512)?,
+                name: match &options.person_name {
+                    Some(name) => Some(plain("person_name", name, 512)?),
+                    None => None,
+                },
+            }),
+        };
+        let mut labels = options.labels.clone();
+        for text in &options.label {
+            let (key, value) = parse_label(text).map_err(|reason| ApiError::parameter("label", reason))?;
+            if labels.insert(key.clone(), value).is_some() {
+                return Err(ApiError::parameter("label", format!("{key} is given twice")));
+            }
+        }
+        for (key, value) in &labels {
+            check_label(key, value).map_err(|reason| ApiError::parameter("labels", reason))?;
+        }
+        Ok(Self {
+            recipe: Recipe {
+                run: app.run.clone(),
+                host: app.host.clone(),
+                limits: app.settings.limits,
+                subject: match options.subject {
+                    OneSubject::Only => Subject::Only,
+                    OneSubject::Central => Subject::Central,
+                    OneSubject::Largest => Subject::Largest,
+                },
+                labels,
+                thumbnails: options.thumbnail,
+            },
+            person,
+            uri: match &options.uri {
+                Some(uri) => Some(without_credentials(plain("uri", uri, 2048)?)),
+                None => None,
+            },
+        })
+    }
+
+    /// The photo's documents.
+    async fn prepare(self, app: &App, encoded: photo::Encoded) -> Result<PhotoRecord, ApiError> {
+        app.inference
+            .run(move |engine| {
+                let bytes = encoded.decode("photo")?;
+                let hash = image_hash(&bytes);
+                let mut seen = QueryPhoto::decode(engine, "photo", &bytes, &self.recipe.limits)?;
+                let faces = std::mem::take(&mut seen.faces);
+                let count = faces.len();
+                if count == 0 {
+                    return Err(ApiError::plain(Code::NoFace).with("photo", "photo"));
+                }
+                let entry = Entry {
+                    key: hash.clone(),
+                    uri: self.uri.unwrap_or_else(|| format!("upload:{hash}")),
+                    folder: None,
+                    size: None,
+                    modified: None,
+                    person: self.person,
+                    labels: BTreeMap::new(),
+                };
+                let (engine, space) = (engine.fingerprint(), &engine.embedder().space);
+                self.recipe
+                    .record(&entry, hash, &seen.pixels, faces, engine, space)
+                    .ok_or_else(|| ApiError::plain(Code::SeveralFaces).with("faces", count))
+            })
+            .await
+    }
+}
+
+/// Text for people or for filters: not empty, not endless, nothing that could forge a line of a log.
+pub(super) fn plain(name: &str, text: &str, most: usize) -> Result<String, ApiError> {
+    if text.is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
+        let reason = format!("expected 1 to {most} characters, without control characters");
+        return Err(ApiError::parameter(name, reason));
+    }
+    Ok(text.to_owned())
+}
+
+fn without_credentials(uri: String) -> String {
+    match Url::parse(&uri) {
+        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
+            // Only a URL without a host refuses this, and such a one has no credentials either.
+            let _ = url.set_password(None).and_then(|()| url.set_username(""));
+            url.into()
+        }
+        _ => uri,
+    }
+}
+
+/// The answer, or the refusal where a face is stored as somebody or something else.
+fn settle(record: &PhotoRecord, outcomes: &[Outcome]) -> Result<Enrolment, ApiError> {
+    let mut enrolment = Enrolment {
+        photo: record.hash.clone(),
+        faces: Vec::with_capacity(outcomes.len()),
+        indexed: 0,
+        existing: 0,
+    };
+    for (ordinal, (document, outcome)) in record.faces.iter().zip(outcomes).enumerate() {
+        let id = face_id(&record.hash, ordinal);
+        let other_labels = match outcome {
+            Outcome::Indexed => false,
+            Outcome::Existing { other_labels } => *other_labels,
+            Outcome::Conflict { stored } => {
+                let error = ApiError::plain(Code::Conflict).with("id", id);
+                return Err(error.with("stored_person", stored.clone()));
+            }
+            Outcome::OtherEngine { stored } => {
+                let error = ApiError::plain(Code::OtherEngine).with("stored", stored.as_str());
+                return Err(error.with("wanted", record.engine.as_str()));
+            }
+            Outcome::Rejected { reason } => {
+                tracing::error!(id, reason, "elasticsearch refused a face");
+                return Err(ApiError::plain(Code::ElasticsearchRefused).with("id", id));
+            }
+        };
+        let existing = *outcome != Outcome::Indexed;
+        *(if existing {
+            &mut enrolment.existing
+        } else {
+            &mut enrolment.indexed
+        }) += 1;
+        enrolment
+            .faces
+            .push(enrolled(id, ordinal, document, existing, other_labels));
+    }
+    Ok(enrolment)
+}
+
+fn enrolled(id: String, ordinal: usize, document: &FaceDocument, existing: bool, other_labels: bool) -> EnrolledFace {
+    EnrolledFace {
+        id,
+        ordinal,
+        person: document.person.clone(),
+        bbox: document.face.bbox,
+        existing,
+        other_labels,
+    }
+}
+
+/// Which collection.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct InCollection {
+    /// The collection.
+    pub collection: String,
+}
+
+impl InCollection {
+    /// Reads the query string and checks that the caller may do this there and that there is such a collection.
+    pub(super) async fn open(
+        app: &App,
+        caller: &Caller,
+        scope: Scope,
+        query: Option<String>,
+    ) -> Result<String, ApiError> {
+        let Self { collection } = photo::options(query.as_deref())?;
+        caller.may(scope, &collection)?;
+        collection::open(&app.elastic, &collection).await?;
+        Ok(collection)
+    }
+}
+
+/// Look at a stored face
+#[utoipa::path(get, path = "/v1/faces/{id}", tag = "faces", operation_id = "get_face",
+    params(("id" = String, Path, description = "The face's `_id`."), InCollection),
+    responses((status = 200, body = FaceRecord), (status = "default", body = ErrorBody)))]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    path: IdInPath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<FaceRecord>, ApiError> {
+    let id = id(path)?;
+    let collection = InCollection::open(&app, &caller, Scope::Read, query).await?;
+    let face = faces::get(&app.elastic, &collection, &id).await?;
+    face.map(Json).ok_or_else(|| no_face(&id))
+}
+
+/// The picture of a stored face
+#[utoipa::path(get, path = "/v1/faces/{id}/thumbnail", tag = "faces", operation_id = "get_thumbnail",
+    params(("id" = String, Path, description = "The face's `_id`."), InCollection),
+    responses((status = 200, content_type = "image/jpeg", body = Picture), (status = "default", body = ErrorBody)))]
+pub(super) async fn thumbnail(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    path: IdInPath,
+    RawQuery(query): RawQuery,
+) -> Result<impl IntoResponse, ApiError> {
+    let id = id(path)?;
+    let collection = InCollection::open(&app, &caller, Scope::Read, query).await?;
+    let found = faces::thumbnail(&app.elastic, &collection, &id).await?;
+    let jpeg = found
+        .ok_or_else(|| no_face(&id))?
+        .ok_or_else(|| ApiError::plain(Code::NoThumbnail).with("id", id.as_str()))?;
+    // Somebody's face: for the asking browser alone.
+    Ok((
+        [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, "private, max-age=300")],
+        jpeg,
+    ))
+}
+
+/// A face that was deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedFace {
+    /// Always 1: what is not there is answered by an error.
+    deleted: u64,
+}
+
+/// Delete a stored face
+#[utoipa::path(delete, path = "/v1/faces/{id}", tag = "faces", operation_id = "delete_face",
+    params(("id" = String, Path, description = "The face's `_id`."), InCollection),
+    responses((status = 200, body = DeletedFace), (status = "default", body = ErrorBody)))]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    path: IdInPath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<DeletedFace>, ApiError> {
+    let id = id(path)?;
+    let collection = InCollection::open(&app, &caller, Scope::Write, query).await?;
+    if faces::delete(&app.elastic, &collection, &id).await? {
+        Ok(Json(DeletedFace { deleted: 1 }))
+    } else {
+        Err(no_face(&id))
+    }
+}
+
+fn no_face(id: &str) -> ApiError {
+    ApiError::plain(Code::NoSuchStoredFace).with("id", id)
+}

@@ -1,0 +1,205 @@
+//! `/v1/persons/{id}`
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, Request, State};
+use axum::{Extension, Json};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::faces::{InCollection, plain};
+use super::{IdInPath, id};
+use crate::api::access::{Caller, Scope};
+use crate::api::error::{ApiError, Code};
+use crate::api::openapi::ErrorBody;
+use crate::api::photo;
+use crate::api::state::App;
+use crate::elastic::document::{Person, check_label};
+use crate::elastic::faces::FaceRecord;
+use crate::elastic::persons::{self, Change};
+use crate::elastic::search::MAX_CANDIDATES;
+use crate::elastic::{ElasticError, collection};
+
+/// A page of a person's faces.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct PageOptions {
+    /// The collection.
+    collection: String,
+    /// Faces that are passed over; `offset` + `limit` is at most 10,000.
+    #[serde(default)]
+    #[param(maximum = 9_999, default = 0)]
+    offset: u16,
+    /// How many faces.
+    #[serde(default = "hundred")]
+    #[param(minimum = 1, maximum = 1_000, default = 100)]
+    limit: u16,
+}
+
+fn hundred() -> u16 {
+    100
+}
+
+/// A person with their faces.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PersonAnswer {
+    /// Who.
+    person: Person,
+    /// How many faces the person has.
+    total: u64,
+    /// The page that was asked for, oldest first.
+    faces: Vec<FaceRecord>,
+}
+
+/// Look at a person and their faces
+#[utoipa::path(get, path = "/v1/persons/{id}", tag = "persons", operation_id = "get_person",
+    params(("id" = String, Path, description = "The person's id, `person.id`."), PageOptions),
+    responses((status = 200, body = PersonAnswer), (status = "default", body = ErrorBody)))]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    path: IdInPath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PersonAnswer>, ApiError> {
+    let id = id(path)?;
+    let options: PageOptions = photo::options(query.as_deref())?;
+    caller.may(Scope::Read, &options.collection)?;
+    let (offset, limit) = (usize::from(options.offset), usize::from(options.limit));
+    if !(1..=1000).contains(&limit) {
+        return Err(ApiError::parameter("limit", "from 1 to 1000"));
+    }
+    if offset + limit > MAX_CANDIDATES {
+        return Err(ApiError::parameter(
+            "offset",
+            format!("offset + limit is at most {MAX_CANDIDATES}"),
+        ));
+    }
+    let found = collection::open(&app.elastic, &options.collection).await?;
+    let page = persons::page(&app.elastic, &found.name, &id, offset, limit).await?;
+    if page.total == 0 {
+        return Err(nobody(&id));
+    }
+    // A page behind the last face has nobody to take the name from.
+    let known = page.faces.first().and_then(|face| face.person.clone());
+    Ok(Json(PersonAnswer {
+        person: known.unwrap_or(Person { id, name: None }),
+        total: page.total,
+        faces: page.faces,
+    }))
+}
+
+/// What to change about a person. What is left out stays; null removes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonChange {
+    /// The name for people to read.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 512)]
+    name: Option<Option<String>>,
+    /// Labels of each of the person's faces.
+    #[serde(default)]
+    #[schema(required = false)]
+    labels: BTreeMap<String, Option<String>>,
+}
+
+/// Tells null from nothing.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+/// What was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangedPerson {
+    /// How many faces the person has.
+    total: u64,
+    /// How many of them were changed.
+    updated: u64,
+}
+
+/// Rename a person, or change the labels of all their faces
+///
+/// Comes back when a look at every face finds nothing left to change.
+#[utoipa::path(patch, path = "/v1/persons/{id}", tag = "persons", operation_id = "change_person",
+    params(("id" = String, Path, description = "The person's id, `person.id`."), InCollection),
+    request_body(content = PersonChange, content_type = "application/json"),
+    responses((status = 200, body = ChangedPerson), (status = "default", body = ErrorBody)))]
+pub(super) async fn change(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    path: IdInPath,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Json<ChangedPerson>, ApiError> {
+    let id = id(path)?;
+    caller.may_do(Scope::Write)?;
+    let wanted: PersonChange = photo::document(request).await?;
+    if wanted.name.is_none() && wanted.labels.is_empty() {
+        return Err(ApiError::parameter("name", "give a name or labels to change"));
+    }
+    if let Some(Some(name)) = &wanted.name {
+        plain("name", name, 512)?;
+    }
+    for (key, value) in &wanted.labels {
+        let value = value.as_deref().unwrap_or("-");
+        check_label(key, value).map_err(|reason| ApiError::parameter("labels", reason))?;
+    }
+    let collection = InCollection::open(&app, &caller, Scope::Write, query).await?;
+    let change = Change {
+        name: wanted.name,
+        labels: wanted.labels,
+    };
+    let (total, updated) = persons::change(&app.destination(&collection), &id, &change)
+        .await
+        .map_err(busy)?;
+    if total == 0 {
+        return Err(nobody(&id));
+    }
+    Ok(Json(ChangedPerson { total, updated }))
+}
+
+/// What was deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedPerson {
+    /// How many faces the person had.
+    deleted: u64,
+}
+
+/// Delete a person: every face of theirs
+///
+/// Comes back when a search finds none any more. Faces of other people in the same photos stay.
+#[utoipa::path(delete, path = "/v1/persons/{id}", tag = "persons", operation_id = "delete_person",
+    params(("id" = String, Path, description = "The person's id, `person.id`."), InCollection),
+    responses((status = 200, body = DeletedPerson), (status = "default", body = ErrorBody)))]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    path: IdInPath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<DeletedPerson>, ApiError> {
+    let id = id(path)?;
+    caller.may_do(Scope::Admin)?;
+    let collection = InCollection::open(&app, &caller, Scope::Admin, query).await?;
+    let deleted = persons::delete(&app.destination(&collection), &id)
+        .await
+        .map_err(busy)?;
+    if deleted == 0 {
+        return Err(nobody(&id));
+    }
+    Ok(Json(DeletedPerson { deleted }))
+}
+
+fn nobody(id: &str) -> ApiError {
+    ApiError::plain(Code::NoSuchPerson).with("id", id)
+}
+
+/// Others who change the same faces all the time are a conflict, and no failure of Elasticsearch.
+fn busy(error: ElasticError) -> ApiError {
+    match error {
+        ElasticError::Refused {
+            status: 409, reason, ..
+        } => ApiError::new(Code::Conflict, reason),
+        error => error.into(),
+    }
+}

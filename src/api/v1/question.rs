@@ -1,0 +1,238 @@
+//! What search and identify have in common: options and a photo in, each chosen face asked about, one answer out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::Request;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{check_similarity, face_choice};
+use crate::api::access::{Caller, Scope};
+use crate::api::error::ApiError;
+use crate::api::openapi::{FormBody, JsonBody};
+use crate::api::photo::{self, ImageSize, Seen, SeenFace, WithPhotos};
+use crate::api::state::App;
+use crate::elastic::collection::{self, Collection};
+use crate::elastic::filter::Filter;
+use crate::elastic::search::MAX_CANDIDATES;
+use crate::face::select::FaceChoice;
+use crate::query::answer::{FaceAnswer, Took, milliseconds};
+use crate::query::search::{Limit, SearchOptions, threshold};
+use crate::query::threshold::Threshold;
+
+/// Options of a search.
+#[derive(Debug, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionOptions {
+    /// The collection to search.
+    pub collection: String,
+    /// Which faces of the photo: all, largest, central, or a number, counted from 0 in order from the top.
+    #[serde(default, deserialize_with = "face_choice")]
+    #[schema(value_type = crate::api::openapi::FaceText, required = false)]
+    #[param(value_type = crate::api::openapi::FaceText, required = false)]
+    pub face: FaceChoice,
+    /// How many results a face.
+    #[serde(default = "ten")]
+    #[schema(minimum = 1, maximum = 10_000, default = 10)]
+    #[param(minimum = 1, maximum = 10_000, default = 10)]
+    pub k: u16,
+    /// Results that are passed over, best first: the next page begins at `offset` + `k`, together at most 10,000.
+    #[serde(default)]
+    #[schema(maximum = 9_999, default = 0)]
+    #[param(maximum = 9_999, default = 0)]
+    pub offset: u16,
+    /// Candidates that each shard looks at: more find more of the true neighbours and take longer.
+    #[serde(default = "four_hundred")]
+    #[schema(minimum = 1, maximum = 10_000, default = 400)]
+    #[param(minimum = 1, maximum = 10_000, default = 400)]
+    pub num_candidates: u16,
+    /// How many times `k` candidates are compared again with whole vectors, where the index holds shortened ones.
+    #[serde(default = "five")]
+    #[schema(minimum = 1, maximum = 10_000, default = 5)]
+    #[param(minimum = 1, maximum = 10_000, default = 5)]
+    pub oversample: f32,
+    /// Share of searches for people who are not in the collection that may name somebody [default: 0.01]. The
+    /// similarity that this needs rises with the number of faces searched.
+    #[schema(exclusive_minimum = 0, exclusive_maximum = 1)]
+    #[param(exclusive_minimum = 0, exclusive_maximum = 1)]
+    pub max_fpir: Option<f64>,
+    /// Match from this cosine on, whatever false matches it brings; instead of `max_fpir`.
+    #[schema(minimum = -1, maximum = 1)]
+    #[param(minimum = -1, maximum = 1)]
+    pub min_similarity: Option<f64>,
+    /// Only faces that meet these conditions (field=value or field!=value, for example person.id=ada,
+    /// labels.album=1927): one field's values are alternatives, different fields must all hold.
+    #[serde(default, deserialize_with = "filters")]
+    #[schema(value_type = Vec<String>, required = false)]
+    #[param(value_type = Vec<String>, required = false)]
+    pub filter: Vec<Filter>,
+    /// Answer with the embeddings of the photo's faces too.
+    #[serde(default)]
+    #[schema(default = false)]
+    #[param(default = false)]
+    pub include_embedding: bool,
+}
+
+/// The options in a form.
+pub type QuestionForm = FormBody<QuestionOptions>;
+/// The options in JSON.
+pub type QuestionJson = JsonBody<QuestionOptions>;
+
+impl WithPhotos for QuestionOptions {
+    const PHOTOS: &'static [&'static str] = &["photo"];
+    const EMBEDDINGS: bool = true;
+}
+
+fn ten() -> u16 {
+    10
+}
+
+fn four_hundred() -> u16 {
+    400
+}
+
+fn five() -> f32 {
+    5.0
+}
+
+fn filters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Filter>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(serde::de::Error::custom))
+        .collect()
+}
+
+/// The answer to a search.
+#[derive(Debug, Serialize)]
+pub struct Answer<T> {
+    /// The collection that was searched.
+    pub collection: String,
+    /// The photo's size; absent where an embedding was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageSize>,
+    /// The chosen faces, in order from the top.
+    pub faces: Vec<FaceAnswer<T>>,
+    /// Where the time went.
+    pub took: Took,
+}
+
+/// A question that is ready to be asked.
+pub struct Question {
+    /// How hard to look; `k` with the results that are passed over.
+    pub options: SearchOptions,
+    /// Results that are passed over.
+    pub offset: usize,
+    /// Where to look.
+    pub collection: Collection,
+    /// What decides.
+    pub threshold: Threshold,
+    /// About whom.
+    pub faces: Vec<SeenFace>,
+    size: Option<ImageSize>,
+    with_embedding: bool,
+    photo_ms: f64,
+    search_ms: f64,
+}
+
+impl Question {
+    /// Reads a request: opens the collection and settles the threshold while the photo's faces are found.
+    pub async fn receive(app: &Arc<App>, caller: &Caller, request: Request) -> Result<Self, ApiError> {
+        caller.may_do(Scope::Read)?;
+        let (given, inputs) = photo::receive::<QuestionOptions>(app, request).await?;
+        caller.may(Scope::Read, &given.collection)?;
+        given.check()?;
+        let limit = match given.min_similarity {
+            Some(similarity) => Limit::MinSimilarity(similarity),
+            None => Limit::MaxFpir(given.max_fpir.unwrap_or(0.01)),
+        };
+        let settle = async {
+            let start = Instant::now();
+            let collection = collection::open(&app.elastic, &given.collection).await?;
+            let embedder = app.inference.embedder();
+            collection.expect_space(&embedder.space)?;
+            let threshold = threshold(&app.elastic, &collection, embedder, &given.filter, limit).await?;
+            Ok::<_, ApiError>((collection, threshold, milliseconds(start)))
+        };
+        let look = async {
+            let start = Instant::now();
+            let mut seen = Vec::new();
+            for input in inputs {
+                seen.push(photo::see(app, "photo", input, given.face, false).await?);
+            }
+            let seen = seen.pop().unwrap_or(Seen {
+                size: None,
+                found: None,
+                faces: Vec::new(),
+            });
+            Ok::<_, ApiError>((seen, milliseconds(start)))
+        };
+        let ((collection, threshold, search_ms), (seen, photo_ms)) = tokio::try_join!(settle, look)?;
+        Ok(Self {
+            options: SearchOptions {
+                k: usize::from(given.k) + usize::from(given.offset),
+                num_candidates: given.num_candidates.into(),
+                oversample: given.oversample,
+                filters: given.filter,
+            },
+            offset: given.offset.into(),
+            collection,
+            threshold,
+            faces: seen.faces,
+            size: seen.size,
+            with_embedding: given.include_embedding,
+            photo_ms,
+            search_ms,
+        })
+    }
+
+    /// The answer, from the results of the faces in their order. `start` is when the first of them was asked about.
+    pub fn answer<T>(self, results: Vec<T>, start: Instant) -> Json<Answer<T>> {
+        let search_ms = self.search_ms + milliseconds(start);
+        let faces = self.faces.into_iter().zip(results).map(|(seen, result)| FaceAnswer {
+            ordinal: seen.ordinal,
+            face: seen.show(self.with_embedding),
+            result,
+        });
+        Json(Answer {
+            collection: self.collection.name,
+            image: self.size,
+            faces: faces.collect(),
+            took: Took {
+                photo_ms: self.photo_ms,
+                search_ms: (search_ms * 100.0).round() / 100.0,
+            },
+        })
+    }
+}
+
+impl QuestionOptions {
+    fn check(&self) -> Result<(), ApiError> {
+        check_similarity(self.min_similarity)?;
+        if self.min_similarity.is_some() && self.max_fpir.is_some() {
+            return Err(ApiError::parameter("min_similarity", "give either it or max_fpir"));
+        }
+        if !(1..=MAX_CANDIDATES).contains(&self.k.into()) {
+            return Err(ApiError::parameter("k", format!("from 1 to {MAX_CANDIDATES}")));
+        }
+        if usize::from(self.k) + usize::from(self.offset) > MAX_CANDIDATES {
+            return Err(ApiError::parameter(
+                "offset",
+                format!("offset + k is at most {MAX_CANDIDATES}"),
+            ));
+        }
+        if !(1..=MAX_CANDIDATES).contains(&self.num_candidates.into()) {
+            return Err(ApiError::parameter(
+                "num_candidates",
+                format!("from 1 to {MAX_CANDIDATES}"),
+            ));
+        }
+        if !(1.0..=10_000.0).contains(&self.oversample) {
+            return Err(ApiError::parameter("oversample", "from 1 to 10000"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! `POST /v1/search`
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::{Extension, Json};
+
+use super::question::{Answer, Question, QuestionForm, QuestionJson, QuestionOptions};
+use crate::api::access::Caller;
+use crate::api::error::ApiError;
+use crate::api::openapi::{ErrorBody, Picture};
+use crate::api::state::App;
+use crate::query::search::{self, SearchResult};
+
+/// The answer to a search.
+pub type SearchAnswer = Answer<SearchResult>;
+
+/// Find the stored faces that look like those in a photo
+///
+/// Best first, down to the threshold. A face without a match has no hits.
+#[utoipa::path(post, path = "/v1/search", tag = "search", operation_id = "search",
+    params(QuestionOptions),
+    request_body(content(
+        (QuestionForm = "multipart/form-data"),
+        (QuestionJson = "application/json"),
+        (Picture = "image/*"),
+        (Picture = "application/octet-stream"))),
+    responses((status = 200, body = SearchAnswer), (status = "default", body = ErrorBody)))]
+pub(super) async fn search(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<SearchAnswer>, ApiError> {
+    let question = Question::receive(&app, &caller, request).await?;
+    let start = Instant::now();
+    let mut results = Vec::with_capacity(question.faces.len());
+    for face in &question.faces {
+        let mut result = search::search(
+            &app.elastic,
+            &question.collection,
+            &face.embedding,
+            &question.options,
+            &question.threshold,
+        )
+        .await?;
+        result.hits.drain(..question.offset.min(result.hits.len()));
+        results.push(result);
+    }
+    Ok(question.answer(results, start))
+}

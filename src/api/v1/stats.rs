@@ -1,0 +1,78 @@
+//! `GET /v1/stats`, `GET /v1/collections`
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::api::access::{Caller, Scope};
+use crate::api::error::ApiError;
+use crate::api::openapi::ErrorBody;
+use crate::api::photo;
+use crate::api::state::App;
+use crate::elastic::collection::{self, Status};
+
+/// Up to so many persons the count is all but exact.
+const EXACT: u64 = 40_000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatsOptions {
+    /// The collection.
+    collection: String,
+}
+
+/// Figures of a collection.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Stats {
+    /// What it is and what it holds.
+    #[serde(flatten)]
+    status: Status,
+    /// Whether the numbers of persons and photos are estimates.
+    approximate: bool,
+}
+
+/// Count what a collection holds
+#[utoipa::path(get, path = "/v1/stats", tag = "collections", operation_id = "stats", params(StatsOptions),
+    responses((status = 200, body = Stats), (status = "default", body = ErrorBody)))]
+pub(super) async fn stats(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Stats>, ApiError> {
+    let StatsOptions { collection } = photo::options(query.as_deref())?;
+    caller.may(Scope::Read, &collection)?;
+    let status = collection::status(&app.elastic, &collection).await?;
+    Ok(Json(Stats {
+        approximate: status.persons > EXACT || status.photos > EXACT,
+        status,
+    }))
+}
+
+/// The collections that the key is good for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CollectionNames {
+    /// Their names, in order.
+    collections: Vec<String>,
+}
+
+/// Name the collections
+#[utoipa::path(get, path = "/v1/collections", tag = "collections", operation_id = "collections",
+    responses((status = 200, body = CollectionNames), (status = "default", body = ErrorBody)))]
+pub(super) async fn collections(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<CollectionNames>, ApiError> {
+    caller.may_do(Scope::Read)?;
+    let all = collection::list(&app.elastic).await?;
+    Ok(Json(CollectionNames {
+        collections: all
+            .into_iter()
+            .map(|collection| collection.name)
+            .filter(|name| caller.sees(name))
+            .collect(),
+    }))
+}

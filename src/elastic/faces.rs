@@ -1,0 +1,214 @@
+//! Single stored faces: looked at, shown, deleted.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use elasticsearch::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::client::Payload;
+use super::document::{Person, lenient_labels};
+use super::{Client, ElasticError};
+use crate::face::Rect;
+use crate::face::geometry::Landmarks;
+use crate::face::quality::Quality;
+
+/// What is left out when a face is looked at: the vector, and the picture that has a route of its own.
+pub(super) const LEFT_OUT: &str = "face.embedding,face.thumbnail";
+
+/// A stored face. What others wrote into the index may lack any part.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct FaceRecord {
+    /// The face's `_id`.
+    pub id: String,
+    /// When it was stored, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// Who it is, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
+    /// Where it was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRecord>,
+    /// The face's box in that photo, in pixels.
+    #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
+    pub bbox: Option<Rect>,
+    /// Left eye, right eye, nose tip, left and right mouth corner, in photo pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<crate::face::Point>>, min_items = 5, max_items = 5)]
+    pub landmarks: Option<Landmarks>,
+    /// Detection score, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
+    /// How usable the face is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// The user's own keys.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The photo of a stored face.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ImageRecord {
+    /// Where the photo was read.
+    #[serde(default)]
+    pub uri: String,
+    /// First 32 hexadecimal digits of the BLAKE3 of the photo's bytes.
+    #[serde(default)]
+    pub hash: String,
+    /// Upright width in pixels.
+    #[serde(default)]
+    pub width: u32,
+    /// Upright height in pixels.
+    #[serde(default)]
+    pub height: u32,
+}
+
+/// A face as an answer of Elasticsearch has it.
+#[derive(Deserialize)]
+pub(super) struct RawFace {
+    #[serde(rename = "_id")]
+    pub(super) id: String,
+    #[serde(rename = "_source", default)]
+    source: Source,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    #[serde(rename = "@timestamp")]
+    timestamp: Option<String>,
+    person: Option<Person>,
+    image: Option<ImageRecord>,
+    face: Fields,
+    #[serde(deserialize_with = "lenient_labels")]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    #[serde(rename = "box")]
+    bbox: Option<Rect>,
+    landmarks: Option<Landmarks>,
+    score: Option<f32>,
+    quality: Option<Quality>,
+}
+
+impl From<RawFace> for FaceRecord {
+    fn from(raw: RawFace) -> Self {
+        let source = raw.source;
+        Self {
+            id: raw.id,
+            timestamp: source.timestamp,
+            person: source.person,
+            image: source.image,
+            bbox: source.face.bbox,
+            landmarks: source.face.landmarks,
+            score: source.face.score,
+            quality: source.face.quality,
+            labels: source.labels,
+        }
+    }
+}
+
+/// Whether this can be the `_id` of a face: others are not asked for, so that an id can be no other path.
+pub fn is_id(text: &str) -> bool {
+    text.split_once('-').is_some_and(|(hash, ordinal)| {
+        let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        hash.len() == 32
+            && hash.bytes().all(is_hex)
+            && (1..=10).contains(&ordinal.len())
+            && ordinal.bytes().all(|c| c.is_ascii_digit())
+    })
+}
+
+/// One face, as it is now: a write that no refresh has made searchable yet is seen.
+pub async fn get(client: &Client, collection: &str, id: &str) -> Result<Option<FaceRecord>, ElasticError> {
+    let query = [("_source_excludes", LEFT_OUT)];
+    let raw: Option<RawFace> = read(client, collection, id, &query).await?;
+    Ok(raw.map(FaceRecord::from))
+}
+
+/// The picture of a face: `None` without the face, `Some(None)` without a picture.
+pub async fn thumbnail(client: &Client, collection: &str, id: &str) -> Result<Option<Option<Vec<u8>>>, ElasticError> {
+    let query = [("_source_includes", "face.thumbnail")];
+    let raw: Option<Value> = read(client, collection, id, &query).await?;
+    let Some(raw) = raw else {
+        return Ok(None);
+    };
+    raw["_source"]["face"]["thumbnail"]
+        .as_str()
+        .map(|text| {
+            BASE64_STANDARD
+                .decode(text)
+                .map_err(|error| ElasticError::unexpected("read a thumbnail", error))
+        })
+        .transpose()
+        .map(Some)
+}
+
+async fn read<T: serde::de::DeserializeOwned>(
+    client: &Client,
+    collection: &str,
+    id: &str,
+    query: &[(&str, &str)],
+) -> Result<Option<T>, ElasticError> {
+    if !is_id(id) {
+        return Ok(None);
+    }
+    let path = format!("/{collection}/_doc/{id}");
+    match client
+        .json("read a face", Method::Get, &path, query, Payload::None)
+        .await
+    {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes one face; searches do not find it any more when this comes back. Says whether it was there.
+pub async fn delete(client: &Client, collection: &str, id: &str) -> Result<bool, ElasticError> {
+    if !is_id(id) {
+        return Ok(false);
+    }
+    let path = format!("/{collection}/_doc/{id}");
+    let deleted: Result<Value, _> = client
+        .json(
+            "delete a face",
+            Method::Delete,
+            &path,
+            &[("refresh", "true")],
+            Payload::None,
+        )
+        .await;
+    match deleted {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_an_id_is_asked_for() {
+        assert!(is_id("0123456789abcdef0123456789abcdef-12"));
+        for text in [
+            "",
+            "0123456789abcdef0123456789abcdef",
+            "0123456789abcdef0123456789abcdef-",
+            "0123456789ABCDEF0123456789abcdef-0",
+            "0123456789abcdef0123456789abcdef-0/../_search",
+            "../_search-0",
+        ] {
+            assert!(!is_id(text), "{text}");
+        }
+    }
+}
