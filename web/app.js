@@ -13,7 +13,13 @@ import { forgetThumbnails } from "./thumbnails.js";
 import * as words from "./words.js";
 
 const askView = new AskView();
-const views = { search: askView, identify: askView, verify: new VerifyView(), enrol: new EnrolView(), person: new PersonView() };
+const views = {
+  search: askView,
+  identify: askView,
+  verify: new VerifyView(),
+  enrol: new EnrolView(),
+  person: new PersonView(),
+};
 const titles = { search: "Search", identify: "Identify", verify: "Verify", enrol: "Enrol", person: "Person" };
 let shown = null;
 
@@ -57,7 +63,11 @@ async function loadCollections() {
   const wanted = new URL(location.href).searchParams.get("collection") || state.collection;
   const names = state.collections;
   select.disabled = names.length === 0;
-  select.replaceChildren(...(names.length > 0 ? names.map((name) => h("option", { value: name }, name)) : [h("option", { value: "" }, "none yet")]));
+  select.replaceChildren(
+    ...(names.length > 0
+      ? names.map((name) => h("option", { value: name }, name))
+      : [h("option", { value: "" }, "none yet")]),
+  );
   const chosen = names.includes(wanted) ? wanted : names.includes("faces") ? "faces" : (names[0] ?? "");
   select.value = chosen;
   state.ready = true;
@@ -72,7 +82,8 @@ async function showStats() {
   if (!collection) return;
   try {
     const { data } = await call("GET", "v1/stats", { query: { collection } });
-    if (collection === state.collection) place.textContent = `${words.plural(data.faces, "face")}, ${data.approximate ? "about " : ""}${words.plural(data.persons, "person", "people")}`;
+    if (collection === state.collection)
+      place.textContent = `${words.plural(data.faces, "face")}, ${data.approximate ? "about " : ""}${words.plural(data.persons, "person", "people")}`;
   } catch {
     // The figure is a courtesy: what is asked next will tell of the same trouble.
   }

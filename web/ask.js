@@ -29,7 +29,13 @@ export class AskView {
     this.slider = new ThresholdSlider(() => this.#askOne());
     this.head = h("h1", { class: "panel-title" });
     this.body = h("div", { class: "panel-body" });
-    this.panel = h("section", { class: "panel", "aria-labelledby": "ask-title" }, this.head, this.slider.element, this.body);
+    this.panel = h(
+      "section",
+      { class: "panel", "aria-labelledby": "ask-title" },
+      this.head,
+      this.slider.element,
+      this.body,
+    );
     this.head.id = "ask-title";
     this.element = h("div", { class: "split" }, this.stage.element, this.panel);
     state.addEventListener("photo", () => this.#again());
@@ -39,7 +45,8 @@ export class AskView {
 
   take(files) {
     state.setPhoto(new Photo(files[0]));
-    if (files.length > 1) say("One photo at a time: the first one is used. Whole folders are loaded by facedex ingest.");
+    if (files.length > 1)
+      say("One photo at a time: the first one is used. Whole folders are loaded by facedex ingest.");
   }
 
   open(mode) {
@@ -105,7 +112,14 @@ export class AskView {
     try {
       await this.only(async (signal) => {
         const asked = { wanted: this.slider.wanted, k: this.k };
-        const body = form({ collection: state.collection, face: "all", k: this.k, min_similarity: asked.wanted, include_embedding: true, photo: photo.file });
+        const body = form({
+          collection: state.collection,
+          face: "all",
+          k: this.k,
+          min_similarity: asked.wanted,
+          include_embedding: true,
+          photo: photo.file,
+        });
         const { data, ms } = await call("POST", `v1/${this.mode}`, { form: body, signal });
         photo.learn(data);
         this.results = data.faces.map((answer) => ({ answer, ...asked }));
@@ -129,7 +143,12 @@ export class AskView {
     try {
       await this.only(async (signal) => {
         const asked = { wanted: this.slider.wanted, k: this.k };
-        const body = { collection: state.collection, embedding, k: asked.k, ...(asked.wanted === null ? {} : { min_similarity: asked.wanted }) };
+        const body = {
+          collection: state.collection,
+          embedding,
+          k: asked.k,
+          ...(asked.wanted === null ? {} : { min_similarity: asked.wanted }),
+        };
         const { data, ms } = await call("POST", `v1/${this.mode}`, { json: body, signal });
         this.results[index] = { answer: data.faces[0], ...asked };
         this.#show();
@@ -146,19 +165,25 @@ export class AskView {
     // A face chosen after the slider was moved has an answer for the slider's old place.
     if (wanted === this.slider.wanted && k === this.k) this.#show();
     else this.#askOne();
-    if (byHand && this.panel.getBoundingClientRect().top > innerHeight * 0.8) this.panel.scrollIntoView({ block: "start" });
+    if (byHand && this.panel.getBoundingClientRect().top > innerHeight * 0.8)
+      this.panel.scrollIntoView({ block: "start" });
   }
 
   #tell(text, took, ms) {
-    const server = took ? ` Photo ${words.milliseconds(took.photo_ms)}, search ${words.milliseconds(took.search_ms)},` : "";
+    const server = took
+      ? ` Photo ${words.milliseconds(took.photo_ms)}, search ${words.milliseconds(took.search_ms)},`
+      : "";
     say(`${text}${server} round trip ${words.milliseconds(ms)}.`);
   }
 
   #summary() {
     const answer = this.results[this.stage.chosen]?.answer;
     if (!answer) return "";
-    if (this.mode === "search") return `${answer.hits.length === 0 ? "No match" : words.plural(answer.hits.length, "match", "matches")} for face ${this.#ordinal()}.`;
-    return answer.decision === "match" ? `Face ${this.#ordinal()} is ${words.personName(answer.person)}.` : `Face ${this.#ordinal()} is unknown.`;
+    if (this.mode === "search")
+      return `${answer.hits.length === 0 ? "No match" : words.plural(answer.hits.length, "match", "matches")} for face ${this.#ordinal()}.`;
+    return answer.decision === "match"
+      ? `Face ${this.#ordinal()} is ${words.personName(answer.person)}.`
+      : `Face ${this.#ordinal()} is unknown.`;
   }
 
   #ordinal(index = this.stage.chosen) {
@@ -172,12 +197,18 @@ export class AskView {
     if (!answer || stale) return { tag: this.#ordinal(index), text: number };
     if (this.mode === "search") {
       const best = answer.hits[0];
-      const text = best ? `${number}, best match ${words.personName(best.person)}, similarity ${words.similarity(best.similarity)}` : `${number}, no match`;
+      const text = best
+        ? `${number}, best match ${words.personName(best.person)}, similarity ${words.similarity(best.similarity)}`
+        : `${number}, no match`;
       return { tag: this.#ordinal(index), text, tone: best ? "match" : "" };
     }
     if (answer.decision !== "match") return { tag: `${this.#ordinal(index)} unknown`, text: `${number}, unknown` };
     const name = words.personName(answer.person);
-    return { tag: `${this.#ordinal(index)} ${name}`, text: `${number}, ${name}, similarity ${words.similarity(answer.similarity)}`, tone: "match" };
+    return {
+      tag: `${this.#ordinal(index)} ${name}`,
+      text: `${number}, ${name}, similarity ${words.similarity(answer.similarity)}`,
+      tone: "match",
+    };
   }
 
   #show() {
@@ -190,11 +221,27 @@ export class AskView {
   }
 
   #more(found) {
-    return found >= this.k && h("div", { class: "actions centre" }, h("button", { type: "button", class: "button", onclick: () => ((this.k += PAGE), this.#askOne()) }, "Show more"));
+    return (
+      found >= this.k &&
+      h(
+        "div",
+        { class: "actions centre" },
+        h(
+          "button",
+          { type: "button", class: "button", onclick: () => ((this.k += PAGE), this.#askOne()) },
+          "Show more",
+        ),
+      )
+    );
   }
 
   #showHits({ hits, threshold }) {
-    const found = hits.length === 0 ? "no match" : hits.length >= this.k ? `the ${hits.length} nearest` : words.plural(hits.length, "match", "matches");
+    const found =
+      hits.length === 0
+        ? "no match"
+        : hits.length >= this.k
+          ? `the ${hits.length} nearest`
+          : words.plural(hits.length, "match", "matches");
     this.head.textContent = `Face ${this.#ordinal()}: ${found}`;
     if (hits.length === 0) return this.body.replaceChildren(this.#nobody(threshold));
     const cards = hits.map((hit) => card(state.collection, hit, { threshold: threshold.similarity }));
@@ -203,7 +250,11 @@ export class AskView {
 
   #nobody(threshold) {
     if (threshold.faces_searched === 0) {
-      return emptyState("This collection is empty", "Enrol a first face, or load a folder with: facedex ingest FOLDER", h("a", { class: "button primary", href: "#enrol" }, "Enrol a face"));
+      return emptyState(
+        "This collection is empty",
+        "Enrol a first face, or load a folder with: facedex ingest FOLDER",
+        h("a", { class: "button primary", href: "#enrol" }, "Enrol a face"),
+      );
     }
     const lower = () => {
       this.slider.wanted = 0;
@@ -234,16 +285,33 @@ export class AskView {
         "div",
         {},
         h("p", { class: "verdict-name" }, match && person ? h("a", { href: personLink(person) }, name) : name),
-        h("p", { class: "muted" }, match ? `Similarity ${words.similarity(similarity)}` : `Nobody reaches ${words.similarity(threshold.similarity)}.`),
+        h(
+          "p",
+          { class: "muted" },
+          match
+            ? `Similarity ${words.similarity(similarity)}`
+            : `Nobody reaches ${words.similarity(threshold.similarity)}.`,
+        ),
       ),
     );
     const cards = candidates.map((candidate) => {
       const below = candidate.similarity < threshold.similarity;
       const others = candidate.hits.length - 1;
-      const extra = [below && "below the threshold", others > 0 && `and ${words.plural(others, "more face")}`].filter(Boolean).join(", ");
-      return card(state.collection, { ...candidate.hits[0], person: candidate.person, similarity: candidate.similarity }, { threshold: threshold.similarity, below, extra });
+      const extra = [below && "below the threshold", others > 0 && `and ${words.plural(others, "more face")}`]
+        .filter(Boolean)
+        .join(", ");
+      return card(
+        state.collection,
+        { ...candidate.hits[0], person: candidate.person, similarity: candidate.similarity },
+        { threshold: threshold.similarity, below, extra },
+      );
     });
-    this.body.replaceChildren(verdict, h("h2", { class: "section" }, match ? "Nearest people" : "Nearest, though not near enough"), gallery("Nearest people and unnamed faces", cards), this.#more(candidates.length) || "");
+    this.body.replaceChildren(
+      verdict,
+      h("h2", { class: "section" }, match ? "Nearest people" : "Nearest, though not near enough"),
+      gallery("Nearest people and unnamed faces", cards),
+      this.#more(candidates.length) || "",
+    );
   }
 }
 

@@ -20,12 +20,24 @@ export class EnrolView {
       describe: (face, index) => {
         const number = face.ordinal ?? index;
         const meant = index === this.#subjectIndex();
-        return { tag: meant ? `${number} ${this.#name() || "this person"}` : number, text: meant ? `Face ${number} ${this.#name() || "this person"}, will be enrolled` : `Face ${number}, will be stored without a name`, tone: meant ? "match" : "" };
+        return {
+          tag: meant ? `${number} ${this.#name() || "this person"}` : number,
+          text: meant
+            ? `Face ${number} ${this.#name() || "this person"}, will be enrolled`
+            : `Face ${number}, will be stored without a name`,
+          tone: meant ? "match" : "",
+        };
       },
     });
     this.#buildForm();
     this.body = h("div", { class: "panel-body" });
-    this.panel = h("section", { class: "panel", "aria-labelledby": "enrol-title" }, h("h1", { class: "panel-title", id: "enrol-title" }, "Enrol a person"), this.form, this.body);
+    this.panel = h(
+      "section",
+      { class: "panel", "aria-labelledby": "enrol-title" },
+      h("h1", { class: "panel-title", id: "enrol-title" }, "Enrol a person"),
+      this.form,
+      this.body,
+    );
     this.element = h("div", { class: "split" }, this.stage.element, this.panel);
     state.addEventListener("photo", () => this.#look());
     state.addEventListener("collection", () => this.#look());
@@ -34,13 +46,37 @@ export class EnrolView {
   #buildForm() {
     const field = (label, hint, props) => {
       const id = freshId("enrol");
-      const input = h("input", { id, type: "text", autocomplete: "off", maxlength: "200", ...props, "aria-describedby": `${id}-hint` });
-      return [input, h("div", { class: "field" }, h("label", { for: id }, label), input, h("span", { id: `${id}-hint`, class: "muted small" }, hint))];
+      const input = h("input", {
+        id,
+        type: "text",
+        autocomplete: "off",
+        maxlength: "200",
+        ...props,
+        "aria-describedby": `${id}-hint`,
+      });
+      return [
+        input,
+        h(
+          "div",
+          { class: "field" },
+          h("label", { for: id }, label),
+          input,
+          h("span", { id: `${id}-hint`, class: "muted small" }, hint),
+        ),
+      ];
     };
     let nameField, idField, labelsField;
     [this.name, nameField] = field("Name", "For people to read", { name: "person_name" });
-    [this.id, idField] = field("Person id", "What tells this person from all others here; the same id adds a photo to the same person", { name: "person_id", required: true, spellcheck: "false", autocapitalize: "off" });
-    [this.labels, labelsField] = field("Labels", "Optional: key=value, separated by commas; searches can be narrowed to them", { name: "labels", placeholder: "team=blue, year=1927", spellcheck: "false" });
+    [this.id, idField] = field(
+      "Person id",
+      "What tells this person from all others here; the same id adds a photo to the same person",
+      { name: "person_id", required: true, spellcheck: "false", autocapitalize: "off" },
+    );
+    [this.labels, labelsField] = field(
+      "Labels",
+      "Optional: key=value, separated by commas; searches can be narrowed to them",
+      { name: "labels", placeholder: "team=blue, year=1927", spellcheck: "false" },
+    );
     this.name.addEventListener("input", () => {
       if (!this.idIsOwn) this.id.value = this.name.value.trim().replace(/\s+/g, "_");
       this.stage.refresh();
@@ -49,8 +85,21 @@ export class EnrolView {
       this.idIsOwn = this.id.value !== "";
       this.stage.refresh();
     });
-    const radio = (value, text, checked) => h("label", { class: "check" }, h("input", { type: "radio", name: "subject", value, checked, onchange: () => this.stage.refresh() }), text);
-    this.subject = h("fieldset", { class: "choice", hidden: true }, h("legend", {}, "Who in the photo is it?"), radio("central", "The face in the middle", true), radio("largest", "The largest face"), h("p", { class: "muted small" }, "The others are stored without a name."));
+    const radio = (value, text, checked) =>
+      h(
+        "label",
+        { class: "check" },
+        h("input", { type: "radio", name: "subject", value, checked, onchange: () => this.stage.refresh() }),
+        text,
+      );
+    this.subject = h(
+      "fieldset",
+      { class: "choice", hidden: true },
+      h("legend", {}, "Who in the photo is it?"),
+      radio("central", "The face in the middle", true),
+      radio("largest", "The largest face"),
+      h("p", { class: "muted small" }, "The others are stored without a name."),
+    );
     this.thumbnail = h("input", { type: "checkbox", checked: true });
     this.submit = h("button", { class: "button primary" }, "Enrol");
     this.form = h(
@@ -74,7 +123,8 @@ export class EnrolView {
 
   take(files) {
     state.setPhoto(new Photo(files[0]));
-    if (files.length > 1) say("One photo at a time: the first one is used. Whole folders are loaded by facedex ingest.");
+    if (files.length > 1)
+      say("One photo at a time: the first one is used. Whole folders are loaded by facedex ingest.");
   }
 
   open() {
@@ -105,7 +155,10 @@ export class EnrolView {
   #mean(index) {
     const { faces, image } = state.photo;
     const rule = index === central(faces, image) ? "central" : index === largest(faces) ? "largest" : null;
-    if (!rule) return say("Only the face in the middle or the largest one can be enrolled from a photo of several: cut the photo to this face.");
+    if (!rule)
+      return say(
+        "Only the face in the middle or the largest one can be enrolled from a photo of several: cut the photo to this face.",
+      );
     this.form.elements.subject.value = rule;
     this.stage.refresh();
   }
@@ -120,19 +173,28 @@ export class EnrolView {
     this.seen = photo;
     this.stage.show(photo);
     this.subject.hidden = !(photo?.faces?.length > 1);
-    if (!photo) return this.body.replaceChildren(h("p", { class: "muted" }, "Give a photo first; one face, well lit and from the front, is found again best."));
+    if (!photo)
+      return this.body.replaceChildren(
+        h("p", { class: "muted" }, "Give a photo first; one face, well lit and from the front, is found again best."),
+      );
     if (photo.faces) return;
     this.stage.busy = true;
     try {
       await this.only(async (signal) => {
-        const { data, ms } = await call("POST", "v1/represent", { form: form({ collection: state.collection, photo: photo.file }), signal });
+        const { data, ms } = await call("POST", "v1/represent", {
+          form: form({ collection: state.collection, photo: photo.file }),
+          signal,
+        });
         photo.learn(data);
         this.stage.busy = false;
         this.stage.redraw(-1);
         this.subject.hidden = data.faces.length < 2;
         this.submit.disabled = data.faces.length === 0;
         say(`${words.plural(data.faces.length, "face")} found. Round trip ${words.milliseconds(ms)}.`);
-        if (data.faces.length === 0) this.body.replaceChildren(emptyState("No face was found", "Use a photo where the face is larger, sharper or less turned away."));
+        if (data.faces.length === 0)
+          this.body.replaceChildren(
+            emptyState("No face was found", "Use a photo where the face is larger, sharper or less turned away."),
+          );
       });
     } catch (error) {
       this.stage.busy = false;
@@ -143,7 +205,10 @@ export class EnrolView {
 
   async #enrol() {
     const { photo } = state;
-    const labels = this.labels.value.split(",").map((pair) => pair.trim()).filter(Boolean);
+    const labels = this.labels.value
+      .split(",")
+      .map((pair) => pair.trim())
+      .filter(Boolean);
     const wrong = labels.find((pair) => !/^[^=]+=.+$/.test(pair));
     this.labels.setCustomValidity(wrong ? `${wrong} is not of the form key=value` : "");
     if (!this.form.reportValidity()) {
@@ -170,9 +235,27 @@ export class EnrolView {
       state.changed();
       const name = person.name || person.id;
       const title = data.indexed === 0 ? `${name} was stored before` : `${name} is enrolled`;
-      const stored = data.indexed === 0 ? "This photo's faces are in the collection already; nothing was changed." : `${words.plural(data.indexed, "face")} stored in ${state.collection}, and found from now on.`;
-      const another = h("button", { type: "button", class: "button", onclick: () => this.#another() }, "Enrol another photo");
-      this.body.replaceChildren(h("div", { class: "done" }, emptyState(title, stored, h("a", { class: "button primary", href: personLink(person) }, `See ${name}`), another)));
+      const stored =
+        data.indexed === 0
+          ? "This photo's faces are in the collection already; nothing was changed."
+          : `${words.plural(data.indexed, "face")} stored in ${state.collection}, and found from now on.`;
+      const another = h(
+        "button",
+        { type: "button", class: "button", onclick: () => this.#another() },
+        "Enrol another photo",
+      );
+      this.body.replaceChildren(
+        h(
+          "div",
+          { class: "done" },
+          emptyState(
+            title,
+            stored,
+            h("a", { class: "button primary", href: personLink(person) }, `See ${name}`),
+            another,
+          ),
+        ),
+      );
       say(`${title}. Round trip ${words.milliseconds(ms)}.`);
     } catch (error) {
       this.body.replaceChildren(errorCard(error, () => this.#enrol()));

@@ -18,7 +18,11 @@ function bar(similarity, threshold) {
 export function labels(map) {
   const entries = Object.entries(map ?? {});
   if (entries.length === 0) return null;
-  return h("ul", { class: "labels", "aria-label": "Labels" }, entries.map(([key, value]) => h("li", { title: `${key}=${value}` }, h("b", {}, key), ` ${value}`)));
+  return h(
+    "ul",
+    { class: "labels", "aria-label": "Labels" },
+    entries.map(([key, value]) => h("li", { title: `${key}=${value}` }, h("b", {}, key), ` ${value}`)),
+  );
 }
 
 /** One stored face. `similarity` and `threshold` are left out where nothing was compared. */
@@ -34,8 +38,18 @@ export function card(collection, face, { threshold, action, below = false, extra
     h(
       "div",
       { class: "card-text" },
-      h("p", { class: person ? "name" : "name muted" }, person ? h("a", { class: "cover", href: personLink(person), title: `Every face of ${name}` }, name) : name),
-      compared && h("p", { class: "how-near" }, bar(face.similarity, threshold), h("span", { class: "figure" }, words.similarity(face.similarity), h("span", { class: "sr" }, " similarity"))),
+      h(
+        "p",
+        { class: person ? "name" : "name muted" },
+        person ? h("a", { class: "cover", href: personLink(person), title: `Every face of ${name}` }, name) : name,
+      ),
+      compared &&
+        h(
+          "p",
+          { class: "how-near" },
+          bar(face.similarity, threshold),
+          h("span", { class: "figure" }, words.similarity(face.similarity), h("span", { class: "sr" }, " similarity")),
+        ),
       extra && h("p", { class: "muted small" }, extra),
       labels(face.labels),
       face.image && h("p", { class: "file", title: face.image }, words.imageName(face.image)),
@@ -48,15 +62,40 @@ export const gallery = (label, cards) => h("ul", { class: "gallery", "aria-label
 
 /** Grey cards while the answer is on its way. */
 export const skeleton = (n = 6) =>
-  h("ul", { class: "gallery waiting", "aria-hidden": "true" }, Array.from({ length: n }, () => h("li", { class: "card" }, h("span", { class: "thumb" }), h("div", { class: "card-text" }, h("p", { class: "ghost" }), h("p", { class: "ghost short" })))));
+  h(
+    "ul",
+    { class: "gallery waiting", "aria-hidden": "true" },
+    Array.from({ length: n }, () =>
+      h(
+        "li",
+        { class: "card" },
+        h("span", { class: "thumb" }),
+        h("div", { class: "card-text" }, h("p", { class: "ghost" }), h("p", { class: "ghost short" })),
+      ),
+    ),
+  );
 
 /** Collections are made by the command line alone: a mistyped name makes none. */
 export const noCollection = () =>
   emptyState(
     "No collection yet",
-    h("span", {}, "Faces are kept in collections. Load a folder of photos with ", h("code", {}, "facedex ingest FOLDER"), " or begin with an empty one: ", h("code", {}, "facedex collection create faces"), ". Then reload this page."),
+    h(
+      "span",
+      {},
+      "Faces are kept in collections. Load a folder of photos with ",
+      h("code", {}, "facedex ingest FOLDER"),
+      " or begin with an empty one: ",
+      h("code", {}, "facedex collection create faces"),
+      ". Then reload this page.",
+    ),
   );
 
 /** What to do where there is nothing to show. */
 export const emptyState = (title, text, ...actions) =>
-  h("div", { class: "empty" }, h("p", { class: "empty-title" }, title), h("p", { class: "muted" }, text), actions.length > 0 && h("div", { class: "actions centre" }, actions));
+  h(
+    "div",
+    { class: "empty" },
+    h("p", { class: "empty-title" }, title),
+    h("p", { class: "muted" }, text),
+    actions.length > 0 && h("div", { class: "actions centre" }, actions),
+  );

@@ -87,11 +87,15 @@ async function frame(video) {
   // The picture on the screen is mirrored for people's comfort, the photo is not: faces are compared as they are.
   canvas.getContext("2d").drawImage(video, 0, 0);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
-  return blob && new File([blob], `camera-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.jpg`, { type: "image/jpeg" });
+  return (
+    blob &&
+    new File([blob], `camera-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.jpg`, { type: "image/jpeg" })
+  );
 }
 
 function cameraTrouble(error) {
-  if (error.name === "NotAllowedError") return "The browser may not use the camera. Allow it beside the address, or choose a photo instead.";
+  if (error.name === "NotAllowedError")
+    return "The browser may not use the camera. Allow it beside the address, or choose a photo instead.";
   if (error.name === "NotFoundError") return "No camera was found. Choose a photo instead.";
   return "The camera cannot be used, perhaps another program has it. Choose a photo instead.";
 }

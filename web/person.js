@@ -33,7 +33,16 @@ export class PersonView {
   }
 
   #back() {
-    return h("a", { class: "button quiet back", href: "#search", onclick: (event) => history.length > 1 && (event.preventDefault(), history.back()) }, icon("back"), "Back");
+    return h(
+      "a",
+      {
+        class: "button quiet back",
+        href: "#search",
+        onclick: (event) => history.length > 1 && (event.preventDefault(), history.back()),
+      },
+      icon("back"),
+      "Back",
+    );
   }
 
   async load(focus = false) {
@@ -67,7 +76,14 @@ export class PersonView {
         state.collection,
         // The name stands above; a card of this page needs no link to this page.
         { ...face, person: null, image: face.image?.uri },
-        { extra: when(face), action: h("button", { type: "button", class: "button quiet danger small", onclick: () => this.#removeFace(face) }, "Delete this face") },
+        {
+          extra: when(face),
+          action: h(
+            "button",
+            { type: "button", class: "button quiet danger small", onclick: () => this.#removeFace(face) },
+            "Delete this face",
+          ),
+        },
       ),
     );
     cards.forEach((element) => element.querySelector(".name").remove());
@@ -77,13 +93,35 @@ export class PersonView {
         "header",
         { class: "person-head" },
         this.faces[0] ? thumbnail(state.collection, this.faces[0].id) : null,
-        h("div", { class: "grow" }, h("h1", { tabindex: "-1" }, name), h("p", { class: "muted" }, `${this.person.name ? `${this.person.id} · ` : ""}${words.plural(this.total, "face")} in ${state.collection}`)),
-        h("div", { class: "actions" }, h("button", { type: "button", class: "button", onclick: () => this.#startRenaming() }, "Rename"), h("button", { type: "button", class: "button danger", onclick: () => this.#remove() }, "Delete person")),
+        h(
+          "div",
+          { class: "grow" },
+          h("h1", { tabindex: "-1" }, name),
+          h(
+            "p",
+            { class: "muted" },
+            `${this.person.name ? `${this.person.id} · ` : ""}${words.plural(this.total, "face")} in ${state.collection}`,
+          ),
+        ),
+        h(
+          "div",
+          { class: "actions" },
+          h("button", { type: "button", class: "button", onclick: () => this.#startRenaming() }, "Rename"),
+          h("button", { type: "button", class: "button danger", onclick: () => this.#remove() }, "Delete person"),
+        ),
       ),
       (this.notice = h("div", { class: "notice-place" })),
       gallery(`Faces of ${name}`, cards),
       this.faces.length < this.total
-        ? h("div", { class: "actions centre" }, h("button", { type: "button", class: "button", onclick: (event) => this.#more(event.currentTarget) }, `Show more (${words.count(this.total - this.faces.length)} left)`))
+        ? h(
+            "div",
+            { class: "actions centre" },
+            h(
+              "button",
+              { type: "button", class: "button", onclick: (event) => this.#more(event.currentTarget) },
+              `Show more (${words.count(this.total - this.faces.length)} left)`,
+            ),
+          )
         : "",
     );
   }
@@ -100,7 +138,14 @@ export class PersonView {
   }
 
   #startRenaming() {
-    const input = h("input", { id: "new-name", type: "text", value: this.person.name ?? "", maxlength: "200", required: true, autocomplete: "off" });
+    const input = h("input", {
+      id: "new-name",
+      type: "text",
+      value: this.person.name ?? "",
+      maxlength: "200",
+      required: true,
+      autocomplete: "off",
+    });
     const form = h(
       "form",
       {
@@ -111,7 +156,12 @@ export class PersonView {
         },
       },
       h("label", { class: "field", for: "new-name" }, "New name", input),
-      h("div", { class: "actions" }, h("button", { class: "button primary" }, "Save"), h("button", { type: "button", class: "button", onclick: () => form.remove() }, "Cancel")),
+      h(
+        "div",
+        { class: "actions" },
+        h("button", { class: "button primary" }, "Save"),
+        h("button", { type: "button", class: "button", onclick: () => form.remove() }, "Cancel"),
+      ),
     );
     form.addEventListener("keydown", (event) => event.key === "Escape" && form.remove());
     this.notice.replaceChildren(form);
@@ -134,11 +184,25 @@ export class PersonView {
     const name = words.personName(this.person);
     const faces = words.plural(this.total, "face");
     const all = this.total === 1 ? "The 1 face" : `All ${faces}`;
-    if (!(await confirmed(`Delete ${name}?`, `${all} of ${name} will be removed from ${state.collection}. This cannot be undone.`, `Delete ${faces}`))) return;
+    if (
+      !(await confirmed(
+        `Delete ${name}?`,
+        `${all} of ${name} will be removed from ${state.collection}. This cannot be undone.`,
+        `Delete ${faces}`,
+      ))
+    )
+      return;
     try {
       const { data } = await call("DELETE", this.#path(), { query: { collection: state.collection } });
       state.changed();
-      this.element.replaceChildren(this.#back(), emptyState(`${name} is deleted`, `${words.plural(data.deleted, "face")} removed from ${state.collection}.`, h("a", { class: "button", href: "#search" }, "To the search")));
+      this.element.replaceChildren(
+        this.#back(),
+        emptyState(
+          `${name} is deleted`,
+          `${words.plural(data.deleted, "face")} removed from ${state.collection}.`,
+          h("a", { class: "button", href: "#search" }, "To the search"),
+        ),
+      );
       say(`${name} is deleted: ${words.plural(data.deleted, "face")} removed.`);
     } catch (error) {
       this.notice.replaceChildren(errorCard(error, () => this.#remove()));
@@ -146,14 +210,24 @@ export class PersonView {
   }
 
   async #removeFace(face) {
-    if (!(await confirmed("Delete this face?", `1 face of ${words.personName(this.person)}, from ${words.imageName(face.image?.uri) || "an unknown photo"}, will be removed from ${state.collection}. This cannot be undone.`, "Delete 1 face"))) return;
+    if (
+      !(await confirmed(
+        "Delete this face?",
+        `1 face of ${words.personName(this.person)}, from ${words.imageName(face.image?.uri) || "an unknown photo"}, will be removed from ${state.collection}. This cannot be undone.`,
+        "Delete 1 face",
+      ))
+    )
+      return;
     try {
       await call("DELETE", `v1/faces/${encodeURIComponent(face.id)}`, { query: { collection: state.collection } });
       state.changed();
       if (this.total > 1) {
         await this.load(true);
       } else {
-        this.element.replaceChildren(this.#back(), emptyState("That was the last face", `${words.personName(this.person)} is no longer in ${state.collection}.`));
+        this.element.replaceChildren(
+          this.#back(),
+          emptyState("That was the last face", `${words.personName(this.person)} is no longer in ${state.collection}.`),
+        );
       }
       say("The face is deleted.");
     } catch (error) {

@@ -12,8 +12,18 @@ export class Stage {
     Object.assign(this, { label, onFace, describe });
     this.chosen = -1;
     this.faces = [];
-    const choose = h("button", { type: "button", class: "button primary", onclick: () => pick(onPhoto) }, icon("photo"), "Choose photo");
-    const take = h("button", { type: "button", class: "button", onclick: () => photograph(onPhoto) }, icon("camera"), "Take photo");
+    const choose = h(
+      "button",
+      { type: "button", class: "button primary", onclick: () => pick(onPhoto) },
+      icon("photo"),
+      "Choose photo",
+    );
+    const take = h(
+      "button",
+      { type: "button", class: "button", onclick: () => photograph(onPhoto) },
+      icon("camera"),
+      "Take photo",
+    );
     this.empty = h(
       "div",
       { class: "dropzone" },
@@ -26,7 +36,17 @@ export class Stage {
     this.image.addEventListener("error", () => this.canvas.classList.add("unseen"));
     this.boxes = h("div", { class: "boxes", role: "group" });
     this.boxes.addEventListener("keydown", (event) => this.#move(event));
-    this.canvas = h("div", { class: "canvas" }, this.image, h("p", { class: "unseen-note" }, "This browser cannot show this kind of file. The faces are drawn where they are."), this.boxes);
+    this.canvas = h(
+      "div",
+      { class: "canvas" },
+      this.image,
+      h(
+        "p",
+        { class: "unseen-note" },
+        "This browser cannot show this kind of file. The faces are drawn where they are.",
+      ),
+      this.boxes,
+    );
     this.strip = h("div", { class: "strip", "aria-hidden": "true" });
     this.caption = h("span", { class: "caption" });
     this.filled = h(
@@ -39,9 +59,34 @@ export class Stage {
         { class: "actions" },
         this.caption,
         h("span", { class: "spring" }),
-        h("button", { type: "button", class: "button quiet", onclick: () => pick(onPhoto), "aria-label": `Other photo: ${label}` }, icon("photo"), "Other"),
-        h("button", { type: "button", class: "button quiet", onclick: () => photograph(onPhoto), "aria-label": `Take another photo: ${label}` }, icon("camera"), "Take"),
-        onRemove && h("button", { type: "button", class: "button quiet", onclick: onRemove, "aria-label": `Remove the photo: ${label}` }, "Remove"),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "button quiet",
+            onclick: () => pick(onPhoto),
+            "aria-label": `Other photo: ${label}`,
+          },
+          icon("photo"),
+          "Other",
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "button quiet",
+            onclick: () => photograph(onPhoto),
+            "aria-label": `Take another photo: ${label}`,
+          },
+          icon("camera"),
+          "Take",
+        ),
+        onRemove &&
+          h(
+            "button",
+            { type: "button", class: "button quiet", onclick: onRemove, "aria-label": `Remove the photo: ${label}` },
+            "Remove",
+          ),
       ),
     );
     this.element = h("section", { class: "stage", "aria-label": label, "data-drop": true }, this.empty, this.filled);
@@ -77,7 +122,12 @@ export class Stage {
     this.chosen = -1;
     this.boxes.replaceChildren();
     this.strip.replaceChildren();
-    this.boxes.setAttribute("aria-label", this.faces.length > 1 ? `${this.faces.length} faces in the photo; arrow keys go from one to the next` : "Face in the photo");
+    this.boxes.setAttribute(
+      "aria-label",
+      this.faces.length > 1
+        ? `${this.faces.length} faces in the photo; arrow keys go from one to the next`
+        : "Face in the photo",
+    );
     if (!image || this.faces.length === 0) return;
     // Where the picture itself cannot be seen, the drawing still has its shape.
     this.canvas.style.aspectRatio = `${image.width} / ${image.height}`;
@@ -94,7 +144,11 @@ export class Stage {
   }
 
   #button(face, index, image) {
-    const button = h("button", { type: "button", class: "face", tabindex: index === 0 ? "0" : "-1", onclick: () => this.onFace(index) }, h("span", { class: "tag" }));
+    const button = h(
+      "button",
+      { type: "button", class: "face", tabindex: index === 0 ? "0" : "-1", onclick: () => this.onFace(index) },
+      h("span", { class: "tag" }),
+    );
     // A box may reach past the photo's edges; its drawing stays inside.
     const [left, top] = [Math.max(0, face.box.x), Math.max(0, face.box.y)];
     const right = Math.min(image.width, face.box.x + face.box.width);
@@ -137,7 +191,9 @@ export class Stage {
   /** Cut-out faces below the photo, since those of a group are small to hit by finger. The boxes are what keyboards use. */
   #fillStrip() {
     const side = 96;
-    const crops = this.faces.map((_, index) => h("canvas", { class: "crop", width: side, height: side, onclick: () => this.onFace(index) }));
+    const crops = this.faces.map((_, index) =>
+      h("canvas", { class: "crop", width: side, height: side, onclick: () => this.onFace(index) }),
+    );
     this.strip.replaceChildren(...crops);
     const { photo, faces } = this;
     const paint = () => {
@@ -148,7 +204,9 @@ export class Stage {
         const { x, y, width, height } = faces[index].box;
         const size = 1.3 * Math.max(width, height);
         const [left, top] = [x + width / 2 - size / 2, y + height / 2 - size / 2];
-        canvas.getContext("2d").drawImage(this.image, left * factor, top * factor, size * factor, size * factor, 0, 0, side, side);
+        canvas
+          .getContext("2d")
+          .drawImage(this.image, left * factor, top * factor, size * factor, size * factor, 0, 0, side, side);
       });
     };
     this.image.decode().then(paint, () => this.strip.replaceChildren());

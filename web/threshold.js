@@ -14,7 +14,11 @@ export class ThresholdSlider {
     this.badge = h("span", { class: "badge warn", hidden: true }, "not calibrated");
     this.says = h("p", { id: text, class: "says", "aria-live": "polite" });
     this.input = h("input", { id, type: "range", min: "0", max: "1", step: "0.005", "aria-describedby": text });
-    this.reset = h("button", { type: "button", class: "button quiet small", hidden: true, onclick: () => this.#reset(onMove) }, "Back to the default");
+    this.reset = h(
+      "button",
+      { type: "button", class: "button quiet small", hidden: true, onclick: () => this.#reset(onMove) },
+      "Back to the default",
+    );
     const ask = debounce((similarity) => onMove(similarity), REST);
     this.input.addEventListener("input", () => {
       this.wanted = Number(this.input.value);
@@ -28,7 +32,15 @@ export class ThresholdSlider {
     this.element = h(
       "div",
       { class: "threshold", hidden: true },
-      h("div", { class: "threshold-head" }, h("label", { for: id }, "Similarity from"), this.value, this.badge, h("span", { class: "spring" }), this.reset),
+      h(
+        "div",
+        { class: "threshold-head" },
+        h("label", { for: id }, "Similarity from"),
+        this.value,
+        this.badge,
+        h("span", { class: "spring" }),
+        this.reset,
+      ),
       this.input,
       this.says,
     );
@@ -57,7 +69,10 @@ export class ThresholdSlider {
     this.badge.hidden = threshold.calibrated || threshold.faces_searched === 0;
     this.badge.title = "This rate lies beyond what was measured; it is extrapolated";
     this.reset.hidden = this.wanted === null;
-    this.input.setAttribute("aria-valuetext", `${words.similarity(threshold.similarity)}; ${words.threshold(threshold)}${threshold.calibrated ? "" : " Not calibrated."}`);
+    this.input.setAttribute(
+      "aria-valuetext",
+      `${words.similarity(threshold.similarity)}; ${words.threshold(threshold)}${threshold.calibrated ? "" : " Not calibrated."}`,
+    );
     this.#paint();
   }
 

@@ -12,7 +12,11 @@ const waiting = [];
 let running = 0;
 
 export function forgetThumbnails() {
-  for (const promise of known.values()) promise.then((url) => url && URL.revokeObjectURL(url), () => {});
+  for (const promise of known.values())
+    promise.then(
+      (url) => url && URL.revokeObjectURL(url),
+      () => {},
+    );
   known.clear();
 }
 
@@ -26,7 +30,10 @@ function load(collection, id) {
     if (known.size > KEPT) {
       const [oldest, url] = known.entries().next().value;
       known.delete(oldest);
-      url.then((address) => address && URL.revokeObjectURL(address), () => {});
+      url.then(
+        (address) => address && URL.revokeObjectURL(address),
+        () => {},
+      );
     }
     next();
   }
@@ -67,7 +74,11 @@ async function fill(frame) {
 
 /** A frame with a neutral drawing, over which the picture comes if one is stored. */
 export function thumbnail(collection, id) {
-  const frame = h("span", { class: "thumb", "data-collection": collection, "data-face": id, "aria-hidden": "true" }, icon("person"));
+  const frame = h(
+    "span",
+    { class: "thumb", "data-collection": collection, "data-face": id, "aria-hidden": "true" },
+    icon("person"),
+  );
   seen.observe(frame);
   return frame;
 }

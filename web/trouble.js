@@ -12,7 +12,14 @@ export function keysComeFrom(open) {
 
 /** A card that tells of an error; `retry` makes a button. */
 export function errorCard(error, retry) {
-  const { title = "The page made a mistake.", remedy = "Reload it; if it happens again, tell its makers.", said = String(error), needsKey = false } = error.title ? error : {};
+  const {
+    title = "The page made a mistake.",
+    remedy = "Reload it; if it happens again, tell its makers.",
+    said = String(error),
+    needsKey = false,
+    status,
+    requestId,
+  } = error.title ? error : {};
   if (!error.title) console.error(error);
   say(title);
   return h(
@@ -21,6 +28,8 @@ export function errorCard(error, retry) {
     h("p", { class: "empty-title" }, title),
     h("p", {}, remedy),
     said && h("p", { class: "muted small" }, "The server says: ", said),
+    // By this id the operator finds the request in the log.
+    status >= 500 && requestId && h("p", { class: "muted small" }, "Request ", h("code", {}, requestId)),
     h(
       "div",
       { class: "actions" },

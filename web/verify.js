@@ -36,7 +36,17 @@ export class VerifyView {
     this.slider = new ThresholdSlider(() => this.#compare());
     this.body = h("div", { class: "panel-body" });
     this.panel = h("section", { class: "panel", "aria-label": "Comparison" }, this.body, this.slider.element);
-    this.element = h("div", { class: "verify" }, h("h1", { class: "panel-title" }, "Do two photos show the same person?"), h("div", { class: "pair" }, this.stages.map((stage) => stage.element)), this.panel);
+    this.element = h(
+      "div",
+      { class: "verify" },
+      h("h1", { class: "panel-title" }, "Do two photos show the same person?"),
+      h(
+        "div",
+        { class: "pair" },
+        this.stages.map((stage) => stage.element),
+      ),
+      this.panel,
+    );
     state.addEventListener("collection", () => this.isOpen && this.#compare());
   }
 
@@ -63,7 +73,9 @@ export class VerifyView {
     const missing = this.photos.findIndex((photo) => !photo);
     this.slider.show(null);
     this.slider.forget();
-    const text = this.photos.some(Boolean) ? `The ${missing === 0 ? "first" : "second"} photo is missing.` : "Give two photos. Where one shows several faces, choose which is meant.";
+    const text = this.photos.some(Boolean)
+      ? `The ${missing === 0 ? "first" : "second"} photo is missing.`
+      : "Give two photos. Where one shows several faces, choose which is meant.";
     this.body.replaceChildren(emptyState(this.photos.some(Boolean) ? "One more" : "No photos yet", text));
   }
 
@@ -82,13 +94,21 @@ export class VerifyView {
     stage.busy = true;
     try {
       await this.onlyPhoto[side](async (signal) => {
-        const { data } = await call("POST", "v1/represent", { form: form({ collection: state.collection, photo: photo.file }), signal });
+        const { data } = await call("POST", "v1/represent", {
+          form: form({ collection: state.collection, photo: photo.file }),
+          signal,
+        });
         photo.learn(data);
         stage.busy = false;
         stage.redraw(data.faces.length > 0 ? largest(data.faces) : -1);
         stage.refresh();
         if (data.faces.length > 0) return this.#compare();
-        this.body.replaceChildren(emptyState("No face was found", `${photo.name} shows no face that can be compared. Take one where the face is larger or sharper.`));
+        this.body.replaceChildren(
+          emptyState(
+            "No face was found",
+            `${photo.name} shows no face that can be compared. Take one where the face is larger or sharper.`,
+          ),
+        );
         say("No face was found.");
       });
     } catch (error) {
@@ -109,10 +129,17 @@ export class VerifyView {
     try {
       await this.only(async (signal) => {
         const { wanted } = this.slider;
-        const json = { collection: state.collection, embedding_a: a.embedding, embedding_b: b.embedding, ...(wanted === null ? {} : { min_similarity: wanted }) };
+        const json = {
+          collection: state.collection,
+          embedding_a: a.embedding,
+          embedding_b: b.embedding,
+          ...(wanted === null ? {} : { min_similarity: wanted }),
+        };
         const { data, ms } = await call("POST", "v1/verify", { json, signal });
         this.#show(data);
-        say(`${data.decision === "match" ? "The same person." : "No match."} Similarity ${words.similarity(data.similarity)}, round trip ${words.milliseconds(ms)}.`);
+        say(
+          `${data.decision === "match" ? "The same person." : "No match."} Similarity ${words.similarity(data.similarity)}, round trip ${words.milliseconds(ms)}.`,
+        );
       });
     } catch (error) {
       this.body.replaceChildren(errorCard(error, () => this.#compare()));
@@ -138,7 +165,13 @@ export class VerifyView {
           { class: "grow" },
           h("p", { class: "verdict-name" }, match ? "The same person" : "No match"),
           h("p", { class: "how-near" }, dial, h("span", { class: "figure" }, words.similarity(similarity))),
-          h("p", { class: "muted" }, match ? `The similarity reaches ${words.similarity(threshold.similarity)}.` : "That does not prove that they are two people: age, light and angle lower the similarity as well."),
+          h(
+            "p",
+            { class: "muted" },
+            match
+              ? `The similarity reaches ${words.similarity(threshold.similarity)}.`
+              : "That does not prove that they are two people: age, light and angle lower the similarity as well.",
+          ),
         ),
       ),
     );

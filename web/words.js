@@ -6,7 +6,8 @@ const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 export const count = (n) => counts.format(n);
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 export const similarity = (value) => value.toFixed(3);
-export const milliseconds = (ms) => (ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+export const milliseconds = (ms) =>
+  ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 
 /** 0.0123 as "1.2 %". */
 export function percent(rate) {

@@ -46,18 +46,22 @@ static FILES: &[File] = &[
         content_type: HTML,
         bytes: include_bytes!("../../web/index.html"),
     },
+    asset!("adapt.css", CSS),
+    asset!("answers.css", CSS),
     asset!("api.js", SCRIPT),
     asset!("app.js", SCRIPT),
     asset!("ask.js", SCRIPT),
+    asset!("base.css", CSS),
     asset!("dom.js", SCRIPT),
     asset!("enrol.js", SCRIPT),
+    asset!("frame.css", CSS),
     asset!("gallery.js", SCRIPT),
     asset!("icon.svg", SVG),
     asset!("intake.js", SCRIPT),
     asset!("person.js", SCRIPT),
+    asset!("photo.css", CSS),
     asset!("stage.js", SCRIPT),
     asset!("state.js", SCRIPT),
-    asset!("style.css", CSS),
     asset!("threshold.js", SCRIPT),
     asset!("thumbnails.js", SCRIPT),
     asset!("trouble.js", SCRIPT),
@@ -188,6 +192,6 @@ mod tests {
             assert_eq!(again.headers()[ETAG], etag);
         }
         assert_eq!(ask("/", Some("\"other\"")).status(), StatusCode::OK);
-        assert_eq!(ask("/assets/style.css", Some(etag)).status(), StatusCode::OK);
+        assert_eq!(ask("/assets/base.css", Some(etag)).status(), StatusCode::OK);
     }
 }

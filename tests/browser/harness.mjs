@@ -13,7 +13,11 @@ const facedex = path.join(target, "debug/facedex");
 const home = process.env.FACEDEX_BROWSER_HOME;
 assert.ok(home, "run these tests by dev/browser test");
 const packages = fs.readdirSync(home).sort();
-const place = (name) => path.join(home, packages.findLast((entry) => entry.startsWith(`${name}-`)));
+const place = (name) =>
+  path.join(
+    home,
+    packages.findLast((entry) => entry.startsWith(`${name}-`)),
+  );
 const { chromium } = await import(pathToFileURL(path.join(place("playwright-core"), "index.mjs")));
 const axe = fs.readFileSync(path.join(place("axe-core"), "axe.min.js"), "utf8");
 export const shots = path.join(target, "screenshots");
@@ -41,7 +45,9 @@ export function referenceFaces(file) {
   const { cases } = JSON.parse(fs.readFileSync(path.join(root, "tests/golden/reference.json"), "utf8"));
   return cases
     .filter((entry) => entry.file === file)
-    .flatMap(({ rect: [x, y], faces }) => faces.map(({ box }) => ({ x: box[0] + x, y: box[1] + y, width: box[2], height: box[3] })));
+    .flatMap(({ rect: [x, y], faces }) =>
+      faces.map(({ box }) => ({ x: box[0] + x, y: box[1] + y, width: box[2], height: box[3] })),
+    );
 }
 
 async function until(what, condition, seconds = 240) {
@@ -59,7 +65,9 @@ export async function startNode() {
   if (process.env.FACEDEX_TEST_ELASTICSEARCH_URL) return process.env.FACEDEX_TEST_ELASTICSEARCH_URL;
   const folder = path.join(target, `browser-node-${process.pid}`);
   // It watches its standard input and ends with this process, however that ends.
-  const node = spawn(path.join(root, "dev/node"), ["run", "--heap", "512m", "--port", "0", "--dir", folder], { stdio: ["pipe", "ignore", "inherit"] });
+  const node = spawn(path.join(root, "dev/node"), ["run", "--heap", "512m", "--port", "0", "--dir", folder], {
+    stdio: ["pipe", "ignore", "inherit"],
+  });
   ended.push(async () => {
     node.stdin.end();
     await until("the node has ended", () => node.exitCode !== null || node.signalCode !== null, 60);
@@ -70,7 +78,10 @@ export async function startNode() {
     const file = path.join(folder, "url");
     if (!fs.existsSync(file)) return null;
     const url = fs.readFileSync(file, "utf8").trim();
-    const health = await fetch(`${url}/_cluster/health?wait_for_status=yellow&timeout=1s`).then((reply) => reply.json(), () => null);
+    const health = await fetch(`${url}/_cluster/health?wait_for_status=yellow&timeout=1s`).then(
+      (reply) => reply.json(),
+      () => null,
+    );
     return health?.timed_out === false ? url : null;
   });
 }
@@ -80,7 +91,11 @@ function environment(node) {
   const folder = fs.mkdtempSync(path.join(target, "browser-"));
   ended.push(() => fs.rmSync(folder, { recursive: true, force: true }));
   const keep = ["FACEDEX_CACHE_DIR", "FACEDEX_MODELS_DIR"];
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => keep.includes(name) || !/^(FACEDEX_|ELASTICSEARCH_|AWS_)/.test(name)));
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter(
+      ([name]) => keep.includes(name) || !/^(FACEDEX_|ELASTICSEARCH_|AWS_)/.test(name),
+    ),
+  );
   return { cwd: folder, env: { ...env, ELASTICSEARCH_URL: node, FACEDEX_JOURNAL_DIR: path.join(folder, "journal") } };
 }
 
@@ -97,7 +112,10 @@ export class Facedex {
 
   /** Starts `facedex serve` on a free port and gives its address. */
   async serve(...args) {
-    const server = spawn(facedex, ["serve", "--listen", "127.0.0.1:0", ...args], { ...this.options, stdio: ["ignore", "ignore", "pipe"] });
+    const server = spawn(facedex, ["serve", "--listen", "127.0.0.1:0", ...args], {
+      ...this.options,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     let said = "";
     server.stderr.on("data", (text) => (said += text));
     const stop = async () => {
@@ -124,7 +142,11 @@ export async function launch() {
   // A camera that films the photo: Motion JPEG is JPEGs one after the other.
   const film = path.join(target, `browser-camera-${process.pid}.mjpeg`);
   fs.writeFileSync(film, bytes("gallery/Barack_Obama/obama-1.jpg"));
-  const args = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", `--use-file-for-fake-video-capture=${film}`];
+  const args = [
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    `--use-file-for-fake-video-capture=${film}`,
+  ];
   // Chromium's sandbox does not work for root.
   if (process.getuid?.() === 0) args.push("--no-sandbox");
   const browser = await chromium.launch({ executablePath: process.env.FACEDEX_CHROMIUM, args });
@@ -143,9 +165,15 @@ export async function open(browser, url, { width = 1280, height = 800, ...option
   const seen = { foreign: [], complaints: [] };
   const { origin } = new URL(url);
   context.on("request", (request) => {
-    if (new URL(request.url()).origin !== origin && !/^(blob|data):/.test(request.url())) seen.foreign.push(request.url());
+    if (new URL(request.url()).origin !== origin && !/^(blob|data):/.test(request.url()))
+      seen.foreign.push(request.url());
   });
-  tab.on("console", (message) => ["error", "warning"].includes(message.type()) && seen.complaints.push(`${message.text()} (${message.location().url})`));
+  tab.on(
+    "console",
+    (message) =>
+      ["error", "warning"].includes(message.type()) &&
+      seen.complaints.push(`${message.text()} (${message.location().url})`),
+  );
   tab.on("pageerror", (error) => seen.complaints.push(error.stack));
   await tab.goto(url);
   return { tab, seen, context };
@@ -154,20 +182,31 @@ export async function open(browser, url, { width = 1280, height = 800, ...option
 /** No request left for elsewhere, and the browser had nothing to complain of but what `expected` matches. */
 export function assertClean(seen, expected = /^$/) {
   assert.deepEqual(seen.foreign, []);
-  assert.deepEqual(seen.complaints.filter((text) => !expected.test(text)), []);
+  assert.deepEqual(
+    seen.complaints.filter((text) => !expected.test(text)),
+    [],
+  );
 }
 
 /** Drops files on the page as a file manager does. */
 export async function drop(tab, files, selector = "main") {
-  const data = await tab.evaluateHandle((files) => {
-    const transfer = new DataTransfer();
-    for (const [name, type, base64] of files) {
-      const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
-      transfer.items.add(new File([bytes], name, { type }));
-    }
-    return transfer;
-  }, files.map((name) => [path.basename(name), name.endsWith(".png") ? "image/png" : "image/jpeg", bytes(name).toString("base64")]));
-  for (const type of ["dragenter", "dragover", "drop"]) await tab.locator(selector).first().dispatchEvent(type, { dataTransfer: data });
+  const data = await tab.evaluateHandle(
+    (files) => {
+      const transfer = new DataTransfer();
+      for (const [name, type, base64] of files) {
+        const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+        transfer.items.add(new File([bytes], name, { type }));
+      }
+      return transfer;
+    },
+    files.map((name) => [
+      path.basename(name),
+      name.endsWith(".png") ? "image/png" : "image/jpeg",
+      bytes(name).toString("base64"),
+    ]),
+  );
+  for (const type of ["dragenter", "dragover", "drop"])
+    await tab.locator(selector).first().dispatchEvent(type, { dataTransfer: data });
 }
 
 /** Gives a photo by the file chooser that the button opens. */
@@ -177,15 +216,26 @@ export async function pick(tab, button, name) {
 }
 
 /** The answer of the next call to a route of the API. */
-export const answerOf = (tab, route, method = "POST") => tab.waitForResponse((reply) => new URL(reply.url()).pathname === route && reply.request().method() === method).then((reply) => reply.json());
+export const answerOf = (tab, route, method = "POST") =>
+  tab
+    .waitForResponse((reply) => new URL(reply.url()).pathname === route && reply.request().method() === method)
+    .then((reply) => reply.json());
 
-export const shoot = (tab, name, options = {}) => tab.screenshot({ path: path.join(shots, `${name}.png`), animations: "disabled", ...options });
+export const shoot = (tab, name, options = {}) =>
+  tab.screenshot({ path: path.join(shots, `${name}.png`), animations: "disabled", ...options });
 
 /** What would shut people out, by axe-core's rules for WCAG 2.2 AA. */
 export async function assertAccessible(tab, what) {
   await tab.evaluate(axe);
-  const { violations } = await tab.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-  const told = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => `${node.target} (${node.failureSummary})`).join("; ")}`);
+  const { violations } = await tab.evaluate(() =>
+    globalThis.axe.run(document, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    }),
+  );
+  const told = violations.map(
+    ({ id, help, nodes }) =>
+      `${id}: ${help}: ${nodes.map((node) => `${node.target} (${node.failureSummary})`).join("; ")}`,
+  );
   assert.deepEqual(told, [], what);
 }
 
