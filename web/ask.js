@@ -126,7 +126,7 @@ export class AskView {
         this.stage.busy = false;
         this.stage.redraw(-1);
         this.choose(largest(data.faces), false);
-        this.#tell(`${words.plural(data.faces.length, "face")}. ${this.#summary()}`, data.took, ms);
+        this.#tell(`${words.plural(data.faces.length, "face")}. ${this.#summary()}`, data, ms);
       });
     } catch (error) {
       this.asked = "";
@@ -152,7 +152,7 @@ export class AskView {
         const { data, ms } = await call("POST", `v1/${this.mode}`, { json: body, signal });
         this.results[index] = { answer: data.faces[0], ...asked };
         this.#show();
-        this.#tell(this.#summary(), data.took, ms);
+        this.#tell(this.#summary(), data, ms);
       });
     } catch (error) {
       this.#fail(error, () => this.#askOne());
@@ -169,11 +169,10 @@ export class AskView {
       this.panel.scrollIntoView({ block: "start" });
   }
 
-  #tell(text, took, ms) {
-    const server = took
-      ? ` Photo ${words.milliseconds(took.photo_ms)}, search ${words.milliseconds(took.search_ms)},`
-      : "";
-    say(`${text}${server} round trip ${words.milliseconds(ms)}.`);
+  /** Where only a vector was sent, no time went into a photo. */
+  #tell(text, { image, took }, ms) {
+    const photo = image ? ` Photo ${words.milliseconds(took.photo_ms)}, search` : " Search";
+    say(`${text}${photo} ${words.milliseconds(took.search_ms)}, round trip ${words.milliseconds(ms)}.`);
   }
 
   #summary() {

@@ -262,6 +262,7 @@ export class EnrolView {
     }
     this.submit.disabled = false;
     this.stage.busy = false;
+    this.body.scrollIntoView({ block: "nearest" });
   }
 
   /** The person stays, the photo goes: the next one is often of the same person. */

@@ -203,6 +203,7 @@ export class PersonView {
           h("a", { class: "button", href: "#search" }, "To the search"),
         ),
       );
+      this.element.querySelector(".empty a").focus();
       say(`${name} is deleted: ${words.plural(data.deleted, "face")} removed.`);
     } catch (error) {
       this.notice.replaceChildren(errorCard(error, () => this.#remove()));
