@@ -96,7 +96,15 @@ function environment(node) {
       ([name]) => keep.includes(name) || !/^(FACEDEX_|ELASTICSEARCH_|AWS_)/.test(name),
     ),
   );
-  return { cwd: folder, env: { ...env, ELASTICSEARCH_URL: node, FACEDEX_JOURNAL_DIR: path.join(folder, "journal") } };
+  return {
+    cwd: folder,
+    env: {
+      ...env,
+      ELASTICSEARCH_URL: node,
+      FACEDEX_JOURNAL_DIR: path.join(folder, "journal"),
+      XDG_STATE_HOME: path.join(folder, "state"),
+    },
+  };
 }
 
 /** The binary with what it works on. */
