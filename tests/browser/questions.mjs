@@ -145,8 +145,8 @@ test("identify names the face on the photo and says when nobody comes near", asy
   const { tab, seen, context } = await show("identify");
   await drop(tab, [OBAMA]);
   await tab.locator('.verdict[data-decision="match"]').waitFor();
-  assert.equal(await tab.locator(".verdict-name").innerText(), "Barack_Obama");
-  assert.match(await tab.locator(".face").getAttribute("aria-label"), /^Face 0, Barack_Obama, similarity 0\.\d{3}$/);
+  assert.equal(await tab.locator(".verdict-name").innerText(), "Barack Obama");
+  assert.match(await tab.locator(".face").getAttribute("aria-label"), /^Face 0, Barack Obama, similarity 0\.\d{3}$/);
   await assertAccessible(tab, "an identification");
   await shoot(tab, "5-identify");
   await drop(tab, [BIDEN]);

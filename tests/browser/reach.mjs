@@ -88,7 +88,7 @@ test("a photo is taken with the camera, and a phone is asked for its own", async
   const take = tab.getByRole("dialog", { name: "Take a photo" }).getByRole("button", { name: "Take it" });
   await take.click();
   await tab.locator(".verdict").waitFor();
-  assert.equal(await tab.locator(".verdict-name").innerText(), "Barack_Obama");
+  assert.equal(await tab.locator(".verdict-name").innerText(), "Barack Obama");
   assert.equal(await tab.locator("#camera-video").evaluate((video) => video.srcObject), null, "the camera is off");
   assertClean(seen, NO_PICTURE);
   await context.close();
@@ -150,7 +150,7 @@ for (const [name, options] of Object.entries({
     await tab.locator(".face").first().waitFor();
     await look("enrol");
     await tab.goto(at("person/Barack_Obama"));
-    await tab.getByRole("heading", { name: "Barack_Obama" }).waitFor();
+    await tab.getByRole("heading", { name: "Barack Obama" }).waitFor();
     await look("person");
     await button(tab, "Delete person").click();
     await look("confirm");
