@@ -213,7 +213,8 @@ export class AskView {
   #show() {
     const { answer } = this.results[this.stage.chosen];
     this.panel.setAttribute("aria-busy", "false");
-    this.slider.show(answer.threshold);
+    // Where nothing was searched, no threshold means anything.
+    this.slider.show(answer.threshold.faces_searched === 0 ? null : answer.threshold);
     this.stage.refresh();
     if (this.mode === "search") this.#showHits(answer);
     else this.#showDecision(answer);
@@ -251,7 +252,7 @@ export class AskView {
     if (threshold.faces_searched === 0) {
       return emptyState(
         "This collection is empty",
-        "Enrol a first face, or load a folder with: facedex ingest FOLDER",
+        h("span", {}, "Enrol a first face, or load a folder with ", h("code", {}, "facedex ingest FOLDER"), "."),
         h("a", { class: "button primary", href: "#enrol" }, "Enrol a face"),
       );
     }

@@ -157,7 +157,7 @@ export class Stage {
     button.style.top = `${(100 * top) / image.height}%`;
     button.style.width = `${(100 * (right - left)) / image.width}%`;
     button.style.height = `${(100 * (bottom - top)) / image.height}%`;
-    button.classList.toggle("high", top < 0.12 * image.height);
+    button.classList.toggle("high", top < (this.faces.length > 8 ? 0.04 : 0.12) * image.height);
     button.dataset.ordinal = face.ordinal ?? index;
     return button;
   }

@@ -66,12 +66,12 @@ export class ThresholdSlider {
     if (this.wanted === null) this.input.value = threshold.similarity;
     this.value.textContent = words.similarity(threshold.similarity);
     this.says.textContent = words.threshold(threshold);
-    this.badge.hidden = threshold.calibrated || threshold.faces_searched === 0;
+    this.badge.hidden = threshold.calibrated;
     this.badge.title = "This rate lies beyond what was measured; it is extrapolated";
     this.reset.hidden = this.wanted === null;
     this.input.setAttribute(
       "aria-valuetext",
-      `${words.similarity(threshold.similarity)}; ${words.threshold(threshold)}${threshold.calibrated ? "" : " Not calibrated."}`,
+      `${words.similarity(threshold.similarity)}; ${words.threshold(threshold)}`,
     );
     this.#paint();
   }

@@ -26,14 +26,14 @@ export function frequency(rate) {
 }
 
 /** What a threshold stands for. */
-export function threshold({ fmr, fpir, faces_searched: faces }) {
-  if (faces === 0) return "No face was searched.";
+export function threshold({ fmr, fpir, faces_searched: faces, calibrated }) {
+  const open = calibrated ? "" : " This is extrapolated, beyond what was measured.";
   if (fpir === undefined || fpir === null) {
-    return `False-match rate ${percent(fmr)}: ${frequency(fmr)} comparisons of two different people would match.`;
+    return `False-match rate ${percent(fmr)}: ${frequency(fmr)} comparisons of two different people would match.${open}`;
   }
   return `False-positive rate ${percent(fpir)}: ${frequency(fpir)} searches for somebody who is not among ${
     faces === 1 ? "this 1 face" : `these ${count(faces)} faces`
-  } would still find a match.`;
+  } would still find a match.${open}`;
 }
 
 export const personName = (person) => person?.name || person?.id || "Unnamed face";
