@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-full test-8 lint models photos node-start node-stop wipe clean cargo
+.PHONY: help demo test test-full test-8 test-browser lint models photos node-start node-stop wipe clean cargo
 
 FACEDEX := target/release/facedex
 # Which Elasticsearch the tests start: empty means 9.2.0 where a JDK 21+ is found, else 8.19.0.
@@ -34,6 +34,14 @@ test-8: cargo ## The integration tests against Elasticsearch 8.19.0
 	FACEDEX_ES_VERSION=8.19.0 dev/node prepare
 	dev/clients prepare 8.19.0 >/dev/null
 	FACEDEX_ES_VERSION=8.19.0 cargo test --locked --test it
+
+test-browser: cargo ## The page in a real headless Chromium, against a real node; screenshots in target/screenshots
+	@dev/browser prepare >/dev/null
+	@dev/node prepare
+	@dev/photos >/dev/null
+	cargo build --locked
+	@$${CARGO_TARGET_DIR:-target}/debug/facedex models fetch
+	@dev/browser test
 
 lint: cargo ## Format and lints alone
 	cargo fmt --check

@@ -9,6 +9,7 @@ pub mod form;
 pub mod health;
 pub mod inference;
 pub mod openapi;
+pub mod page;
 pub mod photo;
 pub mod state;
 pub mod telemetry;
@@ -142,7 +143,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(health::routes())
         .merge(telemetry::routes())
         .merge(openapi::routes())
-        // `.merge(page::routes())` goes here.
+        .merge(page::routes())
         .fallback(async || ApiError::plain(Code::NotFound))
         .method_not_allowed_fallback(async || ApiError::plain(Code::MethodNotAllowed))
         .layer(DefaultBodyLimit::max(max_body))
