@@ -9,6 +9,7 @@
     reason = "a failed assumption is a failed test; clippy.toml's exception does not reach helpers outside of #[test]"
 )]
 
+mod api;
 mod bad_input;
 mod collection;
 mod config;
