@@ -45,7 +45,7 @@ fn an_enrolled_face_is_found_at_once_and_is_the_command_line_s_own() {
     assert_eq!((&again["existing"], &again["faces"][0]["id"]), (&json!(1), &json!(id)));
     let file = space.put_photo("query/obama-3.jpg", "obama/a.jpg");
     let summary = space.ingest(0, &[&file]);
-    assert_eq!(summary["faces_existing"], 1, "{summary}");
+    assert_eq!(summary["existing"], 1, "{summary}");
     let stored = space.documents();
     let document = &stored[id];
     assert_eq!(

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{bytes, own, served};
 use crate::harness::api::{Api, send};
+use crate::harness::node::wait_until;
 use crate::harness::{Space, images};
 
 /// Searches the demo's collection with a photo.
@@ -42,6 +43,8 @@ fn bad_request() {
         (&[("min_similarity", "2")], "min_similarity"),
         (&[("filter", "person.id")], "filter"),
         (&[("filter", "nothing=1")], "nothing"),
+        (&[("filter", "@timestamp=yesterday")], "yesterday"),
+        (&[("filter", "face.score=high")], "filter"),
         (&[("face", "biggest")], "face"),
     ] {
         let error = search(obama(), options).refused(400, "bad_request");
@@ -254,7 +257,7 @@ fn elasticsearch_unavailable_and_not_ready() {
     assert_eq!(answer.header("retry-after"), "5");
     assert!(!answer.text().contains(&port.to_string()), "{}", answer.text());
     answer.refused(503, "elasticsearch_unavailable");
-    assert!(api.said().contains(&port.to_string()), "{}", api.said());
+    wait_until("the log has the address", || api.said().contains(&port.to_string()));
     let error = api.get("/readyz").refused(503, "not_ready");
     let details = json!({
         "engine": "ok",

@@ -92,8 +92,22 @@ fn a_deleted_person_is_gone_whatever_refreshes_or_is_written_meanwhile() {
     // A write that no search sees yet changes the version of one face.
     let touch = json!({"doc": {"labels": {"touched": "1"}}});
     space.elastic("POST", &format!("/{}/_update/{id}", space.index()), Some(touch));
+    // A rewrite that was cut off left the name in the document of somebody else's face.
+    let (other, _) = space
+        .documents()
+        .into_iter()
+        .find(|(_, face)| face["person"]["id"] == "biden")
+        .unwrap();
+    let known = |id: &str| json!({"box": {"x": 0.0, "y": 0.0, "width": 1.0, "height": 1.0}, "person": {"id": id}});
+    let cut_off = json!({"doc": {"image": {"unfinished": true, "previous": [known("obama"), known("biden")]}}});
+    space.elastic(
+        "POST",
+        &format!("/{}/_update/{other}?refresh=true", space.index()),
+        Some(cut_off),
+    );
     let at = format!("/v1/persons/obama?collection={}", space.name);
     assert_eq!(api.delete(&at).expect(200), json!({"deleted": 4}));
+    assert_eq!(space.documents()[&other]["image"]["previous"], json!([known("biden")]));
     let query = json!({"query": {"term": {"person.id": "obama"}}});
     let (_, left) = node::request(&space.url, "POST", &format!("/{}/_count", space.name), Some(query));
     assert_eq!((&left["count"], space.count()), (&json!(0), 1));

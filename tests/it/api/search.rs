@@ -121,6 +121,15 @@ fn options_work_as_on_the_command_line() {
     ]);
     assert_eq!(filtered["threshold"]["faces_searched"], 3);
     assert_eq!(hits(&filtered).len(), 3);
+    for widest in [
+        &[("k", "10000"), ("num_candidates", "1"), ("oversample", "10000")][..],
+        &[("k", "1"), ("num_candidates", "10000"), ("oversample", "1")],
+    ] {
+        assert_eq!(
+            hits(&ask(&[&[("min_similarity", "-1")], widest].concat())).len(),
+            if widest[0].1 == "1" { 1 } else { 12 }
+        );
+    }
     let with = ask(&[("include_embedding", "true")]);
     assert_eq!(with["embedding"].as_array().unwrap().len(), 128);
     assert!(ask(&[])["embedding"].is_null());

@@ -88,7 +88,8 @@ fn listener() -> (String, mpsc::Receiver<String>) {
 #[test]
 fn a_trace_is_handed_on_to_elasticsearch() {
     let (url, seen) = listener();
-    let api = Api::start(&Space::at(&url), &[]);
+    let space = Space::at(&url);
+    let api = Api::start(&space, &[]);
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let ask = |parent: &str| {
         let request = api.request("GET", "/v1/collections").header("traceparent", parent);
@@ -142,6 +143,8 @@ fn https_with_a_certificate() {
         .args([
             "-addext",
             "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
             "-keyout",
             &key,
             "-out",
