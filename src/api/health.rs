@@ -15,6 +15,9 @@ use crate::elastic::{ElasticError, collection};
 /// Whoever asks whether we are ready does not wait long for the answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// When to look again.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// The routes.
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -69,7 +72,8 @@ async fn ready(State(app): State<Arc<App>>) -> Result<Json<Readiness>, ApiError>
     }
     let error = ApiError::plain(Code::NotReady)
         .with("engine", engine)
-        .with("elasticsearch", elasticsearch);
+        .with("elasticsearch", elasticsearch)
+        .after(RETRY);
     Err(match collection {
         Some(state) => error.with("collection", state),
         None => error,

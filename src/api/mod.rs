@@ -78,8 +78,12 @@ pub enum ServeError {
     Io(#[from] std::io::Error),
 }
 
-/// How long a client may take to send a request's head.
+/// How long a client may take for the head of a connection's first request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same for further ones, the pause before them included: clients keep connections for the next request, and one
+/// that is closed just as it is used again looks like a failure.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Serves until SIGINT or SIGTERM, then finishes what is under way; a second signal ends at once.
 pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>) -> Result<(), ServeError> {
@@ -118,12 +122,12 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
     match tls {
         Some(config) => {
             let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
-            server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
+            server.http_builder().http1().header_read_timeout(IDLE_TIMEOUT);
             server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
         }
         None => {
             let mut server = axum_server::from_tcp(listener)?.handle(handle);
-            server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
+            server.http_builder().http1().header_read_timeout(IDLE_TIMEOUT);
             server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
         }
     }
@@ -218,3 +222,18 @@ async fn upkeep(app: Arc<App>) {
 const BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_without_its_words() {
+        let response = panicked(Box::new("secret".to_owned()));
+        assert_eq!(response.status(), 500);
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "internal");
+        assert!(!body.to_string().contains("secret"));
+    }
+}

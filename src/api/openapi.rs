@@ -33,6 +33,7 @@ use crate::query::answer::Took;
         v1::persons::get, v1::persons::change, v1::persons::delete,
         v1::stats::stats, v1::stats::collections, health::ready,
     ),
+    components(schemas(FaceText)),
     tags(
         (name = "search", description = "Photos in, people out."),
         (name = "faces", description = "Enrolment, and single stored faces."),

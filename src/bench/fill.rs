@@ -134,7 +134,11 @@ fn selectivity_labels(number: u64) -> BTreeMap<String, String> {
     [("half", 2), ("tenth", 10), ("hundredth", 100), ("thousandth", 1000)]
         .into_iter()
         // By person, so that a filter keeps or drops whole people; a multiplier keeps the four apart.
-        .filter(|(_, of)| (number / PHOTOS_A_PERSON).wrapping_mul(2_654_435_761) % of == 0)
+        .filter(|(_, of)| {
+            (number / PHOTOS_A_PERSON)
+                .wrapping_mul(2_654_435_761)
+                .is_multiple_of(*of)
+        })
         .map(|(name, _)| (name.to_owned(), "yes".to_owned()))
         .collect()
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::client::Payload;
-use super::document::StoredFace;
+use super::document::{Known, StoredFace};
 use super::faces::{FaceRecord, LEFT_OUT, RawFace};
 use super::{Client, Destination, ElasticError};
 
@@ -121,6 +121,7 @@ pub async fn delete(to: &Destination, person: &str) -> Result<u64, ElasticError>
                 .json(OPERATION, Method::Post, &path, &[STRICT], Payload::Json(&body))
                 .await?;
             if reply.hits.hits.is_empty() {
+                forget(to, person).await?;
                 return Ok(deleted);
             }
             let operations: Vec<Operation> = reply
@@ -140,6 +141,59 @@ pub async fn delete(to: &Destination, person: &str) -> Result<u64, ElasticError>
         }
     }
     Err(busy(OPERATION))
+}
+
+/// Takes the person out of what photos that are being rewritten remember of their old faces (`image.previous`): a rewrite
+/// that is taken up again would give the name back.
+async fn forget(to: &Destination, person: &str) -> Result<(), ElasticError> {
+    let unfinished = json!({"bool": {"filter": [{"term": {"image.unfinished": true}}]}});
+    for _ in 0..ROUNDS {
+        let view = View::open(to).await?;
+        let round = forget_once(to, &view, &unfinished, person).await;
+        view.close(to).await;
+        if round? {
+            return Ok(());
+        }
+        to.refresh().await?;
+    }
+    Err(busy(FORGET))
+}
+
+const FORGET: &str = "forget a person";
+
+/// Goes through all photos that are being rewritten once. Says whether nobody remembered the person.
+async fn forget_once(to: &Destination, view: &View, unfinished: &Value, person: &str) -> Result<bool, ElasticError> {
+    let (mut after, mut clean) = (None, true);
+    loop {
+        let page = view.page(to, unfinished, &["image.previous"], after.take()).await?;
+        let Some(last) = page.last() else {
+            return Ok(clean);
+        };
+        after = Some(last.sort.clone());
+        let mut operations = Vec::new();
+        for face in &page {
+            let previous = face.source.as_ref().map(|stored| stored.image.previous.as_slice());
+            let is_person = |known: &&Known| known.person.as_ref().is_some_and(|known| known.id == person);
+            let previous = previous.unwrap_or_default();
+            if !previous.iter().any(|known| is_person(&known)) {
+                continue;
+            }
+            let others: Vec<&Known> = previous.iter().filter(|known| !is_person(known)).collect();
+            operations.push(Operation {
+                id: face.id.clone(),
+                action: Action::Update(body(&json!({"image": {"previous": others}}))?, face.version()),
+            });
+        }
+        clean &= operations.is_empty();
+        settled(FORGET, &bulk::execute(to, &operations).await?)?;
+    }
+}
+
+/// The body of an `_update`.
+fn body(changes: &Value) -> Result<Bytes, ElasticError> {
+    serde_json::to_vec(&json!({"doc": changes}))
+        .map(Bytes::from)
+        .map_err(|error| ElasticError::unexpected("encode an update", error))
 }
 
 /// What is to change about a person. `None` leaves it, `Some(None)` removes it.
@@ -176,9 +230,7 @@ impl Change {
             changes["labels"] = json!(self.labels);
             changes["label_pairs"] = json!(pairs);
         }
-        serde_json::to_vec(&json!({"doc": changes}))
-            .map(|body| Some(body.into()))
-            .map_err(|error| ElasticError::unexpected("change a person", error))
+        body(&changes).map(Some)
     }
 }
 
@@ -209,7 +261,9 @@ async fn one_round(
 ) -> Result<Option<u64>, ElasticError> {
     let (mut faces, mut after, mut clean) = (0, None, true);
     loop {
-        let page = view.page(to, person, after.take()).await?;
+        let page = view
+            .page(to, &of_person(person), &["person", "labels"], after.take())
+            .await?;
         let Some(last) = page.last() else {
             return Ok(clean.then_some(faces));
         };
@@ -287,23 +341,24 @@ impl View {
     async fn page(
         &self,
         to: &Destination,
-        person: &str,
+        query: &Value,
+        fields: &[&str],
         after: Option<Vec<Value>>,
     ) -> Result<Vec<Versioned>, ElasticError> {
         let mut body = json!({
             "pit": {"id": self.id, "keep_alive": "1m"},
-            "query": of_person(person),
+            "query": query,
             "size": PAGE,
             "sort": [{"_shard_doc": "asc"}],
             "seq_no_primary_term": true,
-            "_source": ["person", "labels"],
+            "_source": fields,
         });
         if let Some(after) = after {
             body["search_after"] = Value::Array(after);
         }
         let reply: Reply<Versioned> = to
             .json(
-                "change a person",
+                "look at all faces",
                 Method::Post,
                 "/_search",
                 &[STRICT],

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Space, photo};
 
 /// A collection with the demo's photos, shared by the tests that run at the same time, and gone after the last of them.
-fn loaded() -> Arc<Space> {
+pub fn loaded() -> Arc<Space> {
     static SPACE: Mutex<Weak<Space>> = Mutex::new(Weak::new());
     let mut shared = SPACE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(space) = shared.upgrade() {
@@ -21,7 +21,7 @@ fn loaded() -> Arc<Space> {
     space
 }
 
-fn query(name: &str) -> String {
+pub fn query(name: &str) -> String {
     photo(name).to_str().unwrap().to_owned()
 }
 

@@ -33,7 +33,9 @@ use crate::query::photo::QueryPhoto;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolOptions {
-    /// The collection to write to. It must be there: a mistyped name makes none.
+    /// The collection to write to. It must be there: a mistyped name makes none. In the query string only beside a photo
+    /// that is the whole body.
+    #[param(required = false)]
     pub collection: String,
     /// What identifies the person in the collection. Required, unless `unlabelled` is true.
     pub person_id: Option<String>,

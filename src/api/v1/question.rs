@@ -14,10 +14,12 @@ use crate::api::error::ApiError;
 use crate::api::openapi::{FormBody, JsonBody};
 use crate::api::photo::{self, ImageSize, Seen, SeenFace, WithPhotos};
 use crate::api::state::App;
+use crate::elastic::ElasticError;
 use crate::elastic::collection::{self, Collection};
 use crate::elastic::filter::Filter;
 use crate::elastic::search::MAX_CANDIDATES;
 use crate::face::select::FaceChoice;
+use crate::query::QueryError;
 use crate::query::answer::{FaceAnswer, Took, milliseconds};
 use crate::query::search::{Limit, SearchOptions, threshold};
 use crate::query::threshold::Threshold;
@@ -27,7 +29,8 @@ use crate::query::threshold::Threshold;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct QuestionOptions {
-    /// The collection to search.
+    /// The collection to search; in the query string only beside a photo that is the whole body.
+    #[param(required = false)]
     pub collection: String,
     /// Which faces of the photo: all, largest, central, or a number, counted from 0 in order from the top.
     #[serde(default, deserialize_with = "face_choice")]
@@ -154,7 +157,9 @@ impl Question {
             let collection = collection::open(&app.elastic, &given.collection).await?;
             let embedder = app.inference.embedder();
             collection.expect_space(&embedder.space)?;
-            let threshold = threshold(&app.elastic, &collection, embedder, &given.filter, limit).await?;
+            let threshold = threshold(&app.elastic, &collection, embedder, &given.filter, limit)
+                .await
+                .map_err(|error| unless_filtered(error, &given.filter))?;
             Ok::<_, ApiError>((collection, threshold, milliseconds(start)))
         };
         let look = async {
@@ -206,6 +211,20 @@ impl Question {
                 search_ms: (search_ms * 100.0).round() / 100.0,
             },
         })
+    }
+}
+
+/// Nothing but the conditions differs between one count of a collection's faces and another: what Elasticsearch cannot
+/// parse is in them (a word where the field has numbers).
+fn unless_filtered(error: QueryError, filters: &[Filter]) -> ApiError {
+    match error {
+        QueryError::Elastic(ElasticError::Refused {
+            status: 400,
+            kind,
+            reason,
+            ..
+        }) if !filters.is_empty() && kind != "index_closed_exception" => ApiError::parameter("filter", reason),
+        error => error.into(),
     }
 }
 

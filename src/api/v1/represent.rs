@@ -21,7 +21,7 @@ use crate::face::select::FaceChoice;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct RepresentOptions {
-    /// The collection whose key this is; nothing in it is looked at.
+    /// A collection that the key must be good for; nothing in it is looked at.
     pub collection: Option<String>,
     /// Which faces of the photo: all, largest, central, or a number, counted from 0 in order from the top.
     #[serde(default, deserialize_with = "face_choice")]

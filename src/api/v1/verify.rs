@@ -22,7 +22,7 @@ use crate::query::verify::{self, Verification};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyOptions {
-    /// The collection whose key this is; nothing in it is looked at.
+    /// A collection that the key must be good for; nothing in it is looked at.
     pub collection: Option<String>,
     /// Which face of the first photo: largest, central, or a number, counted from 0 in order from the top.
     #[serde(default = "largest", deserialize_with = "face_choice")]

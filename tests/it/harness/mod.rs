@@ -1,5 +1,6 @@
 //! What all tests stand on: a node, photos, the binary, and collections that are gone afterwards.
 
+pub mod api;
 pub mod images;
 pub mod node;
 pub mod proxy;

@@ -1,0 +1,115 @@
+//! All faces of one person: shown, renamed, deleted.
+
+use reqwest::blocking::RequestBuilder;
+use serde_json::{Value, json};
+
+use super::{bytes, own};
+use crate::harness::api::{Answer, Api, send};
+use crate::harness::images::variants;
+use crate::harness::{Space, node};
+
+fn patch(api: &Api, path: &str, body: &Value) -> Answer {
+    let request: RequestBuilder = api.request("PATCH", path).json(body);
+    send(request)
+}
+
+/// A collection with so many photos of one person, and one of another.
+fn with_photos(count: u32) -> (Space, Api) {
+    let (space, api) = own(&[]);
+    for (number, photo) in variants("query/obama-3.jpg", count).enumerate() {
+        space.put(&format!("photos/obama/{number}.png"), &photo);
+    }
+    space.put("photos/biden/1.jpg", &bytes("query/biden.jpg"));
+    let photos = space.path("photos");
+    space.ingest(0, &[&photos, "--person-from-dir", "--label", "set=a"]);
+    (space, api)
+}
+
+#[test]
+fn a_person_is_shown_page_by_page() {
+    let (space, api) = with_photos(5);
+    let at = |options: &str| format!("/v1/persons/obama?collection={}{options}", space.name);
+    let all = api.get(&at("")).expect(200);
+    assert_eq!((&all["total"], &all["person"]["id"]), (&json!(5), &json!("obama")));
+    let ids = |answer: &Value| -> Vec<String> {
+        let faces = answer["faces"].as_array().unwrap().iter();
+        faces.map(|face| face["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut paged = ids(&api.get(&at("&limit=3")).expect(200));
+    paged.extend(ids(&api.get(&at("&limit=3&offset=3")).expect(200)));
+    assert_eq!(paged, ids(&all));
+    api.get(&at("&limit=0")).refused(400, "bad_request");
+    let nobody = format!("/v1/persons/nobody?collection={}", space.name);
+    api.get(&nobody).refused(404, "person_not_found");
+}
+
+#[test]
+fn a_renamed_person_keeps_faces_and_vectors() {
+    let (space, api) = with_photos(3);
+    let at = format!("/v1/persons/obama?collection={}", space.name);
+    let hits = || {
+        let path = format!("/v1/search?collection={}", space.name);
+        let answer = api.post_photo(&path, bytes("query/obama-3.jpg")).expect(200);
+        answer["faces"][0]["hits"].as_array().unwrap().clone()
+    };
+    let similarities = |hits: &[Value]| hits.iter().map(|hit| hit["similarity"].clone()).collect::<Vec<_>>();
+    let before = hits();
+    assert_eq!(before.len(), 3);
+    let change = json!({"name": "Barack Obama", "labels": {"set": "b", "new": "1"}});
+    assert_eq!(patch(&api, &at, &change).expect(200), json!({"total": 3, "updated": 3}));
+    let after = hits();
+    assert_eq!(similarities(&after), similarities(&before));
+    for hit in &after {
+        assert_eq!(hit["person"], json!({"id": "obama", "name": "Barack Obama"}));
+        assert_eq!(hit["labels"], json!({"set": "b", "new": "1"}));
+    }
+    assert_eq!(patch(&api, &at, &change).expect(200), json!({"total": 3, "updated": 0}));
+    let removal = json!({"name": null, "labels": {"new": null}});
+    assert_eq!(patch(&api, &at, &removal).expect(200)["updated"], 3);
+    assert_eq!(
+        (&hits()[0]["person"], &hits()[0]["labels"]),
+        (&json!({"id": "obama"}), &json!({"set": "b"}))
+    );
+    let biden = api
+        .get(&format!("/v1/persons/biden?collection={}", space.name))
+        .expect(200);
+    assert_eq!(biden["faces"][0]["labels"], json!({"set": "a"}));
+    patch(&api, &at, &json!({})).refused(400, "bad_request");
+    patch(&api, &at, &json!({"nome": "x"})).refused(400, "bad_request");
+}
+
+#[test]
+fn a_deleted_person_is_gone_whatever_refreshes_or_is_written_meanwhile() {
+    let (space, api) = with_photos(4);
+    // Without refreshes of its own, the index shows only what a route makes it show.
+    let settings = json!({"index": {"refresh_interval": "-1"}});
+    space.elastic("PUT", &format!("/{}/_settings", space.name), Some(settings));
+    let document = space
+        .documents()
+        .into_iter()
+        .find(|(_, face)| face["person"]["id"] == "obama");
+    let (id, _) = document.unwrap();
+    // A write that no search sees yet changes the version of one face.
+    let touch = json!({"doc": {"labels": {"touched": "1"}}});
+    space.elastic("POST", &format!("/{}/_update/{id}", space.index()), Some(touch));
+    // A rewrite that was cut off left the name in the document of somebody else's face.
+    let (other, _) = space
+        .documents()
+        .into_iter()
+        .find(|(_, face)| face["person"]["id"] == "biden")
+        .unwrap();
+    let known = |id: &str| json!({"box": {"x": 0.0, "y": 0.0, "width": 1.0, "height": 1.0}, "person": {"id": id}});
+    let cut_off = json!({"doc": {"image": {"unfinished": true, "previous": [known("obama"), known("biden")]}}});
+    space.elastic(
+        "POST",
+        &format!("/{}/_update/{other}?refresh=true", space.index()),
+        Some(cut_off),
+    );
+    let at = format!("/v1/persons/obama?collection={}", space.name);
+    assert_eq!(api.delete(&at).expect(200), json!({"deleted": 4}));
+    assert_eq!(space.documents()[&other]["image"]["previous"], json!([known("biden")]));
+    let query = json!({"query": {"term": {"person.id": "obama"}}});
+    let (_, left) = node::request(&space.url, "POST", &format!("/{}/_count", space.name), Some(query));
+    assert_eq!((&left["count"], space.count()), (&json!(0), 1));
+    api.delete(&at).refused(404, "person_not_found");
+}
