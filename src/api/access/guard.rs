@@ -76,7 +76,7 @@ pub struct Denied {
     /// What is answered.
     pub error: ApiError,
     /// Whose key it is.
-    pub caller: Option<Caller>,
+    pub caller: Option<Box<Caller>>,
 }
 
 impl From<ApiError> for Denied {
@@ -150,7 +150,7 @@ impl Access {
             Ok(()) => Ok(caller),
             Err(error) => Err(Denied {
                 error,
-                caller: Some(caller),
+                caller: Some(Box::new(caller)),
             }),
         }
     }

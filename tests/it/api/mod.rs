@@ -1,4 +1,6 @@
 //! `facedex serve`, by area.
 
 mod access;
+mod audit;
 mod keys;
+mod site;

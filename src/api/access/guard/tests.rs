@@ -211,7 +211,7 @@ fn forms_of_other_sites_are_refused_also_where_a_proxy_adds_the_key() {
         Some(Code::ForeignOrigin),
         "a body without a type"
     );
-    assert_eq!(with(&[form.clone()]), None, "a program");
+    assert_eq!(with(std::slice::from_ref(&form)), None, "a program");
     assert_eq!(with(&[form.clone(), (ORIGIN, "https://faces.example")]), None);
     // A proxy that changes Host does not make the page foreign.
     assert_eq!(
