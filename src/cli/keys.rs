@@ -63,7 +63,7 @@ pub(super) struct CreateArgs {
 
     /// A collection that it may use (repeat for several), or '*' for all
     // Checked by hand: a flag that the parser requires could have no default in facedex.toml.
-    #[arg(id = "key_collections", long = "collection", short, value_name = "NAME")]
+    #[arg(id = "key_collections", long = "collection", short = 'c', value_name = "NAME")]
     collections: Vec<String>,
 
     /// How long it is good, such as 90d; without it until it is revoked
