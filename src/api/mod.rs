@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod docs;
+pub mod drain;
 pub mod error;
 pub mod form;
 pub mod health;
@@ -136,6 +137,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(max_body))
         .layer(from_fn_with_state(app.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(drain::drain))
         .layer(from_fn(telemetry::observe))
         .with_state(app)
 }
