@@ -4,6 +4,7 @@ pub mod access;
 pub mod audit;
 pub mod docs;
 pub mod door;
+pub mod drain;
 pub mod error;
 pub mod form;
 pub mod health;
@@ -154,6 +155,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(door::shape))
+        .layer(from_fn(drain::drain))
         .layer(from_fn(telemetry::observe))
         .with_state(app)
 }
