@@ -169,7 +169,7 @@ export async function launch() {
 export async function open(browser, url, { width = 1280, height = 800, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, ...options });
   const tab = await context.newPage();
-  tab.setDefaultTimeout(10_000);
+  tab.setDefaultTimeout(30_000);
   const seen = { foreign: [], complaints: [] };
   const { origin } = new URL(url);
   context.on("request", (request) => {

@@ -134,10 +134,14 @@ test("a slider that is dragged asks when it rests, not all the way", async () =>
   await cards(tab).first().waitFor();
   let asked = 0;
   tab.on("request", (request) => (asked += request.url().endsWith("/v1/search") ? 1 : 0));
-  await tab.getByRole("slider").focus();
-  for (let step = 0; step < 20; step += 1) await tab.keyboard.press("ArrowLeft");
+  await tab.getByRole("slider").evaluate((slider) => {
+    for (let step = 0; step < 20; step += 1) {
+      slider.stepDown();
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  });
   await tab.locator(".threshold:not(.pending)").waitFor();
-  assert.ok(asked >= 1 && asked <= 5, `${asked} requests for 20 steps`);
+  assert.equal(asked, 1);
   await context.close();
 });
 
