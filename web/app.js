@@ -33,6 +33,7 @@ function route() {
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  if (view !== "person") state.home = `#${view}`;
   document.title = `${titles[view]} · facedex`;
   if (shown !== views[view] || !byId("main").contains(views[view].element)) {
     shown?.close();

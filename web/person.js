@@ -33,16 +33,7 @@ export class PersonView {
   }
 
   #back() {
-    return h(
-      "a",
-      {
-        class: "button quiet back",
-        href: "#search",
-        onclick: (event) => history.length > 1 && (event.preventDefault(), history.back()),
-      },
-      icon("back"),
-      "Back",
-    );
+    return h("a", { class: "button quiet back", href: state.home }, icon("back"), "Back");
   }
 
   async load(focus = false) {

@@ -6,6 +6,8 @@ import { byId } from "./dom.js";
 export const state = Object.assign(new EventTarget(), {
   /** Whether the collections are known by now; photos may be given before. */
   ready: false,
+  /** The view that a person's page was reached from. */
+  home: "#search",
   collection: "",
   collections: [],
   photo: null,
