@@ -13,8 +13,9 @@ use serde_json::{Map, Value};
 use utoipa::openapi::schema::{
     AllOfBuilder, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
 };
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr};
-use utoipa::{OpenApi, PartialSchema, ToSchema};
+use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::photo::{ImageSize, WithPhotos, embedding_name};
 use super::state::App;
@@ -34,6 +35,8 @@ use crate::query::answer::Took;
         v1::stats::stats, v1::stats::collections, health::ready,
     ),
     components(schemas(FaceText)),
+    modifiers(&Keys),
+    security((), ("api_key" = [])),
     tags(
         (name = "search", description = "Photos in, people out."),
         (name = "faces", description = "Enrolment, and single stored faces."),
@@ -43,6 +46,18 @@ use crate::query::answer::Took;
     ),
 )]
 struct Document;
+
+/// How a key is shown. The empty alternative beside it stands for a server without keys.
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let description = "A key of `facedex keys create`; needed where the server has keys.";
+        let header = ApiKey::Header(ApiKeyValue::with_description("X-API-Key", description));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("api_key", SecurityScheme::ApiKey(header));
+    }
+}
 
 /// The document, as it is served and checked in.
 pub static JSON: LazyLock<String> = LazyLock::new(|| {
