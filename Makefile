@@ -39,7 +39,7 @@ test-browser: cargo ## The page in a real headless Chromium, against a real node
 	@dev/browser prepare >/dev/null
 	@dev/node prepare
 	@dev/photos >/dev/null
-	cargo build --locked
+	cargo test --locked --no-run --test it
 	@$${CARGO_TARGET_DIR:-target}/debug/facedex models fetch
 	@dev/browser test
 

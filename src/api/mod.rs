@@ -26,6 +26,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -120,14 +121,18 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
     tokio::spawn(stop(handle.clone(), timeout)?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     terminal::note(&format!("listening on {scheme}://{bound}"));
+    // A streamed answer is several small writes; without NODELAY the last of them waits 40 ms for the client's delayed
+    // acknowledgement of the first.
     match tls {
         Some(config) => {
-            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            let server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            let mut server = server.map(|tls| tls.acceptor(NoDelayAcceptor::new()));
             server.http_builder().http1().header_read_timeout(IDLE_TIMEOUT);
             server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
         }
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            let server = axum_server::from_tcp(listener)?.handle(handle);
+            let mut server = server.acceptor(NoDelayAcceptor::new());
             server.http_builder().http1().header_read_timeout(IDLE_TIMEOUT);
             server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
         }

@@ -11,7 +11,7 @@ use axum::routing::get;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{
-    AllOfBuilder, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+    AllOfBuilder, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
 };
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr};
@@ -34,7 +34,7 @@ use crate::query::answer::Took;
         v1::persons::get, v1::persons::change, v1::persons::delete,
         v1::stats::stats, v1::stats::collections, health::ready,
     ),
-    components(schemas(FaceText)),
+    components(schemas(FaceText, CollectionName)),
     modifiers(&Keys),
     security((), ("api_key" = [])),
     tags(
@@ -143,6 +143,20 @@ impl PartialSchema for FaceText {
 
 impl ToSchema for FaceText {}
 
+/// The name of a collection.
+pub struct CollectionName;
+
+impl PartialSchema for CollectionName {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^[a-z0-9][a-z0-9_-]{0,99}$"))
+            .into()
+    }
+}
+
+impl ToSchema for CollectionName {}
+
 /// An image's bytes.
 pub struct Picture;
 
@@ -168,17 +182,33 @@ impl<T: ToSchema + WithPhotos> PartialSchema for FormBody<T> {
     fn schema() -> RefOr<Schema> {
         with_properties::<T>(|object| {
             // Text has no null and no objects.
-            let properties = object.properties.iter_mut();
-            object.properties = properties
-                .filter(|(name, _)| name.as_str() != "labels")
-                .map(|(name, schema)| (name.clone(), schema.clone()))
-                .collect();
+            object.properties.remove("labels");
+            object.properties.values_mut().for_each(without_null);
             for name in T::PHOTOS {
                 let file = picture("The photo, as a file.").build();
                 object.properties.insert((*name).to_owned(), file.into());
                 object.required.push((*name).to_owned());
             }
         })
+    }
+}
+
+/// Leaves the one type that a value has if it is there.
+fn without_null(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            if let SchemaType::Array(types) = &object.schema_type
+                && let [only] = types.iter().filter(|one| **one != Type::Null).collect::<Vec<_>>()[..]
+            {
+                object.schema_type = SchemaType::Type(only.clone());
+            }
+        }
+        RefOr::T(Schema::OneOf(choice)) => {
+            choice
+                .items
+                .retain(|item| !matches!(item, RefOr::T(Schema::Object(one)) if one.schema_type == Type::Null.into()));
+        }
+        _ => {}
     }
 }
 

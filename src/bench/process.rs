@@ -9,8 +9,9 @@ use tokio::process::Command;
 
 use super::BenchError;
 
-/// How often it is looked at. What a process uses after the last look before its end is not seen.
-const PERIOD: Duration = Duration::from_millis(100);
+/// How long after a look the next one comes: soon at first, then seldom, since looking takes time from what is measured.
+/// What a process uses after the last look before its end is not seen.
+const PERIODS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// What a program printed and used.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct Watched {
     pub cpu: Duration,
     /// The most memory that all processes had at once, in bytes. Pages that they share count for each.
     pub peak_rss: u64,
-    /// The same at the end of each tenth of the run: whether it grows.
+    /// The same at the end of each tenth of the looks, about a tenth of a long run: whether it grows.
     pub rss_over_time: Vec<u64>,
 }
 
@@ -46,11 +47,10 @@ pub async fn watch(mut command: Command, good: &[i32]) -> Result<Watched, BenchE
     let root = child.id().map(Pid::from_u32);
     let mut usage = Usage::default();
     let mut ended = std::pin::pin!(child.wait_with_output());
-    let mut ticks = tokio::time::interval(PERIOD);
     let output = loop {
         tokio::select! {
             output = &mut ended => break output,
-            _ = ticks.tick() => usage.look(root),
+            () = tokio::time::sleep((start.elapsed() / 50).clamp(PERIODS.0, PERIODS.1)) => usage.look(root),
         }
     };
     let wall = start.elapsed();

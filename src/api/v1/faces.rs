@@ -35,7 +35,8 @@ use crate::query::photo::QueryPhoto;
 pub struct EnrolOptions {
     /// The collection to write to. It must be there: a mistyped name makes none. In the query string only beside a photo
     /// that is the whole body.
-    #[param(required = false)]
+    #[schema(value_type = crate::api::openapi::CollectionName)]
+    #[param(value_type = crate::api::openapi::CollectionName, required = false)]
     pub collection: String,
     /// What identifies the person in the collection. Required, unless `unlabelled` is true.
     pub person_id: Option<String>,
@@ -343,6 +344,7 @@ fn enrolled(id: String, ordinal: usize, document: &FaceDocument, existing: bool,
 #[serde(deny_unknown_fields)]
 pub struct InCollection {
     /// The collection.
+    #[param(value_type = crate::api::openapi::CollectionName)]
     pub collection: String,
 }
 

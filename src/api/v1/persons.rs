@@ -27,6 +27,7 @@ use crate::elastic::{ElasticError, collection};
 #[serde(deny_unknown_fields)]
 pub struct PageOptions {
     /// The collection.
+    #[param(value_type = crate::api::openapi::CollectionName)]
     collection: String,
     /// Faces that are passed over; `offset` + `limit` is at most 10,000.
     #[serde(default)]

@@ -30,7 +30,8 @@ use crate::query::threshold::Threshold;
 #[serde(deny_unknown_fields)]
 pub struct QuestionOptions {
     /// The collection to search; in the query string only beside a photo that is the whole body.
-    #[param(required = false)]
+    #[schema(value_type = crate::api::openapi::CollectionName)]
+    #[param(value_type = crate::api::openapi::CollectionName, required = false)]
     pub collection: String,
     /// Which faces of the photo: all, largest, central, or a number, counted from 0 in order from the top.
     #[serde(default, deserialize_with = "face_choice")]

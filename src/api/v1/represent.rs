@@ -22,6 +22,8 @@ use crate::face::select::FaceChoice;
 #[serde(deny_unknown_fields)]
 pub struct RepresentOptions {
     /// A collection that the key must be good for; nothing in it is looked at.
+    #[schema(value_type = Option<crate::api::openapi::CollectionName>)]
+    #[param(value_type = Option<crate::api::openapi::CollectionName>)]
     pub collection: Option<String>,
     /// Which faces of the photo: all, largest, central, or a number, counted from 0 in order from the top.
     #[serde(default, deserialize_with = "face_choice")]

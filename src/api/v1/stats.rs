@@ -22,6 +22,7 @@ const EXACT: u64 = 40_000;
 #[serde(deny_unknown_fields)]
 pub(super) struct StatsOptions {
     /// The collection.
+    #[param(value_type = crate::api::openapi::CollectionName)]
     collection: String,
 }
 

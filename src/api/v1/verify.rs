@@ -23,6 +23,7 @@ use crate::query::verify::{self, Verification};
 #[serde(deny_unknown_fields)]
 pub struct VerifyOptions {
     /// A collection that the key must be good for; nothing in it is looked at.
+    #[schema(value_type = Option<crate::api::openapi::CollectionName>)]
     pub collection: Option<String>,
     /// Which face of the first photo: largest, central, or a number, counted from 0 in order from the top.
     #[serde(default = "largest", deserialize_with = "face_choice")]
