@@ -212,6 +212,14 @@ fn the_compose_file_s_serve_is_healthy_and_asks_for_the_key_that_its_first_lines
     let key = serve
         .run(&space, &told("docker-compose.yml", "run --rm --no-deps serve "))
         .expect(0);
+    // There is no Kibana; that it is not found where the command says is all that is wrong with it.
+    let import = serve
+        .run(&space, &told("docker-compose.yml", "run --rm serve "))
+        .expect(2);
+    assert!(
+        import.stderr.contains("no answer from kibana at http://kibana:5601/"),
+        "{import:?}"
+    );
     let running = Serve::start(serve.command(&space, &serve.arguments));
     assert_eq!(get(&format!("{}/v1/collections", running.url), None), 401);
     assert_eq!(
