@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-full test-8 test-browser lint models photos node-start node-stop wipe clean cargo
+.PHONY: help demo test test-full test-8 test-browser lint lint-deploy models photos node-start node-stop wipe clean cargo
 
 FACEDEX := target/release/facedex
 # Which Elasticsearch the tests start: empty means 9.2.0 where a JDK 21+ is found, else 8.19.0.
@@ -46,6 +46,9 @@ test-browser: cargo ## The page in a real headless Chromium, against a real node
 lint: cargo ## Format and lints alone
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+lint-deploy: ## Compose file, Dockerfile and Kubernetes manifests against their schemas; no Docker is needed
+	@dev/deploy-check
 
 models: $(FACEDEX) ## Fetch ONNX Runtime and the models
 	@$(FACEDEX) models fetch

@@ -277,7 +277,8 @@ pub fn with_file(
 }
 
 /// Settings of which one excludes the other: a flag or variable for one also overrides the file's value for the other.
-const RIVALS: [(&str, &str); 5] = [
+const RIVALS: [(&str, &str); 6] = [
+    ("events", "no-events"),
     ("replace", "overwrite"),
     ("min-similarity", "max-fpir"),
     ("min-similarity", "max-fmr"),

@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 use crate::elastic::ElasticError;
 use crate::face::FaceError;
 use crate::ingest::IngestError;
+use crate::kibana::KibanaError;
 use crate::models::catalog::CatalogError;
 use crate::models::fetch::FetchError;
 use crate::models::runtime::RuntimeError;
@@ -42,6 +43,9 @@ pub enum Error {
     /// A benchmark.
     #[error(transparent)]
     Bench(#[from] BenchError),
+    /// Kibana.
+    #[error(transparent)]
+    Kibana(#[from] KibanaError),
     /// API keys.
     #[error(transparent)]
     Keys(#[from] KeysError),

@@ -9,6 +9,7 @@ pub mod elastic;
 pub mod error;
 pub mod face;
 pub mod ingest;
+pub mod kibana;
 pub mod models;
 pub mod query;
 pub mod terminal;

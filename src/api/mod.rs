@@ -6,6 +6,7 @@ pub mod docs;
 pub mod door;
 pub mod drain;
 pub mod error;
+pub mod events;
 pub mod form;
 pub mod health;
 pub mod inference;
@@ -39,6 +40,7 @@ use self::error::{ApiError, Code};
 use self::inference::Inference;
 pub use self::state::{App, Settings};
 use crate::elastic::Client;
+use crate::elastic::events::Events;
 use crate::face::FaceEngine;
 use crate::terminal;
 
@@ -100,10 +102,16 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
     };
     let access = Arc::new(Access::open(&settings.access, address)?);
     Access::start(&access);
+    let client = Arc::new(client);
+    let events = match settings.events {
+        true => Events::start(Arc::clone(&client)),
+        false => Events::default(),
+    };
     let app = Arc::new(App {
+        events: events.clone(),
         audit: Audit::open(settings.audit_log.as_deref())?,
         access,
-        elastic: Arc::new(client),
+        elastic: client,
         inference: Inference::start(engines, settings.queue)?.ok_or(ServeError::NoEngine)?,
         places: Arc::new(Semaphore::new(settings.concurrency)),
         metrics: recorder,
@@ -137,6 +145,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
             server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
         }
     }
+    events.close().await;
     audit.close().await?;
     Ok(())
 }
@@ -161,7 +170,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(door::shape))
         .layer(from_fn(drain::drain))
-        .layer(from_fn(telemetry::observe))
+        .layer(from_fn_with_state(app.clone(), telemetry::observe))
         .with_state(app)
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::access::{Access, AccessSettings};
 use super::audit::Audit;
 use super::inference::Inference;
+use crate::elastic::events::Events;
 use crate::elastic::{Client, Destination, destination::Pulse, retry::RetryPolicy};
 use crate::face::image::Limits;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// Where enrolments, deletions and searches are written down.
     pub audit_log: Option<PathBuf>,
+    /// Whether requests are told to the events index.
+    pub events: bool,
     /// What a photo may cost.
     pub limits: Limits,
     /// Photos in one request under `/es/`.
@@ -49,6 +52,8 @@ pub struct App {
     pub access: Arc<Access>,
     /// What was done, and by whom.
     pub audit: Audit,
+    /// How requests went, for dashboards.
+    pub events: Events,
     /// The engines.
     pub inference: Inference,
     /// How the server was asked to run.

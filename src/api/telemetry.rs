@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tracing::Instrument as _;
 
+use super::events;
 use super::state::App;
 use crate::elastic::trace;
 
@@ -34,8 +35,8 @@ async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, kind)], app.metrics.render())
 }
 
-/// Gives the request its id, measures it, and hands its trace on to Elasticsearch.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+/// Gives the request its id, measures it, tells the events index, and hands its trace on to Elasticsearch.
+pub async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let id = request_id(request.headers());
     let method = method(request.method());
@@ -52,6 +53,11 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let status = response.status().as_u16().to_string();
     let took = start.elapsed();
     tracing::info!(id, method, route, status, ms = took.as_secs_f64() * 1e3, "answered");
+    if let Some(route) = route.as_deref().filter(|_| app.events.are_kept())
+        && let Some(event) = events::of(&app, method, route, &id, &response, took)
+    {
+        app.events.send(&event);
+    }
     let mut labels = vec![
         ("http_request_method", method.to_owned()),
         ("http_response_status_code", status),

@@ -10,12 +10,14 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::events::EventsArgs;
 use super::sources::SourceArgs;
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::destination::{Destination, Pulse};
 use crate::elastic::document::parse_label;
+use crate::elastic::events::Events;
 use crate::elastic::load;
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::store::WriteMode;
@@ -30,6 +32,7 @@ use crate::ingest::pipeline::Run;
 use crate::ingest::prepare::Recipe;
 use crate::ingest::profile::{Profile, Shares};
 use crate::ingest::progress::Show;
+use crate::ingest::report;
 use crate::ingest::source::Shard;
 use crate::ingest::{IngestError, Summary};
 use crate::terminal;
@@ -88,6 +91,9 @@ pub(super) struct IngestArgs {
 
     #[command(flatten)]
     speed: SpeedArgs,
+
+    #[command(flatten)]
+    events: EventsArgs,
 
     #[command(flatten)]
     limits: PhotoLimitArgs,
@@ -197,6 +203,11 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     };
     let stop = Arc::new(AtomicBool::new(false));
     let profile = Arc::new(Profile::default());
+    let events = match &to {
+        Some((to, _)) => args.events.open(&to.client),
+        None => Events::default(),
+    };
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
     let run = Run {
         source,
         fetch,
@@ -204,9 +215,10 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         person_from_dir: args.person_from_dir,
         to: to.clone().map(|(to, _)| (to, delivery(args))),
         journal,
+        report: report::Report::begin(events.clone(), &args.collection.collection, &run_id, &host),
         recipe: Recipe {
             run: run_id,
-            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            host,
             limits: (&args.limits).into(),
             subject: args.subject,
             labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -226,10 +238,12 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         stop: Arc::clone(&stop),
         profile: Arc::clone(&profile),
     };
-    let mut summary = tokio::select! {
-        ended = run.ingest() => ended?,
+    let ended = tokio::select! {
+        ended = run.ingest() => ended,
         () = second_interrupt(&stop) => return Err(Error::Interrupted),
     };
+    events.close().await;
+    let mut summary = ended?;
     // That is how watching ends.
     summary.interrupted &= !args.sources.watch;
     if summary.images == 0 && !args.sources.watch && !summary.interrupted && args.shard.is_none() {

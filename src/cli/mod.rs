@@ -2,9 +2,11 @@
 
 mod bench;
 mod collection;
+mod events;
 mod identify;
 mod ingest;
 mod keys;
+mod kibana;
 mod models;
 mod picture;
 mod query;
@@ -96,6 +98,9 @@ enum Command {
     /// Measure facedex beside what would be run instead
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Bring the dashboards into Kibana, and back
+    #[command(subcommand)]
+    Kibana(kibana::KibanaCommand),
     /// Make, show and revoke the API keys of `facedex serve`
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -141,6 +146,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
         Command::Bench(command) => tasks.block_on(bench::run(command, global)),
+        Command::Kibana(command) => tasks.block_on(kibana::run(command, global)),
         Command::Keys(command) => keys::run(command, global),
     };
     // Whatever still runs (a read that hangs, say) must not keep the process from ending.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::events::EventsArgs;
 use super::keys::KeysFileArg;
 use super::{Models, SUCCESS, client, cores};
 use crate::api::access::AccessSettings;
@@ -81,6 +82,9 @@ pub(super) struct ServeArgs {
     audit_log: Option<PathBuf>,
 
     #[command(flatten)]
+    events: EventsArgs,
+
+    #[command(flatten)]
     limits: PhotoLimitArgs,
 }
 
@@ -99,6 +103,7 @@ pub(super) async fn run(args: &ServeArgs, global: &GlobalArgs) -> Result<u8, Err
     let settings = Settings {
         access,
         audit_log: args.audit_log.clone().filter(|path| !path.as_os_str().is_empty()),
+        events: args.events.are_wanted(),
         listen: args.listen,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         collection: args.collection.clone().filter(|name| !name.is_empty()),

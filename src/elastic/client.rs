@@ -412,7 +412,8 @@ fn plain(url: &Url, timeout: Duration, ca: Option<&[u8]>) -> Result<reqwest::Cli
     builder.build().map_err(setup)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether the address is this machine's own, whatever the system's resolver says.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

@@ -211,7 +211,7 @@ pub async fn create(
             });
         }
     }
-    install_template(client).await?;
+    install_template(client, TEMPLATE_NAME, TEMPLATE).await?;
     let index = format!("{INDEX_PREFIX}{name}-000001");
     let body = json!({
         "aliases": {name: {"is_write_index": true}},
@@ -267,12 +267,11 @@ fn index_options(layout: &Layout) -> Value {
     }
 }
 
-/// Puts the index template where it is missing or older than ours.
-async fn install_template(client: &Client) -> Result<(), ElasticError> {
+/// Puts an index template of `mappings/` where it is missing or older than ours.
+pub(super) async fn install_template(client: &Client, name: &str, template: &str) -> Result<(), ElasticError> {
     const OPERATION: &str = "install the index template";
-    let path = format!("/_index_template/{TEMPLATE_NAME}");
-    let template: Value =
-        serde_json::from_str(TEMPLATE).map_err(|error| ElasticError::unexpected("mappings/faces.json", error))?;
+    let path = format!("/_index_template/{name}");
+    let template: Value = serde_json::from_str(template).map_err(|error| ElasticError::unexpected(name, error))?;
     let installed: Result<Value, _> = client.json(OPERATION, Method::Get, &path, &[], Payload::None).await;
     match installed {
         Ok(reply) => {

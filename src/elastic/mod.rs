@@ -6,6 +6,8 @@ pub mod collection;
 pub mod destination;
 pub mod document;
 pub mod error;
+pub mod event;
+pub mod events;
 pub mod faces;
 pub mod filter;
 pub mod load;

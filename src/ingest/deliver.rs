@@ -11,6 +11,7 @@ use super::journal::{Journal, Mark};
 use super::pace::Pace;
 use super::prepare::Prepared;
 use super::progress::Progress;
+use super::report::Report;
 use super::{Failure, IngestError, Stage, Summary};
 use crate::elastic::store::{self, Outcome, PhotoRecord, Stored, WriteMode};
 use crate::elastic::{Destination, ElasticError};
@@ -53,13 +54,22 @@ pub struct Ledger {
     pub journal: Arc<Journal>,
     /// Where people look.
     pub progress: Progress,
+    /// Where dashboards look.
+    pub report: Report,
 }
 
 impl Ledger {
+    /// Shows the counts so far.
+    pub fn tell(&mut self) {
+        self.progress.update(&self.summary);
+        self.report.progress(&self.summary);
+    }
+
     fn fail(&mut self, failure: &Failure) -> Result<(), IngestError> {
         metrics::counter!("facedex_photos_failed_total", "stage" => failure.stage.name()).increment(1);
         *self.summary.failures.entry(failure.stage).or_default() += 1;
         self.progress.failed(failure);
+        self.report.failed(failure);
         self.dead_letter.write(failure)
     }
 
@@ -123,7 +133,7 @@ impl Ledger {
                 self.fail(&failure)?;
             }
         }
-        self.progress.update(&self.summary);
+        self.tell();
         Ok(None)
     }
 }
@@ -136,7 +146,7 @@ pub async fn rehearse(messages: async_channel::Receiver<Message>, ledger: &mut L
             summary.images += 1;
             summary.faces += photo.record.faces.len() as u64;
             summary.no_face += u64::from(photo.record.faces.is_empty());
-            ledger.progress.update(&ledger.summary);
+            ledger.tell();
         }
     }
     Ok(())
@@ -240,7 +250,7 @@ impl Flights {
         for (photo, stored) in photos.iter().zip(stored?) {
             done.extend(ledger.settle(photo, &stored)?);
         }
-        ledger.progress.update(&ledger.summary);
+        ledger.tell();
         ledger.journal.enter(&done)?;
         Ok(())
     }

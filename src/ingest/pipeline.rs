@@ -17,6 +17,7 @@ use super::prepare::Recipe;
 use super::profile::{Profile, Times, Work};
 use super::progress::{Progress, Show};
 use super::reader::{IndexCheck, Loaded, Readers};
+use super::report::Report;
 use super::source::{Shard, Sink, Source};
 use super::{IngestError, Summary};
 use crate::elastic::Destination;
@@ -55,6 +56,8 @@ pub struct Run {
     pub dead_letter: DeadLetter,
     /// How progress is shown.
     pub show: Show,
+    /// Tells the events index.
+    pub report: Report,
     /// Set to end the run after what is in flight.
     pub stop: Arc<AtomicBool>,
     /// Where the workers' time goes.
@@ -136,8 +139,9 @@ impl Run {
             dead_letter: self.dead_letter,
             journal,
             progress,
+            report: self.report,
         };
-        ledger.progress.update(&ledger.summary);
+        ledger.tell();
         let delivered = match &self.to {
             Some((to, delivery)) => deliver(to.clone(), *delivery, messages, &mut ledger).await,
             None => rehearse(messages, &mut ledger).await,
@@ -146,26 +150,34 @@ impl Run {
             // After an error the source may still be open, and workers wait for it.
             waiting.close();
         }
-        for worker in workers {
-            // Also after an error: the process must not end while one of them is inside ONNX Runtime. A worker that
-            // panicked may have lost the photo in its hands: that is no clean end.
-            worker
-                .join()
-                .map_err(|_| IngestError::Worker("it panicked".to_owned()))?;
+        let whole = async {
+            for worker in workers {
+                // Also after an error: the process must not end while one of them is inside ONNX Runtime. A worker that
+                // panicked may have lost the photo in its hands: that is no clean end.
+                worker
+                    .join()
+                    .map_err(|_| IngestError::Worker("it panicked".to_owned()))?;
+            }
+            delivered?;
+            while let Some(ended) = reading.join_next().await {
+                ended.map_err(|error| IngestError::Worker(error.to_string()))??;
+            }
+            walk.join()
+                .map_err(|_| IngestError::Worker("the source panicked".to_owned()))?;
+            match &self.to {
+                Some((to, _)) => Ok(to.refresh().await?),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = whole.await {
+            ledger.report.broke_off(&ledger.summary, &error);
+            return Err(error);
         }
-        delivered?;
-        while let Some(ended) = reading.join_next().await {
-            ended.map_err(|error| IngestError::Worker(error.to_string()))??;
-        }
-        walk.join()
-            .map_err(|_| IngestError::Worker("the source panicked".to_owned()))?;
         let mut summary = ledger.summary;
-        if let Some((to, _)) = &self.to {
-            to.refresh().await?;
-        }
         summary.time(start.elapsed());
         summary.interrupted = self.stop.load(Ordering::Relaxed);
         summary.dead_letter = ledger.dead_letter.finish();
+        ledger.report.end(&summary);
         Ok(summary)
     }
 }

@@ -32,6 +32,7 @@ use self::params::Params;
 use self::path::Route;
 use self::request::{Incoming, check_media_type, read_body};
 use super::access::{Caller, Scope};
+use super::events::Told;
 use super::state::App;
 
 /// What requests to the door share.
@@ -99,7 +100,14 @@ impl Door {
                 let reply = app.elastic.pass_on(&incoming.to_pass_on(Bytes::new())).await?;
                 Ok(request::answer(reply, &caller.entry))
             }
-            Route::Search(name) | Route::Count(name) => search::run(self, &asker, name, &incoming).await,
+            Route::Search(name) | Route::Count(name) => {
+                let mut response = search::run(self, &asker, name, &incoming).await?;
+                response.extensions_mut().insert(Told {
+                    collection: Some(name.clone()),
+                    query: None,
+                });
+                Ok(response)
+            }
             Route::MultiSearch(default) => msearch::run(self, &asker, default.as_deref(), &incoming).await,
         }
     }

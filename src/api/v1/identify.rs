@@ -9,9 +9,10 @@ use axum::{Extension, Json};
 use super::question::{Answer, Question, QuestionForm, QuestionJson, QuestionOptions};
 use crate::api::access::Caller;
 use crate::api::error::ApiError;
+use crate::api::events::{Decided, Told};
 use crate::api::openapi::{ErrorBody, Picture};
 use crate::api::state::App;
-use crate::query::identify::{self, Identification};
+use crate::query::identify::{self, Decision, Identification};
 
 /// The answer to an identification.
 pub type IdentifyAnswer = Answer<Identification>;
@@ -32,10 +33,10 @@ pub(super) async fn identify(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<Json<IdentifyAnswer>, ApiError> {
+) -> Result<(Extension<Told>, Json<IdentifyAnswer>), ApiError> {
     let question = Question::receive(&app, &caller, request).await?;
     let start = Instant::now();
-    let mut results = Vec::with_capacity(question.faces.len());
+    let (mut results, mut decisions) = (Vec::new(), Vec::new());
     for face in &question.faces {
         let mut result = identify::identify(
             &app.elastic,
@@ -49,7 +50,11 @@ pub(super) async fn identify(
         for candidate in &result.candidates {
             caller.entry.found(&candidate.hits);
         }
+        decisions.push(Decided {
+            is_match: result.decision == Decision::Match,
+            similarity: result.similarity,
+        });
         results.push(result);
     }
-    Ok(question.answer(results, start))
+    Ok(question.answer(results, start, &decisions))
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Json;
 use axum::extract::Request;
+use axum::{Extension, Json};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{check_similarity, face_choice};
 use crate::api::access::{Caller, Scope};
 use crate::api::error::ApiError;
+use crate::api::events::{Decided, Told};
 use crate::api::openapi::{FormBody, JsonBody};
 use crate::api::photo::{self, ImageSize, Seen, SeenFace, WithPhotos};
 use crate::api::state::App;
@@ -195,15 +196,26 @@ impl Question {
         })
     }
 
-    /// The answer, from the results of the faces in their order. `start` is when the first of them was asked about.
-    pub fn answer<T>(self, results: Vec<T>, start: Instant) -> Json<Answer<T>> {
+    /// The answer, from the results of the faces in their order, and what is told of it. `start` is when the first of them
+    /// was asked about.
+    pub fn answer<T>(
+        self,
+        results: Vec<T>,
+        start: Instant,
+        decisions: &[Decided],
+    ) -> (Extension<Told>, Json<Answer<T>>) {
         let search_ms = self.search_ms + milliseconds(start);
+        let mut told = Told::of(Some(self.collection.name.clone()), self.threshold.similarity, decisions);
+        if let Some(query) = &mut told.query {
+            query.photo_ms = Some(self.photo_ms);
+            query.search_ms = Some(search_ms);
+        }
         let faces = self.faces.into_iter().zip(results).map(|(seen, result)| FaceAnswer {
             ordinal: seen.ordinal,
             face: seen.show(self.with_embedding),
             result,
         });
-        Json(Answer {
+        let answer = Answer {
             collection: self.collection.name,
             image: self.size,
             faces: faces.collect(),
@@ -211,7 +223,8 @@ impl Question {
                 photo_ms: self.photo_ms,
                 search_ms: (search_ms * 100.0).round() / 100.0,
             },
-        })
+        };
+        (Extension(told), Json(answer))
     }
 }
 

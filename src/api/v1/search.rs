@@ -9,6 +9,7 @@ use axum::{Extension, Json};
 use super::question::{Answer, Question, QuestionForm, QuestionJson, QuestionOptions};
 use crate::api::access::Caller;
 use crate::api::error::ApiError;
+use crate::api::events::{Decided, Told};
 use crate::api::openapi::{ErrorBody, Picture};
 use crate::api::state::App;
 use crate::query::search::{self, SearchResult};
@@ -31,10 +32,10 @@ pub(super) async fn search(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<Json<SearchAnswer>, ApiError> {
+) -> Result<(Extension<Told>, Json<SearchAnswer>), ApiError> {
     let question = Question::receive(&app, &caller, request).await?;
     let start = Instant::now();
-    let mut results = Vec::with_capacity(question.faces.len());
+    let (mut results, mut decisions) = (Vec::new(), Vec::new());
     for face in &question.faces {
         let mut result = search::search(
             &app.elastic,
@@ -44,9 +45,14 @@ pub(super) async fn search(
             &question.threshold,
         )
         .await?;
+        let decided = Decided {
+            is_match: !result.hits.is_empty(),
+            similarity: result.hits.first().map(|hit| hit.similarity),
+        };
         result.hits.drain(..question.offset.min(result.hits.len()));
         caller.entry.found(&result.hits);
         results.push(result);
+        decisions.push(decided);
     }
-    Ok(question.answer(results, start))
+    Ok(question.answer(results, start, &decisions))
 }

@@ -10,11 +10,13 @@ use utoipa::ToSchema;
 use super::{check_similarity, face_choice};
 use crate::api::access::{Caller, Scope};
 use crate::api::error::ApiError;
+use crate::api::events::{Decided, Told};
 use crate::api::openapi::{ErrorBody, FormBody, JsonBody};
 use crate::api::photo::{self, Input, WithPhotos};
 use crate::api::state::App;
 use crate::face::Face;
 use crate::face::select::FaceChoice;
+use crate::query::identify::Decision;
 use crate::query::threshold::Threshold;
 use crate::query::verify::{self, Verification};
 
@@ -96,7 +98,7 @@ pub(super) async fn verify(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<Json<VerifyAnswer>, ApiError> {
+) -> Result<(Extension<Told>, Json<VerifyAnswer>), ApiError> {
     caller.may_do(Scope::Read)?;
     let (options, inputs) = photo::receive::<VerifyOptions>(&app, request).await?;
     if let Some(collection) = &options.collection {
@@ -138,10 +140,13 @@ pub(super) async fn verify(
             options.include_embedding
         ),
     )?;
-    Ok(Json(VerifyAnswer {
-        result: verify::verify(&vector_a, &vector_b, threshold),
-        photos: [a, b],
-    }))
+    let result = verify::verify(&vector_a, &vector_b, threshold);
+    let decided = Decided {
+        is_match: result.decision == Decision::Match,
+        similarity: Some(result.similarity),
+    };
+    let told = Told::of(options.collection, result.threshold.similarity, &[decided]);
+    Ok((Extension(told), Json(VerifyAnswer { result, photos: [a, b] })))
 }
 
 async fn side(

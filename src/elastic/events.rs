@@ -1,0 +1,263 @@
+//! The events index, written on the side: the work hands an event over and never waits. The queue has a fixed length; what
+//! does not fit, or what Elasticsearch does not take in time, is counted and dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use elasticsearch::http::Method;
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::client::Payload;
+use super::collection::install_template;
+use super::event::Event;
+use super::retry::{Backoff, RetryPolicy};
+use super::{Client, ElasticError};
+
+/// The template for every events index, as it goes over the wire.
+const TEMPLATE: &str = include_str!("../../mappings/events.json");
+const TEMPLATE_NAME: &str = "facedex-events";
+/// Events that may wait; about a kilobyte each.
+const QUEUE: usize = 4096;
+/// A request holds at most so many,
+const BATCH: usize = 500;
+/// and is sent when its first event has waited for so long.
+const LINGER: Duration = Duration::from_secs(5);
+/// At the end what is waiting has so long to be written.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// Where events go; nowhere by default. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Events(Option<Arc<Queue>>);
+
+struct Queue {
+    waiting: mpsc::Sender<Message>,
+    counts: Arc<Counts>,
+}
+
+/// What became of the events.
+#[derive(Debug, Default)]
+struct Counts {
+    written: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counts {
+    fn add(&self, written: usize, dropped: usize) {
+        self.written.fetch_add(written as u64, Ordering::Relaxed);
+        self.dropped.fetch_add(dropped as u64, Ordering::Relaxed);
+        metrics::counter!("facedex_events_written_total").increment(written as u64);
+        metrics::counter!("facedex_events_dropped_total").increment(dropped as u64);
+    }
+}
+
+enum Message {
+    /// An event as JSON.
+    Event(Bytes),
+    /// Tell when everything before is done with.
+    Flush(oneshot::Sender<()>),
+}
+
+impl Events {
+    /// Starts to write events to this cluster.
+    pub fn start(client: Arc<Client>) -> Self {
+        let (waiting, messages) = mpsc::channel(QUEUE);
+        let counts = Arc::new(Counts::default());
+        let writer = Writer {
+            client,
+            counts: Arc::clone(&counts),
+            is_prepared: false,
+            is_failing: false,
+        };
+        tokio::spawn(writer.run(messages));
+        Self(Some(Arc::new(Queue { waiting, counts })))
+    }
+
+    /// Whether events go anywhere.
+    pub fn are_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Takes an event, or drops it.
+    pub fn send(&self, event: &Event) {
+        let Some(queue) = &self.0 else { return };
+        // Text and numbers always become JSON.
+        let Ok(json) = serde_json::to_vec(event) else { return };
+        if queue.waiting.try_send(Message::Event(json.into())).is_err() {
+            queue.counts.add(0, 1);
+        }
+    }
+
+    /// Comes back when what was sent is written or dropped, and says how much was dropped.
+    pub async fn close(&self) {
+        let Some(queue) = &self.0 else { return };
+        let (done, written) = oneshot::channel();
+        let flush = async {
+            if queue.waiting.send(Message::Flush(done)).await.is_ok() {
+                // The writer only ends with the process.
+                let _ = written.await;
+            }
+        };
+        let in_time = tokio::time::timeout(CLOSING, flush).await.is_ok();
+        let dropped = queue.counts.dropped.load(Ordering::Relaxed);
+        if dropped > 0 || !in_time {
+            tracing::warn!(
+                dropped,
+                in_time,
+                "not all events were written; the work itself is not affected"
+            );
+        }
+    }
+}
+
+struct Writer {
+    client: Arc<Client>,
+    counts: Arc<Counts>,
+    is_prepared: bool,
+    is_failing: bool,
+}
+
+/// One batch, ready to be sent, and how many events it has.
+struct Lines {
+    bytes: Bytes,
+    count: usize,
+}
+
+#[derive(Deserialize)]
+struct BulkReply {
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    create: Created,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    status: u16,
+    error: Option<Reason>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    reason: Option<String>,
+}
+
+impl Writer {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        while let Some(first) = messages.recv().await {
+            let deadline = Instant::now() + LINGER;
+            let (mut events, mut flush) = (Vec::new(), None);
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Event(event) => events.push(event),
+                    Message::Flush(done) => flush = Some(done),
+                }
+                if events.len() == BATCH || flush.is_some() {
+                    break;
+                }
+                next = tokio::time::timeout_at(deadline, messages.recv()).await.ok().flatten();
+            }
+            if !events.is_empty() {
+                self.write(&lines(&events)).await;
+            }
+            // Whoever waited may have left.
+            let _ = flush.map(|done| done.send(()));
+        }
+    }
+
+    async fn write(&mut self, batch: &Lines) {
+        let policy = RetryPolicy {
+            cap: Duration::from_secs(5),
+            give_up_after: Some(Duration::from_secs(30)),
+            ..RetryPolicy::default()
+        };
+        let mut backoff = Backoff::new(policy);
+        let error = loop {
+            match self.try_write(batch).await {
+                Ok(()) => {
+                    self.is_failing = false;
+                    return;
+                }
+                Err(error) if error.is_transient() => match backoff.pause(None) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => break error,
+                },
+                Err(error) => break error,
+            }
+        };
+        self.counts.add(0, batch.count);
+        if !self.is_failing {
+            tracing::warn!(
+                reason = error.to_string(),
+                "events cannot be written and are dropped; --no-events turns them off"
+            );
+            self.is_failing = true;
+        }
+    }
+
+    /// Writes a batch; those of it that are there from an attempt before count as written.
+    async fn try_write(&mut self, batch: &Lines) -> Result<(), ElasticError> {
+        const OPERATION: &str = "write events";
+        if !self.is_prepared {
+            // Before anything is written: an index that is made without it would guess its mapping.
+            install_template(&self.client, TEMPLATE_NAME, TEMPLATE).await?;
+            self.is_prepared = true;
+        }
+        let path = format!("/{}/_bulk", index());
+        let query = [("filter_path", "items.*.status,items.*.error.reason")];
+        let reply: BulkReply = self
+            .client
+            .json(OPERATION, Method::Post, &path, &query, Payload::Ndjson(&batch.bytes))
+            .await?;
+        let is = |wanted: fn(u16) -> bool| reply.items.iter().filter(|item| wanted(item.create.status)).count();
+        if let Some(busy) = reply
+            .items
+            .iter()
+            .find(|item| matches!(item.create.status, 429 | 500..))
+        {
+            return Err(ElasticError::Refused {
+                operation: OPERATION.to_owned(),
+                status: busy.create.status,
+                kind: String::new(),
+                reason: format!("{} events at once", batch.count),
+            });
+        }
+        let written = is(|status| matches!(status, 200..=299 | 409));
+        self.counts.add(written, batch.count.saturating_sub(written));
+        if let Some(refused) = reply
+            .items
+            .into_iter()
+            .find_map(|item| item.create.error?.reason)
+            .filter(|_| written < batch.count)
+        {
+            tracing::warn!(reason = refused, "elasticsearch refused events");
+        }
+        Ok(())
+    }
+}
+
+/// This month's index.
+fn index() -> String {
+    jiff::Timestamp::now().strftime("facedex-events-%Y.%m").to_string()
+}
+
+/// Every event has an id of ours, so that one that is sent twice is there once.
+fn lines(events: &[Bytes]) -> Lines {
+    let mut bytes = Vec::with_capacity(events.iter().map(|event| event.len() + 64).sum());
+    for event in events {
+        let id = uuid::Uuid::new_v4().simple();
+        bytes.extend_from_slice(format!("{{\"create\":{{\"_id\":\"{id}\"}}}}\n").as_bytes());
+        bytes.extend_from_slice(event);
+        bytes.push(b'\n');
+    }
+    Lines {
+        bytes: bytes.into(),
+        count: events.len(),
+    }
+}

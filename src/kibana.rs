@@ -1,0 +1,217 @@
+//! Kibana's saved objects API: the dashboards in, and back.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use reqwest::multipart::{Form, Part};
+use reqwest::{Client, RequestBuilder, Response};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::elastic::client::{Login, is_loopback};
+use crate::error::chain;
+
+/// Data views and dashboards, as Kibana takes them; `dev/dashboards build` makes the file.
+pub const OBJECTS: &str = include_str!("../kibana/facedex.ndjson");
+
+/// Why Kibana does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum KibanaError {
+    /// The address or the certificate is wrong.
+    #[error("cannot set up the connection to kibana: {0}")]
+    Setup(String),
+    /// Nobody answers.
+    #[error("no answer from kibana at {url}: {reason}; --kibana-url or KIBANA_URL names another address")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// 401 or 403.
+    #[error(
+        "kibana refused the credentials ({status} {reason}); it takes those of elasticsearch, whose user needs Kibana's privilege to manage saved objects"
+    )]
+    Forbidden {
+        /// HTTP status.
+        status: u16,
+        /// Kibana's words.
+        reason: String,
+    },
+    /// Any other answer that is no success.
+    #[error("kibana refused to {operation} ({status}): {reason}")]
+    Refused {
+        /// What was asked.
+        operation: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// Kibana's words.
+        reason: String,
+    },
+    /// The file to import.
+    #[error("cannot read {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+}
+
+/// How to reach Kibana.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// Its address.
+    pub url: Url,
+    /// The space, where it is not the default one.
+    pub space: Option<String>,
+    /// Who asks: Kibana hands it on to Elasticsearch.
+    pub credentials: Option<Login>,
+    /// A PEM file of the authorities that signed its certificate.
+    pub ca_file: Option<PathBuf>,
+    /// The longest that a request may take.
+    pub timeout: std::time::Duration,
+}
+
+/// A Kibana.
+pub struct Kibana {
+    http: Client,
+    address: Address,
+}
+
+/// What became of an import.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "camelCase"))]
+pub struct Imported {
+    /// Whether all objects are there now.
+    pub success: bool,
+    /// How many were imported.
+    pub success_count: u64,
+    /// Those that were not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<NotImported>,
+}
+
+/// An object that was not imported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NotImported {
+    /// Its id.
+    pub id: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Why: `conflict` where it is there already.
+    pub error: Cause,
+}
+
+/// Why an object was not imported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Kibana's word for it.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl Kibana {
+    /// Sets the connection up; nothing is sent yet.
+    pub fn new(address: Address) -> Result<Self, KibanaError> {
+        let setup = |reason: String| KibanaError::Setup(reason);
+        let mut builder = Client::builder()
+            .timeout(address.timeout)
+            // To wherever a redirect points, the credentials would go along.
+            .redirect(reqwest::redirect::Policy::none());
+        if is_loopback(&address.url) {
+            // A proxy could not reach it, and would see what goes there.
+            builder = builder.no_proxy();
+        }
+        if let Some(path) = &address.ca_file {
+            let named = |reason: String| setup(format!("CA file {}: {reason}", path.display()));
+            let pem = std::fs::read(path).map_err(|error| named(error.to_string()))?;
+            let bundle = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| named(chain(&error)))?;
+            for certificate in bundle {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        let http = builder.build().map_err(|error| setup(chain(&error)))?;
+        Ok(Self { http, address })
+    }
+
+    /// Imports saved objects (NDJSON). Those that are there stay as they are and are named, unless `overwrite`.
+    pub async fn import(&self, objects: Vec<u8>, overwrite: bool) -> Result<Imported, KibanaError> {
+        let file = Part::bytes(objects).file_name("facedex.ndjson");
+        let request = self
+            .post("_import")
+            .query(&[("overwrite", overwrite)])
+            .multipart(Form::new().part("file", file));
+        let body = self.send("import saved objects", request).await?;
+        serde_json::from_slice(&body).map_err(|error| KibanaError::Refused {
+            operation: "say what it imported",
+            status: 200,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Exports our objects as they are in Kibana now, as NDJSON.
+    pub async fn export(&self) -> Result<Bytes, KibanaError> {
+        let request = self.post("_export").json(&json!({
+            "objects": names(),
+            "includeReferencesDeep": true,
+            "excludeExportDetails": true,
+        }));
+        self.send("export saved objects", request).await
+    }
+
+    fn post(&self, what: &str) -> RequestBuilder {
+        let mut url = self.address.url.clone();
+        // Only a URL that cannot be a base refuses this, and such a one has no host either.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty();
+            if let Some(space) = &self.address.space {
+                path.extend(["s", space]);
+            }
+            path.extend(["api", "saved_objects", what]);
+        }
+        // Kibana takes no change without this header, which no form of another site can send.
+        let request = self.http.post(url).header("kbn-xsrf", "facedex");
+        match &self.address.credentials {
+            Some(Login::ApiKey(key)) => request.header("authorization", format!("ApiKey {}", key.expose_secret())),
+            Some(Login::Basic(user, password)) => request.basic_auth(user, Some(password.expose_secret())),
+            None => request,
+        }
+    }
+
+    async fn send(&self, operation: &'static str, request: RequestBuilder) -> Result<Bytes, KibanaError> {
+        let unreachable = |error: reqwest::Error| KibanaError::Unreachable {
+            url: self.address.url.to_string(),
+            reason: chain(&error.without_url()),
+        };
+        let reply: Response = request.send().await.map_err(unreachable)?;
+        let status = reply.status().as_u16();
+        let body = reply.bytes().await.map_err(unreachable)?;
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let reason = said["message"].as_str().map(str::to_owned);
+        let reason = reason.unwrap_or_else(|| String::from_utf8_lossy(&body).chars().take(200).collect());
+        Err(match status {
+            401 | 403 => KibanaError::Forbidden { status, reason },
+            _ => KibanaError::Refused {
+                operation,
+                status,
+                reason,
+            },
+        })
+    }
+}
+
+/// Type and id of each of our objects.
+fn names() -> Vec<Value> {
+    OBJECTS
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .map(|object| json!({"type": object["type"], "id": object["id"]}))
+        .collect()
+}
