@@ -8,6 +8,7 @@ pub mod document;
 pub mod error;
 pub mod faces;
 pub mod filter;
+pub mod lifecycle;
 pub mod load;
 pub mod persons;
 pub mod retry;

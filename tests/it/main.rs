@@ -19,6 +19,7 @@ mod golden;
 mod harness;
 mod ingest;
 mod kill;
+mod lifecycle;
 mod mutated;
 mod outage;
 mod query;
