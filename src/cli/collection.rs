@@ -3,6 +3,7 @@
 mod migrate;
 mod plan;
 mod status;
+mod transfer;
 mod upkeep;
 
 use std::sync::Arc;
@@ -49,6 +50,15 @@ pub(super) enum CollectionCommand {
     Migrate(migrate::MigrateArgs),
     /// Remove the indices that migrations left behind
     Retire(migrate::RetireArgs),
+    /// Write all faces with their vectors into a file, a JSON object a line
+    ///
+    /// Memory does not grow with the collection. An export that was cut off goes on from its last photo: give the same file.
+    Export(transfer::ExportArgs),
+    /// Take faces with their vectors from an export, or from a store of deepface's
+    ///
+    /// Makes the collection where it is missing. Faces that are there stay as they are, so that an import that was cut off is
+    /// repeated. Exit code 1 if some faces could not be stored, or the export is incomplete.
+    Import(transfer::ImportArgs),
 }
 
 /// Which collection.
@@ -100,6 +110,12 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
         }
         CollectionCommand::Retire(args) => {
             return migrate::retire(args, &destination(client, &args.collection.name), global).await;
+        }
+        CollectionCommand::Export(args) => {
+            return transfer::export(args, &destination(client, &args.collection.name), global).await;
+        }
+        CollectionCommand::Import(args) => {
+            return transfer::import(args, &destination(client, &args.collection.name), global).await;
         }
         CollectionCommand::Check(args) => {
             return upkeep::check(args, &destination(client, &args.collection.name), global).await;

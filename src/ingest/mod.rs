@@ -180,7 +180,7 @@ impl Failure {
 }
 
 /// The present as Elasticsearch and people read it: RFC 3339, UTC, milliseconds.
-fn now() -> String {
+pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 

@@ -1,5 +1,7 @@
 //! Why a collection could not be moved, exported or imported.
 
+use std::path::PathBuf;
+
 use crate::elastic::ElasticError;
 
 /// What ends a lifecycle command.
@@ -24,6 +26,17 @@ pub enum LifecycleError {
         /// The collection.
         name: String,
     },
+    /// An export or a store of faces is not what it should be.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An export cannot be written.
+    #[error("cannot write the export: {0}; free space, then run the same command again: it goes on where it was")]
+    Write(std::io::Error),
     /// The indices do not become equal.
     #[error(
         "index {index} still differs from the collection after {rounds} rounds without writes; somebody else writes to it, nothing was switched"

@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use crate::harness::Space;
 
+mod concurrent;
 mod made_up;
 mod migrate;
 mod sizes;
+mod transfer;
 mod upkeep;
 
 impl Space {
