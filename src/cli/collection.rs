@@ -42,7 +42,7 @@ pub(super) enum CollectionCommand {
     ///
     /// Reads every document, changes nothing. Exit code 1 if something was found.
     Check(upkeep::CheckArgs),
-    /// Move to another index type, graph or number of shards, while faces are written and searched
+    /// Move to another index type, graph, number of shards or embedder, while faces are written and searched
     ///
     /// Fills the next index from the present one and switches the alias when both are the same and searches agree. Writers
     /// wait for the last moments, searches never do. The old index stays until `retire`. A run that is cut off is taken up
@@ -98,6 +98,10 @@ pub(super) struct CreateArgs {
     /// Copies of each shard [default: one as soon as there is a second node]
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
+
+    /// Only say what would be made
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Result<u8, Error> {
@@ -134,6 +138,17 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 shards: args.shards,
                 replicas: args.replicas,
             };
+            if args.dry_run {
+                let index = collection::expect_free(&client, &args.collection.name).await?;
+                let planned = Planned {
+                    name: &args.collection.name,
+                    index: &index,
+                    space: &embedder.space,
+                    dry_run: true,
+                };
+                show(global, &planned, || format!("would create collection {} (index {index})\n", planned.name))?;
+                return Ok(SUCCESS);
+            }
             let made =
                 collection::create(&client, &args.collection.name, &embedder.space, embedder.dims, &layout).await?;
             show(global, &made, || {
@@ -166,6 +181,15 @@ fn destination(client: Client, name: &str) -> Destination {
         },
         pulse: Arc::default(),
     }
+}
+
+/// A collection that would be made.
+#[derive(Serialize)]
+struct Planned<'a> {
+    name: &'a str,
+    index: &'a str,
+    space: &'a str,
+    dry_run: bool,
 }
 
 #[derive(Serialize)]

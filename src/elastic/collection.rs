@@ -212,6 +212,19 @@ pub async fn open_or_create(
     .and_then(|collection| collection.expect_space(space).map(|()| collection))
 }
 
+/// Refuses a name that is taken or could not be an alias; gives the index that a new collection of this name has.
+pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticError> {
+    check_name(name)?;
+    match open(client, name).await {
+        Err(ElasticError::NoCollection { .. }) => Ok(format!("{INDEX_PREFIX}{name}-000001")),
+        Err(error) => Err(error),
+        Ok(existing) => Err(ElasticError::Exists {
+            name: name.to_owned(),
+            reason: format!("space {}, index {}", existing.space, existing.index),
+        }),
+    }
+}
+
 /// Makes a collection: template, index, alias.
 pub async fn create(
     client: &Client,
@@ -220,21 +233,10 @@ pub async fn create(
     dims: usize,
     layout: &Layout,
 ) -> Result<Collection, ElasticError> {
-    check_name(name)?;
-    match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => {}
-        Err(error) => return Err(error),
-        Ok(existing) => {
-            return Err(ElasticError::Exists {
-                name: name.to_owned(),
-                reason: format!("space {}, index {}", existing.space, existing.index),
-            });
-        }
-    }
+    let index = expect_free(client, name).await?;
     install_template(client).await?;
-    let index = format!("{INDEX_PREFIX}{name}-000001");
     let mut body = index_body(layout, space, dims, &uuid::Uuid::new_v4().to_string());
-    body["aliases"] = json!({name: {"is_write_index": true}});
+    body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, space): {}});
     let made: Result<Value, _> = client
         .json(
             "create the collection",
@@ -270,6 +272,23 @@ pub(super) fn index_body(layout: &Layout, space: &str, dims: usize, collection_i
             "properties": {"face": {"properties": {"embedding": vector_field(dims, layout)}}},
         },
     })
+}
+
+/// The alias by which vectors are written. It names their space and stays behind when the collection moves to another one:
+/// who still writes vectors of the old space meets no index, however late the request is.
+pub(super) fn write_alias(name: &str, space: &str) -> String {
+    format!("{INDEX_PREFIX}{name}@{space}")
+}
+
+/// Gives a collection of this space, which another version of facedex made, the alias by which vectors are written.
+pub(super) async fn claim(client: &Client, name: &str, space: &str) -> Result<(), ElasticError> {
+    let collection = open(client, name).await?;
+    collection.expect_space(space)?;
+    let path = format!("/{}/_alias/{}", collection.index, write_alias(name, space));
+    let _: Value = client
+        .json("add an alias", Method::Put, &path, &[], Payload::None)
+        .await?;
+    Ok(())
 }
 
 /// Looks at an index of a collection that its alias may not stand for.

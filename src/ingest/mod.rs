@@ -11,6 +11,7 @@ pub mod prepare;
 pub mod profile;
 pub mod progress;
 pub mod reader;
+pub mod reembed;
 pub mod source;
 
 use std::collections::BTreeMap;

@@ -1,18 +1,28 @@
 //! `facedex collection migrate` and `retire`
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::NameArg;
-use crate::cli::{SUCCESS, show};
-use crate::config::GlobalArgs;
+use crate::cli::{SUCCESS, ingest, show};
+use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::Destination;
 use crate::elastic::collection::{self, IndexType, Layout};
 use crate::elastic::lifecycle::migrate::{self, Care, Goal, Migration, Outcome, Step};
-use crate::elastic::lifecycle::reconcile::Copier;
+use crate::elastic::lifecycle::reconcile::{Carrier, Copier};
 use crate::elastic::lifecycle::versions::Version;
 use crate::elastic::search;
 use crate::error::Error;
+use crate::ingest::IngestError;
+use crate::ingest::budget::ThreadBudget;
+use crate::ingest::fetch::Fetcher;
+use crate::ingest::reembed::ReEmbedder;
+use crate::models::catalog::Catalog;
+use crate::models::runtime::RuntimeError;
 use crate::terminal;
 
 #[derive(Debug, Args)]
@@ -35,6 +45,31 @@ pub(in crate::cli) struct MigrateArgs {
     /// Primary shards [default: as it is]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     shards: Option<u32>,
+
+    /// Read every photo again and embed its faces with the embedder that is loaded, where the collection holds vectors of
+    /// another; names and labels stay. Writers that still have the old embedder are refused afterwards
+    #[arg(long)]
+    re_embed: bool,
+
+    /// Switch although some faces could not be embedded again
+    #[arg(long, requires = "re_embed")]
+    leave_behind: bool,
+
+    /// Photos that are embedded at once [default: one a core]
+    #[arg(long, env = "FACEDEX_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+
+    /// Fetch photos also from addresses of this machine and of private networks, and through the proxy that the
+    /// environment names
+    #[arg(long, requires = "re_embed")]
+    allow_private_addresses: bool,
+
+    /// How long the answer to a fetch may take to begin, and again to end
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30s")]
+    fetch_timeout: Duration,
+
+    #[command(flatten)]
+    limits: PhotoLimitArgs,
 
     /// Stored faces that are searched for before the new index is used
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(..=10_000))]
@@ -80,6 +115,7 @@ pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &Globa
         space: now.space.clone(),
         dims: now.dims as usize,
     };
+    let goal = if args.re_embed { embedded(goal)? } else { goal };
     let Some(mut migration) = Migration::plan(at, goal).await? else {
         let report = Migrated {
             collection: now.name,
@@ -95,7 +131,8 @@ pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &Globa
     };
     let outcome = match args.dry_run {
         true => None,
-        false => Some(run(&mut migration, args).await?),
+        false if args.re_embed => Some(re_embed(&mut migration, args, global).await?),
+        false => Some(run(&mut migration, args, &mut Copier).await?),
     };
     let (from, to) = migration.indices();
     let report = Migrated {
@@ -110,17 +147,51 @@ pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &Globa
     Ok(SUCCESS)
 }
 
+/// The same with the vectors of the default embedder.
+fn embedded(goal: Goal) -> Result<Goal, Error> {
+    let catalog = Catalog::builtin()?;
+    let model = catalog.default_embedder();
+    let facts = model
+        .embedder
+        .as_ref()
+        .ok_or_else(|| RuntimeError::WrongRole(model.name.clone()))?;
+    Ok(Goal {
+        space: facts.space.clone(),
+        dims: facts.dims,
+        ..goal
+    })
+}
+
+async fn re_embed(migration: &mut Migration, args: &MigrateArgs, global: &GlobalArgs) -> Result<Outcome, Error> {
+    let engines = ingest::engines(args.workers, global)?;
+    let fetch = Fetcher::new(args.allow_private_addresses, args.fetch_timeout).map_err(IngestError::Fetch)?;
+    let said = Mutex::new(HashSet::new());
+    let mut carrier = ReEmbedder {
+        pixels: ThreadBudget::new(ingest::PIXELS_PER_WORKER * engines.len() as u64),
+        engines,
+        fetch: Arc::new(fetch),
+        limits: (&args.limits).into(),
+        told: &|reason| {
+            // Every round tries again, and would say it again.
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.insert(reason.to_owned()) {
+                terminal::note(&format!("not embedded: {}", terminal::clean(reason)));
+            }
+        },
+    };
+    run(migration, args, &mut carrier).await
+}
+
 /// Runs it until its end, an error or an interrupt; whichever comes, writers do not wait for ever.
-async fn run(migration: &mut Migration, args: &MigrateArgs) -> Result<Outcome, Error> {
+async fn run<C: Carrier>(migration: &mut Migration, args: &MigrateArgs, carrier: &mut C) -> Result<Outcome, Error> {
     let care = Care {
         searches: args.searches.into(),
         min_agreement: args.min_agreement,
-        leave_behind: false,
+        leave_behind: args.leave_behind,
     };
-    let mut copier = Copier;
     let ended = tokio::select! {
-        ended = migration.run(&mut copier, &care, &tell) => ended.map_err(Error::from),
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+        ended = migration.run(carrier, &care, &tell) => ended.map_err(Error::from),
+        _ = ingest::interrupt() => Err(Error::Interrupted),
     };
     if ended.is_err() {
         migration.release().await?;
@@ -153,8 +224,8 @@ fn text(report: &Migrated, faces: u64, begun: bool) -> String {
     } = report;
     match &report.outcome {
         Some(outcome) => format!(
-            "{collection} is now {to} ({} faces); writers waited {:.1} s. {from} is kept: `facedex collection retire {collection}` removes it\n",
-            outcome.faces, outcome.blocked_seconds
+            "{collection} is now {to} ({} faces, {} left behind); writers waited {:.1} s. {from} is kept: `facedex collection retire {collection}` removes it\n",
+            outcome.faces, outcome.left_behind, outcome.blocked_seconds
         ),
         None if begun => {
             format!("would go on to fill {to} from {from} ({faces} faces) and then switch {collection} to it\n")

@@ -28,6 +28,9 @@ const ROUNDS_BEFORE: u32 = 10;
 /// Looks without writes: the first catches up, the second proves that nothing differs; more only if others interfere.
 const ROUNDS_BLOCKED: u32 = 5;
 
+/// Searches that are tried once more while writers wait, on what is then the final state.
+const SEARCHES_BLOCKED: usize = 10;
+
 /// What the next index is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goal {
@@ -169,16 +172,13 @@ impl Migration {
         }
         self.complete().await?;
         self.look(carrier, &mut outcome, told).await?;
+        outcome.sample = Some(self.try_searches(care, care.searches, told).await?);
         let start = Instant::now();
         self.block().await?;
         told(Step::Blocked);
         self.settle(carrier, care, &mut outcome, told).await?;
-        let old = self.collection.clone();
-        let new = collection::describe_index(&self.client, &self.collection.name, &self.next).await?;
-        let tried = sample(&self.to, &old, &new, care.searches).await?;
-        told(Step::Sampled(tried));
-        tried.expect(care.min_agreement)?;
-        outcome.sample = Some(tried);
+        self.try_searches(care, care.searches.min(SEARCHES_BLOCKED), told)
+            .await?;
         self.switch().await?;
         outcome.blocked_seconds = start.elapsed().as_secs_f64();
         Ok(outcome)
@@ -357,6 +357,15 @@ impl Migration {
         })
     }
 
+    /// Refuses a new index that finds less than the old one.
+    async fn try_searches(&self, care: &Care, searches: usize, told: &dyn Fn(Step)) -> Result<Sample, LifecycleError> {
+        let new = collection::describe_index(&self.client, &self.collection.name, &self.next).await?;
+        let tried = sample(&self.to, &self.collection, &new, searches).await?;
+        told(Step::Sampled(tried));
+        tried.expect(care.min_agreement)?;
+        Ok(tried)
+    }
+
     /// Hands every alias of the old index to the new one, in one step.
     async fn switch(&mut self) -> Result<(), LifecycleError> {
         let (old, new) = (&self.collection.index, &self.next);
@@ -371,7 +380,9 @@ impl Migration {
         for (alias, properties) in aliases {
             let mut add = properties;
             add["index"] = json!(new);
-            add["alias"] = json!(alias);
+            // Who writes vectors of the old space must not find the new index.
+            let of_space = alias.strip_suffix(&format!("@{}", self.collection.space));
+            add["alias"] = of_space.map_or_else(|| json!(alias), |name| json!(format!("{name}@{}", self.goal.space)));
             actions.push(json!({"remove": {"index": old, "alias": alias, "must_exist": true}}));
             actions.push(json!({"add": add}));
         }

@@ -7,6 +7,7 @@ use crate::harness::Space;
 mod concurrent;
 mod made_up;
 mod migrate;
+mod reembed;
 mod sizes;
 mod transfer;
 mod upkeep;
