@@ -146,7 +146,9 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                     space: &embedder.space,
                     dry_run: true,
                 };
-                show(global, &planned, || format!("would create collection {} (index {index})\n", planned.name))?;
+                show(global, &planned, || {
+                    format!("would create collection {} (index {index})\n", planned.name)
+                })?;
                 return Ok(SUCCESS);
             }
             let made =

@@ -45,12 +45,15 @@ pub struct Space {
     pub dims: usize,
 }
 
+/// The ids of a request, and what became of them.
+type Landed = (Vec<String>, Vec<Verdict>);
+
 /// Takes faces and writes them. Without a destination they are looked at and counted.
 pub struct Import<'t> {
     to: Option<&'t Destination>,
     space: Space,
     batch: Vec<Operation>,
-    in_air: JoinSet<Result<(Vec<String>, Vec<Verdict>), ElasticError>>,
+    in_air: JoinSet<Result<Landed, ElasticError>>,
     counts: Imported,
     told: &'t dyn Fn(&str),
 }
