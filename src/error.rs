@@ -5,6 +5,7 @@ use crate::api::access::KeysError;
 use crate::bench::BenchError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
+use crate::elastic::lifecycle::LifecycleError;
 use crate::face::FaceError;
 use crate::ingest::IngestError;
 use crate::kibana::KibanaError;
@@ -34,6 +35,9 @@ pub enum Error {
     /// Elasticsearch.
     #[error(transparent)]
     Elastic(#[from] ElasticError),
+    /// Moving a collection.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
     /// An ingest run.
     #[error(transparent)]
     Ingest(#[from] IngestError),

@@ -10,6 +10,7 @@ pub mod event;
 pub mod events;
 pub mod faces;
 pub mod filter;
+pub mod lifecycle;
 pub mod load;
 pub mod persons;
 pub mod retry;

@@ -99,7 +99,8 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
         "size": k,
         "_source": ["person", "image.uri", "face.box", "labels"],
     });
-    let path = format!("/{}/_search", collection.name);
+    // By the index that was looked at, not by its alias: that may stand for vectors of another space by now.
+    let path = format!("/{}/_search", collection.index);
     let strict = [("allow_partial_search_results", "false")];
     let start = Instant::now();
     let reply: Result<SearchReply, _> = client

@@ -22,6 +22,7 @@ mod harness;
 mod ingest;
 mod kibana;
 mod kill;
+mod lifecycle;
 mod mutated;
 mod outage;
 mod query;
