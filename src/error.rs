@@ -5,6 +5,7 @@ use crate::api::access::KeysError;
 use crate::bench::BenchError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
+use crate::eval::EvalError;
 use crate::face::FaceError;
 use crate::ingest::IngestError;
 use crate::models::catalog::CatalogError;
@@ -42,6 +43,9 @@ pub enum Error {
     /// A benchmark.
     #[error(transparent)]
     Bench(#[from] BenchError),
+    /// An evaluation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     /// API keys.
     #[error(transparent)]
     Keys(#[from] KeysError),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod collection;
+mod eval;
 mod identify;
 mod ingest;
 mod keys;
@@ -25,8 +26,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, GlobalArgs, LogFormat};
 use crate::elastic::Client;
 use crate::error::Error;
-use crate::face::FaceEngine;
-use crate::models::catalog::{self, Catalog};
+use crate::face::{FaceEngine, FaceError, engine};
+use crate::models::catalog::{self, Catalog, Embedder};
 use crate::models::fetch::{self, Places, State};
 use crate::models::runtime::{Runtime, RuntimeError};
 use crate::terminal;
@@ -96,6 +97,9 @@ enum Command {
     /// Measure facedex beside what would be run instead
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Measure accuracy on photos whose people are known
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     /// Make, show and revoke the API keys of `facedex serve`
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -141,6 +145,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
         Command::Bench(command) => tasks.block_on(bench::run(command, global)),
+        Command::Eval(command) => tasks.block_on(eval::run(command, global)),
         Command::Keys(command) => keys::run(command, global),
     };
     // Whatever still runs (a read that hangs, say) must not keep the process from ending.
@@ -203,7 +208,23 @@ impl Models {
 
     /// An engine whose stages may use `threads` cores each.
     fn engine(&self, threads: usize) -> Result<FaceEngine, Error> {
-        Ok(FaceEngine::load(&self.runtime, &self.catalog, threads)?)
+        Ok(self.load(threads)?)
+    }
+
+    fn load(&self, threads: usize) -> Result<FaceEngine, FaceError> {
+        FaceEngine::load(&self.runtime, &self.catalog, threads)
+    }
+
+    /// The fingerprint of its engines.
+    fn fingerprint(&self) -> String {
+        engine::fingerprint_of(&self.catalog)
+    }
+
+    /// What is known of their vectors.
+    fn embedder(&self) -> Result<&Embedder, Error> {
+        let model = self.catalog.default_embedder();
+        let embedder = model.embedder.as_ref();
+        Ok(embedder.ok_or_else(|| RuntimeError::WrongRole(model.name.clone()))?)
     }
 }
 

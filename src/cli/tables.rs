@@ -31,12 +31,12 @@ pub(super) fn table(header: &[&str], numbers: &[usize]) -> Table {
 }
 
 /// The table without the spaces that would pad its last column.
-fn rendered(rows: &Table) -> String {
+pub(super) fn rendered(rows: &Table) -> String {
     rows.trim_fmt() + "\n"
 }
 
 /// The table without its header.
-fn body(rows: &Table) -> String {
+pub(super) fn body(rows: &Table) -> String {
     rendered(rows).lines().skip(1).map(|line| format!("{line}\n")).collect()
 }
 

@@ -11,9 +11,11 @@ pub mod filter;
 pub mod load;
 pub mod persons;
 pub mod retry;
+pub mod scratch;
 pub mod search;
 pub mod store;
 pub mod trace;
+pub mod vectors;
 
 pub use client::Client;
 pub use destination::Destination;

@@ -1,6 +1,6 @@
 //! kNN searches and counts, as they go over the wire. What a hit means is decided in `query/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use elasticsearch::http::Method;
@@ -33,6 +33,9 @@ pub struct Knn<'q> {
     /// Conditions that hits must meet; they are applied while the graph is searched.
     pub filters: &'q [Filter],
 }
+
+/// What a hit needs of the stored document.
+const SOURCE: [&str; 4] = ["person", "image.uri", "face.box", "labels"];
 
 /// A stored face that was found.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
@@ -97,7 +100,7 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     let body = json!({
         "knn": clause,
         "size": k,
-        "_source": ["person", "image.uri", "face.box", "labels"],
+        "_source": SOURCE,
     });
     let path = format!("/{}/_search", collection.name);
     let strict = [("allow_partial_search_results", "false")];
@@ -106,26 +109,53 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
         .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
         .await;
     metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
-    let reply = reply?;
-    reply
-        .hits
-        .hits
-        .into_iter()
-        .map(|hit| {
-            let bbox = hit
-                .source
-                .face
-                .ok_or_else(|| ElasticError::unexpected(OPERATION, format!("face {} without a box", hit.id)))?;
-            Ok(Hit {
-                id: hit.id,
-                similarity: cosine(hit.score),
-                person: hit.source.person,
-                image: hit.source.image.uri,
-                bbox: bbox.bbox,
-                labels: hit.source.labels,
-            })
+    let hits = reply?.hits.hits.into_iter();
+    hits.map(|hit| {
+        let similarity = cosine(hit.score);
+        hit.with(OPERATION, similarity)
+    })
+    .collect()
+}
+
+/// Faces whose similarities are known, in the order in which they are given. One that is gone by now is left out.
+pub async fn by_id(
+    client: &Client,
+    collection: &Collection,
+    found: &[(String, f64)],
+) -> Result<Vec<Hit>, ElasticError> {
+    const OPERATION: &str = "look up the faces found";
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+    let body = json!({"query": {"ids": {"values": ids}}, "size": found.len(), "_source": SOURCE});
+    let path = format!("/{}/_search", collection.name);
+    let strict = [("allow_partial_search_results", "false")];
+    let reply: SearchReply = client
+        .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .await?;
+    let mut stored: HashMap<String, RawHit> = reply.hits.hits.into_iter().map(|hit| (hit.id.clone(), hit)).collect();
+    let hits = found
+        .iter()
+        .filter_map(|(id, similarity)| Some((stored.remove(id)?, *similarity)));
+    hits.map(|(hit, similarity)| hit.with(OPERATION, similarity)).collect()
+}
+
+impl RawHit {
+    fn with(self, operation: &str, similarity: f64) -> Result<Hit, ElasticError> {
+        let face = self
+            .source
+            .face
+            .ok_or_else(|| ElasticError::unexpected(operation, format!("face {} without a box", self.id)))?;
+        Ok(Hit {
+            id: self.id,
+            similarity,
+            person: self.source.person,
+            image: self.source.image.uri,
+            bbox: face.bbox,
+            labels: self.source.labels,
         })
-        .collect()
+    }
 }
 
 /// The number of faces that meet the conditions.

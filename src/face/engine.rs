@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::FaceError;
 use super::detect::{Detector, SCALE_POLICY};
@@ -18,7 +18,7 @@ use crate::models::runtime::Runtime;
 const REVISION: u32 = 1;
 
 /// One face of a photo. This is the shape in which every command and route gives faces.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Face {
     /// The detector's box, in photo pixels.
     #[serde(rename = "box")]
@@ -31,7 +31,7 @@ pub struct Face {
     /// How usable the face is.
     pub quality: Quality,
     /// L2-normalised embedding; its cosine with another is the similarity, -1 to 1. Left out where nobody asked for it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embedding: Vec<f32>,
 }
 
@@ -132,6 +132,13 @@ impl FaceEngine {
         self.spent = spent;
         Ok(faces)
     }
+}
+
+/// The fingerprint of an engine of the catalog's default models, without loading them.
+pub fn fingerprint_of(catalog: &Catalog) -> String {
+    let embedder = catalog.default_embedder().embedder.as_ref();
+    let space = embedder.map_or("", |embedder| embedder.space.as_str());
+    fingerprint(&catalog.default_detector().name, &catalog.default_refiner().name, space)
 }
 
 /// The engine's fingerprint from the names of its parts.

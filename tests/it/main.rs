@@ -14,6 +14,7 @@ mod bad_input;
 mod bench;
 mod collection;
 mod config;
+mod eval;
 mod faults;
 mod golden;
 mod harness;
