@@ -3,12 +3,10 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{SUCCESS, client, show, tables};
+use super::{SUCCESS, client, recipe, show, tables};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::{self, Collection, IndexType, Layout};
 use crate::error::Error;
-use crate::models::catalog::Catalog;
-use crate::models::runtime::RuntimeError;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CollectionCommand {
@@ -68,12 +66,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
     let client = client(global)?;
     match command {
         CollectionCommand::Create(args) => {
-            let catalog = Catalog::builtin()?;
-            let model = catalog.default_embedder();
-            let embedder = model
-                .embedder
-                .as_ref()
-                .ok_or_else(|| RuntimeError::WrongRole(model.name.clone()))?;
+            let embedder = recipe(global)?.embedder;
             let layout = Layout {
                 index_type: args.index_type,
                 m: args.m,
@@ -81,7 +74,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 shards: args.shards,
                 replicas: args.replicas,
             };
-            let made = collection::create(&client, &args.name, &embedder.space, embedder.dims, &layout).await?;
+            let made = collection::create(&client, &args.name, &embedder, &layout).await?;
             show(global, &made, || {
                 format!("created collection {} (index {})\n", made.name, made.index)
             })?;

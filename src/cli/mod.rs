@@ -17,6 +17,7 @@ mod tables;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -26,8 +27,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, GlobalArgs, LogFormat};
 use crate::elastic::Client;
 use crate::error::Error;
-use crate::face::{FaceEngine, FaceError, engine};
-use crate::models::catalog::{self, Catalog, Embedder};
+use crate::face::{FaceEngine, FaceError, Recipe};
+use crate::models::catalog::{self, Catalog};
 use crate::models::fetch::{self, Places, State};
 use crate::models::runtime::{Runtime, RuntimeError};
 use crate::terminal;
@@ -182,18 +183,43 @@ fn init_logging(global: &GlobalArgs) {
 
 /// The models, ready to be loaded into engines.
 struct Models {
-    catalog: Catalog,
+    recipe: Recipe,
     runtime: Runtime,
+}
+
+/// The catalog, with what the user adds to it.
+fn catalog(global: &GlobalArgs) -> Result<Catalog, Error> {
+    Ok(Catalog::with_additions(&additions_file(global)?)?)
+}
+
+/// Where the user's catalog is.
+fn additions_file(global: &GlobalArgs) -> Result<PathBuf, Error> {
+    Ok(match &global.engine.catalog {
+        Some(file) => file.clone(),
+        None => catalog::models_dir(global.models_dir.as_deref())?.join(catalog::ADDITIONS_FILE),
+    })
+}
+
+/// The models that the user names, or the default ones.
+fn recipe(global: &GlobalArgs) -> Result<Recipe, Error> {
+    let engine = &global.engine;
+    let (detector, embedder) = (engine.detector.as_deref(), engine.embedder.as_deref());
+    Ok(Recipe::new(&catalog(global)?, detector, embedder, engine.precision)?)
 }
 
 impl Models {
     fn open(global: &GlobalArgs) -> Result<Self, Error> {
-        let catalog = Catalog::builtin()?;
+        Self::of(recipe(global)?, global)
+    }
+
+    /// The models of a recipe; those that may not be used for money are named.
+    fn of(recipe: Recipe, global: &GlobalArgs) -> Result<Self, Error> {
+        let catalog = catalog(global)?;
         let library = catalog::runtime_library(&catalog.runtime)?;
         let models = catalog::models_dir(global.models_dir.as_deref())?;
         let runtime = Runtime::open(&library, &catalog.runtime.minimum, &models)?;
         let places = Places::from_environment(&catalog, Some(&models))?;
-        for model in catalog.defaults() {
+        for model in recipe.models() {
             // A damaged file would store vectors that look like any other.
             if fetch::model_state(model, &places)? == State::Unknown {
                 return Err(RuntimeError::UnknownModel {
@@ -202,8 +228,14 @@ impl Models {
                 }
                 .into());
             }
+            if !model.commercial_use {
+                terminal::note(&format!(
+                    "WARNING: {} is under {}, which does NOT allow commercial use: {}",
+                    model.name, model.licence, model.notes
+                ));
+            }
         }
-        Ok(Self { catalog, runtime })
+        Ok(Self { recipe, runtime })
     }
 
     /// An engine whose stages may use `threads` cores each.
@@ -212,19 +244,7 @@ impl Models {
     }
 
     fn load(&self, threads: usize) -> Result<FaceEngine, FaceError> {
-        FaceEngine::load(&self.runtime, &self.catalog, threads)
-    }
-
-    /// The fingerprint of its engines.
-    fn fingerprint(&self) -> String {
-        engine::fingerprint_of(&self.catalog)
-    }
-
-    /// What is known of their vectors.
-    fn embedder(&self) -> Result<&Embedder, Error> {
-        let model = self.catalog.default_embedder();
-        let embedder = model.embedder.as_ref();
-        Ok(embedder.ok_or_else(|| RuntimeError::WrongRole(model.name.clone()))?)
+        FaceEngine::load(&self.runtime, &self.recipe, threads)
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::Payload;
 use super::{Client, ElasticError};
+use crate::models::catalog::{Embedder, Metric};
 
 /// The template for every faces index, as it goes over the wire.
 const TEMPLATE: &str = include_str!("../../mappings/faces.json");
@@ -93,6 +94,8 @@ pub struct Collection {
     pub collection_id: String,
     /// Dimensions of its vectors.
     pub dims: u32,
+    /// How they are compared.
+    pub metric: Metric,
     /// How they are indexed.
     pub index_type: IndexType,
     /// Primary shards.
@@ -173,31 +176,29 @@ pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticErro
     describe(name, &index, &reply).ok_or_else(|| not_ours("its index has no facedex metadata"))
 }
 
-/// Looks a collection up and makes it where it is missing; in both cases it holds vectors of `space`.
+/// Looks a collection up and makes it where it is missing; in both cases it holds the embedder's vectors.
 pub async fn open_or_create(
     client: &Client,
     name: &str,
-    space: &str,
-    dims: usize,
+    embedder: &Embedder,
     layout: &Layout,
 ) -> Result<Collection, ElasticError> {
     match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => match create(client, name, space, dims, layout).await {
+        Err(ElasticError::NoCollection { .. }) => match create(client, name, embedder, layout).await {
             // Somebody else made it in between: theirs is as good.
             Err(ElasticError::Exists { .. }) => open(client, name).await,
             other => other,
         },
         other => other,
     }
-    .and_then(|collection| collection.expect_space(space).map(|()| collection))
+    .and_then(|collection| collection.expect_space(&embedder.space).map(|()| collection))
 }
 
 /// Makes a collection: template, index, alias.
 pub async fn create(
     client: &Client,
     name: &str,
-    space: &str,
-    dims: usize,
+    embedder: &Embedder,
     layout: &Layout,
 ) -> Result<Collection, ElasticError> {
     check_name(name)?;
@@ -218,15 +219,15 @@ pub async fn create(
         "settings": {"index": index_settings(layout)},
         "mappings": {
             "_meta": {
-                "space": space,
+                "space": embedder.space,
                 "collection_id": uuid::Uuid::new_v4().to_string(),
                 "created_by": concat!("facedex ", env!("CARGO_PKG_VERSION")),
             },
             "properties": {"face": {"properties": {"embedding": {
                 "type": "dense_vector",
-                "dims": dims,
+                "dims": embedder.dims,
                 "index": true,
-                "similarity": "cosine",
+                "similarity": similarity_name(embedder.metric),
                 "index_options": index_options(layout),
             }}}},
         },
@@ -250,6 +251,14 @@ pub async fn create(
         }
         Err(error) => Err(error),
         Ok(_) => open(client, name).await,
+    }
+}
+
+/// What Elasticsearch calls a metric.
+fn similarity_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "cosine",
+        Metric::Euclidean => "l2_norm",
     }
 }
 
@@ -323,6 +332,10 @@ fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
         index: index.to_owned(),
         space: meta["space"].as_str()?.to_owned(),
         collection_id: meta["collection_id"].as_str()?.to_owned(),
+        metric: match vector["similarity"].as_str() {
+            Some("l2_norm") => Metric::Euclidean,
+            _ => Metric::Cosine,
+        },
         dims: vector["dims"].as_u64()?.try_into().ok()?,
         index_type: serde_json::from_value(vector["index_options"]["type"].clone()).ok()?,
         shards: setting("number_of_shards")?,

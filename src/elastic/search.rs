@@ -13,6 +13,7 @@ use super::document::Person;
 use super::filter::{self, Filter};
 use super::{Client, ElasticError};
 use crate::face::Rect;
+use crate::models::catalog::Metric;
 
 /// Elasticsearch's own limit of `k` and `num_candidates`.
 pub const MAX_CANDIDATES: usize = 10_000;
@@ -28,7 +29,7 @@ pub struct Knn<'q> {
     pub num_candidates: usize,
     /// How many times `k` candidates are rescored with the whole vectors, where the index holds shortened ones.
     pub oversample: f32,
-    /// Hits below this cosine are left out.
+    /// Hits below this similarity are left out.
     pub min_similarity: Option<f64>,
     /// Conditions that hits must meet; they are applied while the graph is searched.
     pub filters: &'q [Filter],
@@ -42,7 +43,7 @@ const SOURCE: [&str; 4] = ["person", "image.uri", "face.box", "labels"];
 pub struct Hit {
     /// The face's `_id`.
     pub id: String,
-    /// Cosine with the query, -1 to 1.
+    /// Similarity with the query: the cosine, -1 to 1.
     pub similarity: f64,
     /// Who it is, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +93,7 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
         clause["rescore_vector"] = json!({"oversample": query.oversample});
     }
     if let Some(similarity) = query.min_similarity {
-        clause["similarity"] = json!(similarity);
+        clause["similarity"] = json!(limit(collection.metric, similarity));
     }
     if let Some(conditions) = filter::query(query.filters) {
         clause["filter"] = conditions;
@@ -111,7 +112,7 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
     let hits = reply?.hits.hits.into_iter();
     hits.map(|hit| {
-        let similarity = cosine(hit.score);
+        let similarity = similarity(collection.metric, hit.score);
         hit.with(OPERATION, similarity)
     })
     .collect()
@@ -179,7 +180,34 @@ pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Res
         .ok_or_else(|| ElasticError::unexpected("count faces", "no count in the answer"))
 }
 
-/// The cosine behind a `_score` of a field with cosine similarity, which is `(1 + cosine) / 2`.
-fn cosine(score: f64) -> f64 {
-    2.0 * score - 1.0
+/// The similarity behind a `_score`: `(1 + cosine) / 2`, or `1 / (1 + d^2)` of the distance.
+fn similarity(metric: Metric, score: f64) -> f64 {
+    match metric {
+        Metric::Cosine => 2.0 * score - 1.0,
+        Metric::Euclidean => 1.0 - (1.0 / score - 1.0) / 2.0,
+    }
+}
+
+/// What the knn clause calls `similarity`: the least cosine, or the greatest distance.
+fn limit(metric: Metric, similarity: f64) -> f64 {
+    match metric {
+        Metric::Cosine => similarity,
+        Metric::Euclidean => (2.0 * (1.0 - similarity)).max(0.0).sqrt(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_and_limits_are_those_of_the_similarity() {
+        // A distance of 0.6 is a similarity of 1 - 0.36 / 2.
+        assert!((similarity(Metric::Euclidean, 1.0 / 1.36) - 0.82).abs() < 1e-12);
+        assert!((limit(Metric::Euclidean, 0.82) - 0.6).abs() < 1e-12);
+        assert_eq!(
+            (similarity(Metric::Cosine, 0.75), limit(Metric::Cosine, 0.5)),
+            (0.5, 0.5)
+        );
+    }
 }

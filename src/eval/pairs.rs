@@ -129,10 +129,12 @@ fn csv(path: &Path, text: &str, images: &Path) -> Result<Vec<Pair>, EvalError> {
         };
         let record = record.map_err(|error| bad(error.to_string()))?;
         let field = |at: usize| record.get(at).unwrap_or_default();
+        if row == 0 && !images.join(field(0)).is_file() && !matches!(field(2), "0" | "1") {
+            continue;
+        }
         let same = match field(2).to_ascii_lowercase().as_str() {
             "1" | "true" | "same" => true,
             "0" | "false" | "different" => false,
-            _ if row == 0 => continue,
             other => return Err(bad(format!("{other:?} is neither 1 (same person) nor 0"))),
         };
         let photo = |at: usize| {

@@ -12,26 +12,30 @@ use crate::elastic::{Client, ElasticError};
 /// How many products are summed side by side: as many as fit the widest registers.
 const LANES: usize = 16;
 
-/// The dot product, in a form that compilers turn into vector instructions.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+/// How alike two vectors of a space are, as [`super::verify::similarity`] says, in a form that compilers turn into vector
+/// instructions.
+pub fn similarity(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
     let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest = a_lanes.remainder().iter().zip(b_lanes.remainder());
-    let tail: f32 = rest.map(|(a, b)| a * b).sum();
+    let tail: f32 = rest.map(|(a, b)| (a - b) * (a - b)).sum();
     for (a, b) in a_lanes.zip(b_lanes) {
         for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+            let difference = a[lane] - b[lane];
+            sums[lane] += difference * difference;
         }
     }
-    sums.iter().sum::<f32>() + tail
+    1.0 - (sums.iter().sum::<f32>() + tail) / 2.0
 }
 
 /// The `query.k` stored faces that are most alike, best first, of all that meet the conditions.
 pub async fn nearest(client: &Client, collection: &Collection, query: &Knn<'_>) -> Result<Vec<Hit>, ElasticError> {
     let (vector, k) = (query.vector.to_vec(), query.k);
-    let least = query.min_similarity.unwrap_or(-1.0) as f32;
+    let least = query.min_similarity.map_or(f32::NEG_INFINITY, |least| least as f32);
     let best_of_page = move |page: Vec<vectors::StoredVector>| {
-        let compared = page.into_iter().map(|stored| (dot(&vector, &stored.vector), stored.id));
+        let compared = page
+            .into_iter()
+            .map(|stored| (similarity(&vector, &stored.vector), stored.id));
         // The same face may come out a rounding error below its own similarity.
         let alike = compared.filter(|(similarity, _)| *similarity >= least - 1e-6);
         best(alike.collect(), k)
@@ -47,7 +51,7 @@ pub async fn nearest(client: &Client, collection: &Collection, query: &Knn<'_>) 
     let found = best(pages.into_iter().flatten().collect(), k);
     let found: Vec<(String, f64)> = found
         .into_iter()
-        .map(|(similarity, id)| (id, f64::from(similarity).clamp(-1.0, 1.0)))
+        .map(|(similarity, id)| (id, f64::from(similarity)))
         .collect();
     search::by_id(client, collection, &found).await
 }
@@ -66,14 +70,18 @@ fn best(mut compared: Vec<(f32, String)>, k: usize) -> Vec<(f32, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::verify;
 
     #[test]
-    fn the_dot_product_of_any_length() {
+    fn the_same_similarity_at_any_length() {
         for length in [0, 1, 15, 16, 17, 128, 250] {
-            let a: Vec<f32> = (0..length).map(|i| i as f32 * 0.5).collect();
-            let b: Vec<f32> = (0..length).map(|i| 1.0 - i as f32 * 0.25).collect();
-            let plain: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            assert!((f64::from(dot(&a, &b)) - plain).abs() <= plain.abs() * 1e-5, "{length}");
+            let a: Vec<f32> = (0..length).map(|i| (i as f32 * 0.5).sin()).collect();
+            let b: Vec<f32> = (0..length).map(|i| (i as f32 * 0.25).cos()).collect();
+            let plain = verify::similarity(&a, &b);
+            assert!(
+                (f64::from(similarity(&a, &b)) - plain).abs() <= plain.abs() * 1e-5,
+                "{length}"
+            );
         }
     }
 

@@ -47,6 +47,14 @@ pub enum QueryError {
         /// What was given.
         value: f64,
     },
+    /// The embedder has no false-match table.
+    #[error(
+        "no error rates are known for {space}: measure them with `facedex eval calibrate`, or give a similarity with --min-similarity"
+    )]
+    NotCalibrated {
+        /// The embedding space.
+        space: String,
+    },
     /// The models do not load or run.
     #[error(transparent)]
     Face(#[from] FaceError),

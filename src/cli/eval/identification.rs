@@ -114,7 +114,7 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
         .iter()
         .map(|split| split.gallery.len() + split.probes.len())
         .sum();
-    let embedder = models.embedder()?.clone();
+    let embedder = models.recipe.embedder.clone();
     let (engine, all) = args.look.with_looker(&models, photos, |looker, engine| {
         let faces = splits.iter().map(|split| identification::embed(looker, split));
         Ok((engine.to_owned(), faces.collect::<Result<Vec<Faces>, _>>()?))

@@ -78,7 +78,7 @@ impl LookArgs {
         photos: usize,
         work: impl FnOnce(&Looker<'_>, &str) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let fingerprint = models.fingerprint();
+        let fingerprint = models.recipe.fingerprint();
         let bar = terminal::BARS.add(ProgressBar::new(photos as u64));
         if let Ok(style) =
             ProgressStyle::with_template("{spinner} {pos}/{len} photos [{wide_bar}] {per_sec} {eta} left")

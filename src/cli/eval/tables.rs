@@ -107,7 +107,7 @@ pub(super) fn identification(report: &identification::Report) -> String {
     }
     let mut text = rendered(&rows);
     for run in &report.runs {
-        let calibrated = &run.calibrated;
+        let Some(calibrated) = &run.calibrated else { continue };
         text.push_str(&format!(
             "{}, {} faces: the table's threshold for FPIR {} is {:.3}{}; it gives FPIR {}, FNIR {}\n",
             run.through,

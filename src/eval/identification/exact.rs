@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::{Faces, Known, RANKS, Searched};
-use crate::query::exact::dot;
+use crate::query::exact;
 
 /// The most alike people of every probe, on all cores.
 pub fn search(faces: &Faces, workers: usize) -> Vec<Searched> {
@@ -40,7 +40,7 @@ fn one(probe: &Known, gallery: &[Known]) -> Searched {
     let mut best: HashMap<&str, f32> = HashMap::new();
     for enrolled in gallery {
         if let Some(face) = &enrolled.face {
-            let similarity = dot(&probe.embedding, &face.embedding);
+            let similarity = exact::similarity(&probe.embedding, &face.embedding);
             let entry = best.entry(&enrolled.person).or_insert(f32::NEG_INFINITY);
             *entry = entry.max(similarity);
         }

@@ -71,8 +71,9 @@ pub struct Measured {
     pub fnir_at_fpir: BTreeMap<String, f64>,
     /// The similarities that this takes.
     pub threshold_at_fpir: BTreeMap<String, f64>,
-    /// What the calibrated threshold does, for a `max_fpir` of 1 % and this gallery.
-    pub calibrated: Calibrated,
+    /// What the calibrated threshold does, for a `max_fpir` of 1 % and this gallery; absent for an embedder without a table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<Calibrated>,
     /// Median milliseconds of a search.
     pub search_ms: f64,
     /// The false-positive and false-negative rates at each threshold, for plots.
@@ -171,10 +172,13 @@ pub fn measure(
     // Just above the first stranger who may no longer be named.
     let at = |rate: f64| {
         let allowed = (rate * strangers.len() as f64 + 1e-9) as usize;
-        strangers.get(allowed).map_or(-1.0, |best| best.next_up())
+        strangers.get(allowed).map_or(f64::MIN, |best| best.next_up())
     };
     let thresholds: Vec<(String, f64)> = RATES.iter().map(|rate| (rate.to_string(), at(*rate))).collect();
-    let calibrated = Threshold::for_search(embedder, ASKED_FPIR, gallery as u64)?;
+    let calibrated = match embedder.fmr.is_empty() {
+        true => None,
+        false => Some(Threshold::for_search(embedder, ASKED_FPIR, gallery as u64)?),
+    };
     let mut times: Vec<f64> = searches.iter().map(|search| search.took_ms).collect();
     times.sort_by(f64::total_cmp);
     let mut tradeoff: Vec<(f64, f64)> = strangers
@@ -195,13 +199,13 @@ pub fn measure(
         rank10: within(RANKS),
         fnir_at_fpir: thresholds.iter().map(|(name, at)| (name.clone(), fnir(*at))).collect(),
         threshold_at_fpir: thresholds.into_iter().collect(),
-        calibrated: Calibrated {
+        calibrated: calibrated.map(|calibrated| Calibrated {
             max_fpir: ASKED_FPIR,
             threshold: calibrated.similarity,
             in_table: calibrated.calibrated,
             fpir: fpir(calibrated.similarity),
             fnir: fnir(calibrated.similarity),
-        },
+        }),
         search_ms: times[times.len() / 2],
         tradeoff,
     })
@@ -278,8 +282,9 @@ mod tests {
         // No stranger may be named: the threshold lies above 0.5, and of the four only the first is named rightly.
         assert_eq!(measured.fnir_at_fpir["0.01"], 0.75);
         assert!(measured.threshold_at_fpir["0.01"] > 0.5 && measured.threshold_at_fpir["0.01"] < 0.500001);
-        assert!((measured.calibrated.threshold - 0.33).abs() < 0.05);
-        assert_eq!((measured.calibrated.fpir, measured.calibrated.fnir), (0.5, 0.5));
+        let calibrated = measured.calibrated.unwrap();
+        assert!((calibrated.threshold - 0.33).abs() < 0.05);
+        assert_eq!((calibrated.fpir, calibrated.fnir), (0.5, 0.5));
         assert!(
             measure("exact", &faces, &searches[..4], embedder).is_err(),
             "no strangers"
