@@ -1,11 +1,14 @@
 //! The command line: arguments in, a library call, a rendering out.
 
 mod bench;
+mod cluster;
 mod collection;
+mod compare;
 mod eval;
 mod identify;
 mod ingest;
 mod keys;
+mod label;
 mod models;
 mod picture;
 mod query;
@@ -89,6 +92,15 @@ enum Command {
     /// Takes photos, makes their embeddings and asks Elasticsearch. SIGINT or SIGTERM lets requests under way finish, a
     /// second one ends at once.
     Serve(Box<serve::ServeArgs>),
+    /// Group the faces of a collection that are probably one person
+    ///
+    /// Looks up each face's nearest neighbours in the index and joins what is alike on average; writes cluster.id of every
+    /// face that is not alone. Where faces are labelled, says how well the clusters agree with that.
+    Cluster(cluster::ClusterArgs),
+    /// Say who a face is, or all faces of a cluster
+    ///
+    /// Faces that are somebody else keep their name, unless --overwrite. Exit code 1 if there is no such face or cluster.
+    Label(label::LabelArgs),
     /// Make and look at collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
@@ -143,6 +155,8 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Verify(args) => verify::run(args, global),
         Command::Represent(args) => represent::run(args, global),
         Command::Serve(args) => tasks.block_on(serve::run(args, global)),
+        Command::Cluster(args) => tasks.block_on(cluster::run(args, global)),
+        Command::Label(args) => tasks.block_on(label::run(args, global)),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
         Command::Bench(command) => tasks.block_on(bench::run(command, global)),

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::{SUCCESS, show};
+use super::{SUCCESS, compare, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::models::catalog::{Catalog, CatalogError, Ensemble, Model, RuntimeFacts};
@@ -23,6 +23,8 @@ pub(super) enum ModelsCommand {
     },
     /// Show every model with its licence and whether its file is there
     List,
+    /// Measure models on pairs of your own photos, and print them side by side
+    Compare(compare::CompareArgs),
     /// Print where files belong
     Path {
         /// Which path
@@ -93,6 +95,7 @@ pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Er
             let listing = listing(&catalog, &places)?;
             show(global, &listing, || table(&listing) + "\n")?;
         }
+        ModelsCommand::Compare(args) => return compare::run(args, global),
         ModelsCommand::Path { what } => {
             let text = match what {
                 What::Models => &places.models,

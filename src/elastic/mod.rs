@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod client;
+pub mod clusters;
 pub mod collection;
 pub mod destination;
 pub mod document;
@@ -9,6 +10,7 @@ pub mod error;
 pub mod faces;
 pub mod filter;
 pub mod load;
+pub mod neighbours;
 pub mod persons;
 pub mod retry;
 pub mod scratch;

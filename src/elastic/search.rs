@@ -181,7 +181,7 @@ pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Res
 }
 
 /// The similarity behind a `_score`: `(1 + cosine) / 2`, or `1 / (1 + d^2)` of the distance.
-fn similarity(metric: Metric, score: f64) -> f64 {
+pub(super) fn similarity(metric: Metric, score: f64) -> f64 {
     match metric {
         Metric::Cosine => 2.0 * score - 1.0,
         Metric::Euclidean => 1.0 - (1.0 / score - 1.0) / 2.0,
@@ -189,7 +189,7 @@ fn similarity(metric: Metric, score: f64) -> f64 {
 }
 
 /// What the knn clause calls `similarity`: the least cosine, or the greatest distance.
-fn limit(metric: Metric, similarity: f64) -> f64 {
+pub(super) fn limit(metric: Metric, similarity: f64) -> f64 {
     match metric {
         Metric::Cosine => similarity,
         Metric::Euclidean => (2.0 * (1.0 - similarity)).max(0.0).sqrt(),

@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::bulk::Version;
 use super::client::Payload;
 use super::collection::{Collection, VECTOR_FIELD};
 use super::document::Person;
@@ -29,8 +30,12 @@ pub struct StoredVector {
     pub vector: Vec<f32>,
     /// Who it is, where that was asked for and is known.
     pub person: Option<Person>,
-    /// The photo's hash, where that was asked for.
-    pub image_hash: Option<String>,
+    /// Where the photo was read, where that was asked for.
+    pub image: Option<String>,
+    /// The cluster that it was put in before, where that was asked for.
+    pub cluster: Option<String>,
+    /// The document's version.
+    pub version: Version,
 }
 
 /// What is read besides the vectors.
@@ -38,8 +43,8 @@ pub struct StoredVector {
 pub enum Beside {
     /// Nothing.
     Nothing,
-    /// Who it is, and of which photo.
-    Person,
+    /// Who it is, in which photo and cluster.
+    Identity,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +65,10 @@ struct Raw {
     source: Source,
     #[serde(default)]
     fields: Fields,
+    #[serde(rename = "_seq_no")]
+    seq_no: i64,
+    #[serde(rename = "_primary_term")]
+    primary_term: i64,
     sort: Vec<Value>,
 }
 
@@ -67,11 +76,17 @@ struct Raw {
 struct Source {
     person: Option<Person>,
     image: Option<Image>,
+    cluster: Option<Cluster>,
 }
 
 #[derive(Deserialize)]
 struct Image {
-    hash: Option<String>,
+    uri: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Cluster {
+    id: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -105,9 +120,10 @@ pub async fn map<T: Send + 'static>(
             "size": PAGE,
             "sort": ["_shard_doc"],
             "track_total_hits": false,
+            "seq_no_primary_term": true,
             "_source": match beside {
                 Beside::Nothing => json!(false),
-                Beside::Person => json!(["person", "image.hash"]),
+                Beside::Identity => json!(["person", "image.uri", "cluster"]),
             },
             "fields": [VECTOR_FIELD],
         });
@@ -176,7 +192,12 @@ fn read<T>(
             id: hit.id,
             vector: hit.fields.embedding,
             person: hit.source.person,
-            image_hash: hit.source.image.and_then(|image| image.hash),
+            image: hit.source.image.and_then(|image| image.uri),
+            cluster: hit.source.cluster.and_then(|cluster| cluster.id),
+            version: Version {
+                seq_no: hit.seq_no,
+                primary_term: hit.primary_term,
+            },
         })
     });
     let vectors = vectors.collect::<Result<Vec<_>, _>>()?;

@@ -3,12 +3,15 @@
 
 pub mod bootstrap;
 pub mod cache;
+pub mod calibrate;
+pub mod clustering;
 pub mod folds;
 pub mod identification;
 pub mod look;
 pub mod pairs;
 pub mod people;
 pub mod plot;
+pub mod quality;
 pub mod roc;
 pub mod sheet;
 pub mod verification;

@@ -1,6 +1,7 @@
 //! A photo to an answer: the decisions. The wire is `elastic/search.rs`'s.
 
 pub mod answer;
+pub mod cluster;
 pub mod exact;
 pub mod identify;
 pub mod photo;

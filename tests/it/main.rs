@@ -12,6 +12,7 @@
 mod api;
 mod bad_input;
 mod bench;
+mod cluster;
 mod collection;
 mod config;
 mod eval;

@@ -12,6 +12,7 @@ use crate::cli::{Models, SUCCESS, client, cores, show};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::IndexType;
 use crate::error::Error;
+use crate::eval::identification::exact::Fusion;
 use crate::eval::identification::{self, Faces, Measured, exact, indexed};
 use crate::eval::people::{Split, photos, split};
 use crate::eval::plot;
@@ -40,8 +41,9 @@ pub(in crate::cli) struct IdentificationArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// How people are searched for: exact, or a type of index (hnsw, int8_hnsw, int4_hnsw, bbq_hnsw, flat); the figures
-    /// at the top of the JSON are the first one's
+    /// How people are searched for: exact, or a type of index (hnsw, int8_hnsw, int4_hnsw, bbq_hnsw, flat); exact
+    /// comparison with the mean of the similarities of a person's two or three most alike photos or of all (mean2, mean3,
+    /// mean) instead of the highest; the figures at the top of the JSON are the first one's
     #[arg(long, value_name = "WAY,...", value_delimiter = ',', default_values = ["int8_hnsw", "exact"])]
     through: Vec<Way>,
 
@@ -68,8 +70,20 @@ pub(in crate::cli) struct IdentificationArgs {
 /// How candidates are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    Exact,
+    Exact(Fusion),
     Index(IndexType),
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exact(Fusion::Max) => "exact",
+            Self::Exact(Fusion::MeanOfTop(2)) => "mean2",
+            Self::Exact(Fusion::MeanOfTop(3)) => "mean3",
+            Self::Exact(Fusion::MeanOfTop(_)) => "mean",
+            Self::Index(index_type) => index_type.name(),
+        }
+    }
 }
 
 impl FromStr for Way {
@@ -77,7 +91,10 @@ impl FromStr for Way {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "exact" => Ok(Self::Exact),
+            "exact" => Ok(Self::Exact(Fusion::Max)),
+            "mean2" => Ok(Self::Exact(Fusion::MeanOfTop(2))),
+            "mean3" => Ok(Self::Exact(Fusion::MeanOfTop(3))),
+            "mean" => Ok(Self::Exact(Fusion::MeanOfTop(usize::MAX))),
             name => IndexType::from_str(name, false).map(Self::Index),
         }
     }
@@ -100,7 +117,7 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
     }
     let whole = whole_split(args)?;
     let models = Models::open(global)?;
-    let client = match args.through.iter().any(|way| *way != Way::Exact) {
+    let client = match args.through.iter().any(|way| matches!(way, Way::Index(_))) {
         true => {
             let client = client(global)?;
             client.info().await?;
@@ -134,7 +151,9 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
                     let found = indexed::search(client, faces, &embedder, &engine, *index_type, &options).await?;
                     (index_type.name(), found)
                 }
-                _ => ("exact", exact::search(faces, cores())),
+                (Way::Exact(fusion), _) => (way.name(), exact::search(faces, *fusion, cores())),
+                // A client is there as soon as one way needs it.
+                (Way::Index(_), None) => continue,
             };
             runs.push(identification::measure(name, faces, &searches, &embedder)?);
         }

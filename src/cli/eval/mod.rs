@@ -1,6 +1,8 @@
 //! `facedex eval`
 
+mod calibrate;
 mod identification;
+mod quality;
 mod tables;
 mod verification;
 
@@ -32,12 +34,25 @@ pub(super) enum EvalCommand {
     /// through Elasticsearch and by comparing with everybody, so that the index's own loss shows. Makes collections named
     /// eval-... and removes them.
     Identification(identification::IdentificationArgs),
+    /// Measure which similarity two people's photos reach how often, and use that from now on
+    ///
+    /// Compares all photos of different people and writes the table of false-match rates into the user's catalog, where
+    /// --max-fmr and --max-fpir find it. Rates beyond what the photos show are drawn out from the tail and marked. The
+    /// people whom --hold-out names take no part; they are the strangers on whom the thresholds are then tested.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Show which measures of a face's quality foretell that its person is not recognised
+    ///
+    /// Error-versus-discard curves: of the pairs of one person the worst by each measure are left out, and the errors of the
+    /// rest are counted.
+    Quality(quality::QualityArgs),
 }
 
 pub(super) async fn run(command: &EvalCommand, global: &GlobalArgs) -> Result<u8, Error> {
     match command {
         EvalCommand::Verification(args) => verification::run(args, global),
         EvalCommand::Identification(args) => identification::run(args, global).await,
+        EvalCommand::Quality(args) => quality::run(args, global),
+        EvalCommand::Calibrate(args) => calibrate::run(args, global),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What people read of an evaluation.
 
-use super::identification;
+use super::{calibrate, identification};
 use crate::cli::tables::{body, rendered, table};
-use crate::eval::{Interval, verification};
+use crate::eval::{Interval, quality, verification};
 
 fn percent(value: f64) -> String {
     format!("{:.2} %", value * 100.0)
@@ -122,6 +122,83 @@ pub(super) fn identification(report: &identification::Report) -> String {
     let [gallery, probes] = report.undetected;
     text + &format!(
         "no face found in {gallery} enrolled photos and {probes} searched with; engine {}\n",
+        report.engine
+    )
+}
+
+pub(super) fn calibration(answer: &calibrate::Answer) -> String {
+    let report = &answer.report;
+    let mut rows = table(&["FMR", "similarity", "95 % interval", ""], &[0, 1]);
+    for point in &report.table {
+        let [low, high] = point.interval.unwrap_or([point.similarity; 2]);
+        rows.add_row(vec![
+            format!("{:.0e}", point.fmr),
+            format!("{:.4}", point.similarity),
+            format!("{low:.4} to {high:.4}"),
+            if point.extrapolated {
+                "drawn out from the tail"
+            } else {
+                ""
+            }
+            .to_owned(),
+        ]);
+    }
+    let mut text = format!(
+        "{} comparisons of different people: {} photos of {} people\n{}",
+        report.comparisons,
+        report.photos,
+        report.people,
+        rendered(&rows)
+    );
+    if !report.check.is_empty() {
+        let mut rows = table(
+            &["faces", "FPIR asked for", "threshold", "FPIR", "searches", ""],
+            &[0, 1, 2, 3, 4],
+        );
+        for check in &report.check {
+            rows.add_row(vec![
+                check.gallery.to_string(),
+                percent(check.max_fpir),
+                format!("{:.3}", check.threshold),
+                percent(check.fpir),
+                check.searches.to_string(),
+                if check.calibrated { "" } else { "beyond the table" }.to_owned(),
+            ]);
+        }
+        text.push_str(&format!(
+            "strangers searched for: {} people held out\n{}",
+            report.held_out,
+            rendered(&rows)
+        ));
+    }
+    let written = match &answer.catalog {
+        Some(path) => format!("written to {}", path.display()),
+        None => "not written".to_owned(),
+    };
+    text + &format!("engine {}; {written}\n", report.engine)
+}
+
+pub(super) fn quality(report: &quality::Report) -> String {
+    let shares: Vec<String> = report
+        .discards
+        .iter()
+        .map(|share| format!("{:.0} %", share * 100.0))
+        .collect();
+    let header: Vec<&str> = std::iter::once("left out")
+        .chain(shares.iter().map(String::as_str))
+        .collect();
+    let numbers: Vec<usize> = (1..header.len()).collect();
+    let mut rows = table(&header, &numbers);
+    for (name, errors) in &report.measures {
+        let cells = errors.iter().map(|error| percent(*error));
+        rows.add_row(std::iter::once(name.clone()).chain(cells).collect::<Vec<_>>());
+    }
+    format!(
+        "{} pairs of one person, {} of them below {:.3}; errors left when the worst by each measure are left out:\n{}engine {}\n",
+        report.pairs,
+        percent(report.fnmr),
+        report.threshold,
+        rendered(&rows),
         report.engine
     )
 }

