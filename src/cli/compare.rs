@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::eval::LookArgs;
 use super::tables::{rendered, table};
-use super::{Models, SUCCESS, catalog, show};
+use super::{Models, SUCCESS, catalog, runtime, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::eval::{pairs, verification};
@@ -68,12 +69,13 @@ pub(super) fn run(args: &CompareArgs, global: &GlobalArgs) -> Result<u8, Error> 
     };
     let detectors: Vec<String> = named(&args.detectors, vec![&catalog.default_detector().name]);
     let embedders: Vec<String> = named(&args.embedders, catalog.embedders());
+    let runtime = runtime(global)?;
     let mut rows = Vec::new();
     for detector in &detectors {
         for embedder in &embedders {
             for &precision in &args.precisions {
                 let recipe = Recipe::new(&catalog, Some(detector), Some(embedder), precision)?;
-                let models = Models::of(recipe, global)?;
+                let models = Models::of(recipe, Arc::clone(&runtime), global)?;
                 let report = args.look.with_looker(&models, photos.len(), |looker, engine| {
                     Ok(verification::verify(looker, engine, &pairs, 0)?)
                 })?;

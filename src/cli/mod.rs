@@ -22,6 +22,7 @@ mod verify;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
@@ -198,7 +199,7 @@ fn init_logging(global: &GlobalArgs) {
 /// The models, ready to be loaded into engines.
 struct Models {
     recipe: Recipe,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 /// The catalog, with what the user adds to it.
@@ -221,17 +222,23 @@ fn recipe(global: &GlobalArgs) -> Result<Recipe, Error> {
     Ok(Recipe::new(&catalog(global)?, detector, embedder, engine.precision)?)
 }
 
+/// ONNX Runtime; a process can open it once.
+fn runtime(global: &GlobalArgs) -> Result<Arc<Runtime>, Error> {
+    let facts = catalog(global)?.runtime;
+    let library = catalog::runtime_library(&facts)?;
+    let models = catalog::models_dir(global.models_dir.as_deref())?;
+    Ok(Arc::new(Runtime::open(&library, &facts.minimum, &models)?))
+}
+
 impl Models {
     fn open(global: &GlobalArgs) -> Result<Self, Error> {
-        Self::of(recipe(global)?, global)
+        Self::of(recipe(global)?, runtime(global)?, global)
     }
 
     /// The models of a recipe; those that may not be used for money are named.
-    fn of(recipe: Recipe, global: &GlobalArgs) -> Result<Self, Error> {
+    fn of(recipe: Recipe, runtime: Arc<Runtime>, global: &GlobalArgs) -> Result<Self, Error> {
         let catalog = catalog(global)?;
-        let library = catalog::runtime_library(&catalog.runtime)?;
         let models = catalog::models_dir(global.models_dir.as_deref())?;
-        let runtime = Runtime::open(&library, &catalog.runtime.minimum, &models)?;
         let places = Places::from_environment(&catalog, Some(&models))?;
         for model in recipe.models() {
             // A damaged file would store vectors that look like any other.

@@ -226,7 +226,12 @@ mod tests {
         std::fs::write(places.models.join("yunet_2023mar.onnx"), "mine").unwrap();
         let listing = listing(&catalog, &places).unwrap();
         let table = table(&listing);
-        let row = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        let row = |name: &str| {
+            table
+                .lines()
+                .find(|line| line.trim_start().starts_with(name))
+                .unwrap_or_default()
+        };
         assert!(row("yunet-2023mar").ends_with("unknown digest"), "{table}");
         let embedder = row("sface-2021dec ");
         for text in ["embedder", "Apache-2.0", "sface-2021dec@arcface-112", "128", "missing"] {

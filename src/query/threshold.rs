@@ -122,8 +122,8 @@ fn check_table(embedder: &Embedder) -> Result<(), QueryError> {
 
 fn is_measured(table: &[FmrPoint], fmr: f64) -> bool {
     // The table falls from the highest rate to the lowest; rows that were drawn out from the tail are no measurements.
-    let shown = table.iter().filter(|point| !point.extrapolated);
-    let (Some(highest), Some(lowest)) = (table.first(), shown.last()) else {
+    let shown = table.iter().rfind(|point| !point.extrapolated);
+    let (Some(highest), Some(lowest)) = (table.first(), shown) else {
         return false;
     };
     // Rates come out of logarithms: a rounding error must not turn the table's own ends into extrapolations.

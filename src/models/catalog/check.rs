@@ -199,8 +199,8 @@ impl Embedder {
     fn check(&self, name: &str) -> Result<(), CatalogError> {
         let rate_and_cosine = |p: &FmrPoint| p.fmr > 0.0 && p.fmr < 1.0 && (-1.0..=1.0).contains(&p.similarity);
         let falling = |pair: &[FmrPoint]| pair[0].fmr > pair[1].fmr && pair[0].similarity < pair[1].similarity;
-        let shown = self.fmr.iter().filter(|point| !point.extrapolated);
-        let rarest = shown.last().map_or(1.0, |p| p.fmr);
+        let shown = self.fmr.iter().rfind(|point| !point.extrapolated);
+        let rarest = shown.map_or(1.0, |p| p.fmr);
         refuse(
             name,
             &[
@@ -277,7 +277,11 @@ mod tests {
                 "file = \"yunet_2023mar.onnx\"",
                 "another model has",
             ),
-            ("role = \"embedder\"", "role = \"refiner\"", "embedder table"),
+            (
+                "role = \"embedder\"\nversion = \"sirius-ai\"",
+                "role = \"refiner\"\nversion = \"sirius-ai\"",
+                "embedder table",
+            ),
             ("weight = 0.5", "weight = 0.6", "weights are not positive, or not 1"),
             ("dims = 320", "dims = 319", "not the sum of the members'"),
             (
