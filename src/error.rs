@@ -6,6 +6,7 @@ use crate::bench::BenchError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
 use crate::elastic::lifecycle::LifecycleError;
+use crate::eval::EvalError;
 use crate::face::FaceError;
 use crate::ingest::IngestError;
 use crate::kibana::KibanaError;
@@ -50,6 +51,9 @@ pub enum Error {
     /// Kibana.
     #[error(transparent)]
     Kibana(#[from] KibanaError),
+    /// An evaluation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     /// API keys.
     #[error(transparent)]
     Keys(#[from] KeysError),

@@ -12,14 +12,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{SUCCESS, client, show, tables};
+use super::{SUCCESS, client, recipe, show, tables};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::{self, Collection, IndexType, Layout};
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::{Client, Destination};
 use crate::error::Error;
-use crate::models::catalog::Catalog;
-use crate::models::runtime::RuntimeError;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CollectionCommand {
@@ -125,12 +123,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
             return upkeep::check(args, &destination(client, &args.collection.name), global).await;
         }
         CollectionCommand::Create(args) => {
-            let catalog = Catalog::builtin()?;
-            let model = catalog.default_embedder();
-            let embedder = model
-                .embedder
-                .as_ref()
-                .ok_or_else(|| RuntimeError::WrongRole(model.name.clone()))?;
+            let embedder = recipe(global)?.embedder;
             let layout = Layout {
                 index_type: args.index_type,
                 m: args.m,
@@ -151,8 +144,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 })?;
                 return Ok(SUCCESS);
             }
-            let made =
-                collection::create(&client, &args.collection.name, &embedder.space, embedder.dims, &layout).await?;
+            let made = collection::create(&client, &args.collection.name, &embedder, &layout).await?;
             show(global, &made, || {
                 format!("created collection {} (index {})\n", made.name, made.index)
             })?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::Payload;
 use super::{Client, ElasticError};
+use crate::models::catalog::{Embedder, Metric};
 
 /// The template for every faces index, as it goes over the wire.
 const TEMPLATE: &str = include_str!("../../mappings/faces.json");
@@ -93,6 +94,8 @@ pub struct Collection {
     pub collection_id: String,
     /// Dimensions of its vectors.
     pub dims: u32,
+    /// How they are compared.
+    pub metric: Metric,
     /// How they are indexed.
     pub index_type: IndexType,
     /// Edges that a node of the graph has; Elasticsearch's default where the mapping does not say.
@@ -193,23 +196,22 @@ pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticErro
     describe(name, &index, &reply).ok_or_else(|| not_ours("its index has no facedex metadata"))
 }
 
-/// Looks a collection up and makes it where it is missing; in both cases it holds vectors of `space`.
+/// Looks a collection up and makes it where it is missing; in both cases it holds the embedder's vectors.
 pub async fn open_or_create(
     client: &Client,
     name: &str,
-    space: &str,
-    dims: usize,
+    embedder: &Embedder,
     layout: &Layout,
 ) -> Result<Collection, ElasticError> {
     match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => match create(client, name, space, dims, layout).await {
+        Err(ElasticError::NoCollection { .. }) => match create(client, name, embedder, layout).await {
             // Somebody else made it in between: theirs is as good.
             Err(ElasticError::Exists { .. }) => open(client, name).await,
             other => other,
         },
         other => other,
     }
-    .and_then(|collection| collection.expect_space(space).map(|()| collection))
+    .and_then(|collection| collection.expect_space(&embedder.space).map(|()| collection))
 }
 
 /// Refuses a name that is taken or could not be an alias; gives the index that a new collection of this name has.
@@ -229,14 +231,13 @@ pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticE
 pub async fn create(
     client: &Client,
     name: &str,
-    space: &str,
-    dims: usize,
+    embedder: &Embedder,
     layout: &Layout,
 ) -> Result<Collection, ElasticError> {
     let index = expect_free(client, name).await?;
     install_faces_template(client).await?;
-    let mut body = index_body(layout, space, dims, &uuid::Uuid::new_v4().to_string());
-    body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, space): {}});
+    let mut body = index_body(layout, &embedder.space, embedder.dims, embedder.metric, &uuid::Uuid::new_v4().to_string());
+    body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, &embedder.space): {}});
     let made: Result<Value, _> = client
         .json(
             "create the collection",
@@ -260,7 +261,7 @@ pub async fn create(
 }
 
 /// Settings and metadata of an index of a collection; the template has the rest.
-pub(super) fn index_body(layout: &Layout, space: &str, dims: usize, collection_id: &str) -> Value {
+pub(super) fn index_body(layout: &Layout, space: &str, dims: usize, metric: Metric, collection_id: &str) -> Value {
     json!({
         "settings": {"index": index_settings(layout)},
         "mappings": {
@@ -269,7 +270,7 @@ pub(super) fn index_body(layout: &Layout, space: &str, dims: usize, collection_i
                 "collection_id": collection_id,
                 "created_by": concat!("facedex ", env!("CARGO_PKG_VERSION")),
             },
-            "properties": {"face": {"properties": {"embedding": vector_field(dims, layout)}}},
+            "properties": {"face": {"properties": {"embedding": vector_field(dims, metric, layout)}}},
         },
     })
 }
@@ -303,6 +304,14 @@ pub(super) async fn describe_index(client: &Client, name: &str, index: &str) -> 
         .ok_or_else(|| ElasticError::unexpected(OPERATION, format!("{index} has no facedex metadata")))
 }
 
+/// What Elasticsearch calls a metric.
+fn similarity_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "cosine",
+        Metric::Euclidean => "l2_norm",
+    }
+}
+
 fn index_settings(layout: &Layout) -> Value {
     match layout.replicas {
         Some(replicas) => json!({"number_of_shards": layout.shards, "number_of_replicas": replicas}),
@@ -323,12 +332,12 @@ fn template() -> Result<Value, ElasticError> {
 }
 
 /// The vector field of an index of this layout.
-fn vector_field(dims: usize, layout: &Layout) -> Value {
+fn vector_field(dims: usize, metric: Metric, layout: &Layout) -> Value {
     json!({
         "type": "dense_vector",
         "dims": dims,
         "index": true,
-        "similarity": "cosine",
+        "similarity": similarity_name(metric),
         "index_options": index_options(layout),
     })
 }
@@ -337,7 +346,7 @@ fn vector_field(dims: usize, layout: &Layout) -> Value {
 pub(super) fn wanted_template(collection: &Collection) -> Result<Value, ElasticError> {
     let mut template = template()?;
     template["template"]["mappings"]["properties"]["face"]["properties"]["embedding"] =
-        vector_field(collection.dims as usize, &collection.layout());
+        vector_field(collection.dims as usize, collection.metric, &collection.layout());
     Ok(template)
 }
 
@@ -422,6 +431,10 @@ fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
         index: index.to_owned(),
         space: meta["space"].as_str()?.to_owned(),
         collection_id: meta["collection_id"].as_str()?.to_owned(),
+        metric: match vector["similarity"].as_str() {
+            Some("l2_norm") => Metric::Euclidean,
+            _ => Metric::Cosine,
+        },
         dims: vector["dims"].as_u64()?.try_into().ok()?,
         index_type: serde_json::from_value(options["type"].clone()).ok()?,
         m: option("m", usual.m),

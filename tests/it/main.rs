@@ -12,10 +12,12 @@
 mod api;
 mod bad_input;
 mod bench;
+mod cluster;
 mod collection;
 mod config;
 mod deploy;
 mod events;
+mod eval;
 mod faults;
 mod golden;
 mod harness;

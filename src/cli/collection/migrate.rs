@@ -114,8 +114,19 @@ pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &Globa
         },
         space: now.space.clone(),
         dims: now.dims as usize,
+        metric: now.metric,
     };
-    let goal = if args.re_embed { embedded(goal)? } else { goal };
+    let goal = if args.re_embed {
+        let embedder = recipe(global)?.embedder;
+        Goal {
+            space: embedder.space,
+            dims: embedder.dims,
+            metric: embedder.metric,
+            ..goal
+        }
+    } else {
+        goal
+    };
     let Some(mut migration) = Migration::plan(at, goal).await? else {
         let report = Migrated {
             collection: now.name,
@@ -145,21 +156,6 @@ pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &Globa
     let faces = search::count(&at.client, &at.collection, &[]).await?;
     show(global, &report, || text(&report, faces, migration.is_begun()))?;
     Ok(SUCCESS)
-}
-
-/// The same with the vectors of the default embedder.
-fn embedded(goal: Goal) -> Result<Goal, Error> {
-    let catalog = Catalog::builtin()?;
-    let model = catalog.default_embedder();
-    let facts = model
-        .embedder
-        .as_ref()
-        .ok_or_else(|| RuntimeError::WrongRole(model.name.clone()))?;
-    Ok(Goal {
-        space: facts.space.clone(),
-        dims: facts.dims,
-        ..goal
-    })
 }
 
 async fn re_embed(migration: &mut Migration, args: &MigrateArgs, global: &GlobalArgs) -> Result<Outcome, Error> {

@@ -20,6 +20,7 @@ use super::versions::{self, State, Version, building_alias, index_name};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::{Client, Destination, ElasticError, load};
+use crate::models::catalog::Metric;
 
 /// So few changes can be caught up with while writers wait.
 const FEW: u64 = 500;
@@ -40,6 +41,8 @@ pub struct Goal {
     pub space: String,
     /// Numbers in a vector.
     pub dims: usize,
+    /// How vectors are compared.
+    pub metric: Metric,
 }
 
 impl Goal {
@@ -49,7 +52,7 @@ impl Goal {
             replicas: self.layout.replicas,
             ..collection.layout()
         };
-        self.space == collection.space && self.dims == collection.dims as usize && self.layout == layout
+        self.space == collection.space && self.dims == collection.dims as usize && self.metric == collection.metric && self.layout == layout
     }
 }
 
@@ -211,6 +214,7 @@ impl Migration {
                 &layout,
                 &self.goal.space,
                 self.goal.dims,
+                self.goal.metric,
                 &self.collection.collection_id,
             );
             body["aliases"] = json!({building_alias(&self.collection.name): {}});
