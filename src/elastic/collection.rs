@@ -236,7 +236,13 @@ pub async fn create(
 ) -> Result<Collection, ElasticError> {
     let index = expect_free(client, name).await?;
     install_faces_template(client).await?;
-    let mut body = index_body(layout, &embedder.space, embedder.dims, embedder.metric, &uuid::Uuid::new_v4().to_string());
+    let mut body = index_body(
+        layout,
+        &embedder.space,
+        embedder.dims,
+        embedder.metric,
+        &uuid::Uuid::new_v4().to_string(),
+    );
     body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, &embedder.space): {}});
     let made: Result<Value, _> = client
         .json(

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::NameArg;
-use crate::cli::{SUCCESS, ingest, show};
+use crate::cli::{SUCCESS, ingest, recipe, show};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::Destination;
 use crate::elastic::collection::{self, IndexType, Layout};
@@ -21,8 +21,6 @@ use crate::ingest::IngestError;
 use crate::ingest::budget::ThreadBudget;
 use crate::ingest::fetch::Fetcher;
 use crate::ingest::reembed::ReEmbedder;
-use crate::models::catalog::Catalog;
-use crate::models::runtime::RuntimeError;
 use crate::terminal;
 
 #[derive(Debug, Args)]

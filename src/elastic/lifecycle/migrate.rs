@@ -52,7 +52,10 @@ impl Goal {
             replicas: self.layout.replicas,
             ..collection.layout()
         };
-        self.space == collection.space && self.dims == collection.dims as usize && self.metric == collection.metric && self.layout == layout
+        self.space == collection.space
+            && self.dims == collection.dims as usize
+            && self.metric == collection.metric
+            && self.layout == layout
     }
 }
 
