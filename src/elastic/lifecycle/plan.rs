@@ -187,7 +187,7 @@ mod tests {
             dims: 16,
             ..large
         };
-        let need = slim.need(IndexType::BbqHnsw);
+        let need = slim.need(IndexType::Flat);
         assert_eq!((need.shards, need.shards_for), (2, Limit::Documents));
         let poor = Wish {
             node_bytes: 4 << 30,

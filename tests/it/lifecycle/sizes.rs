@@ -52,15 +52,23 @@ fn status_counts_segments_vectors_and_memory() {
     );
     let off_heap = &status["off_heap"];
     let bytes = |value: &Value| value.as_u64().unwrap();
-    // Four vectors of 128 floats, and the same in bytes with a few more for each.
-    assert_eq!(bytes(&off_heap["whole_bytes"]), 4 * 128 * 4);
-    assert!(
-        (4 * 128..4 * 160).contains(&bytes(&off_heap["quantised_bytes"])),
-        "{status}"
-    );
+    let (_, info) = space.elastic("GET", "/", None);
+    // 8.19 does not count what lies off-heap: then it is the documented formula.
+    let counts = !info["version"]["number"].as_str().unwrap().starts_with("8.");
+    let searched = if counts {
+        // Four vectors of 128 floats, and the same in bytes with a few more for each.
+        assert_eq!(bytes(&off_heap["whole_bytes"]), 4 * 128 * 4);
+        let quantised = bytes(&off_heap["quantised_bytes"]);
+        assert!((4 * 128..4 * 160).contains(&quantised), "{status}");
+        quantised + bytes(&off_heap["graph_bytes"])
+    } else {
+        4 * (128 + 4 + 16 * 4)
+    };
     let ram = &status["ram"];
-    let searched = bytes(&off_heap["quantised_bytes"]) + bytes(&off_heap["graph_bytes"]);
-    assert_eq!((bytes(&ram["needed_bytes"]), &ram["counted"]), (searched, &json!(true)));
+    assert_eq!(
+        (bytes(&ram["needed_bytes"]), &ram["counted"]),
+        (searched, &json!(counts))
+    );
     assert!(
         bytes(&ram["there_bytes"]) > 0 && bytes(&ram["data_nodes"]) >= 1,
         "{status}"
