@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::Command;
@@ -239,7 +239,7 @@ fn program_failed(program: &str, error: &std::io::Error) -> BenchError {
 async fn node_cpu(client: &Client) -> Result<Duration, BenchError> {
     let path = "/_nodes/stats/process";
     let stats: Value = client
-        .json("tell the nodes' processor time", Method::Get, path, &[], Payload::None)
+        .json("tell the nodes' processor time", Method::GET, path, &[], Payload::None)
         .await?;
     let nodes = stats["nodes"].as_object().into_iter().flat_map(|nodes| nodes.values());
     let millis = nodes.filter_map(|node| node["process"]["cpu"]["total_in_millis"].as_u64());

@@ -9,7 +9,7 @@ mod vectors;
 
 use std::path::PathBuf;
 
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::elastic::client::{Client, Payload};
@@ -59,7 +59,7 @@ pub async fn remove(client: &Client, name: &str) -> Result<(), BenchError> {
     let _: Value = client
         .json(
             "remove the benchmark's collection",
-            Method::Delete,
+            Method::DELETE,
             &path,
             &[],
             Payload::None,

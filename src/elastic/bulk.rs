@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::Deserialize;
 
 use super::client::{Payload, Reply};
@@ -273,7 +273,7 @@ async fn send(to: &Destination, operations: &[Operation], batch: &[usize]) -> Re
     let start = Instant::now();
     let reply = to
         .client
-        .send(Method::Post, &path, &query, Payload::Ndjson(&lines))
+        .send(Method::POST, &path, &query, Payload::Ndjson(&lines))
         .await?;
     to.pulse.answered(lines.len(), start.elapsed());
     Ok(reply)

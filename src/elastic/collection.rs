@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -144,9 +144,9 @@ pub fn check_name(name: &str) -> Result<(), ElasticError> {
 pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticError> {
     check_name(name)?;
     let found: BTreeMap<String, IndexReply> = client
-        .json(
+        .read(
             "look up the collection",
-            Method::Get,
+            Method::GET,
             &format!("/{name}"),
             &[],
             Payload::None,
@@ -234,7 +234,7 @@ pub async fn create(
     let made: Result<Value, _> = client
         .json(
             "create the collection",
-            Method::Put,
+            Method::PUT,
             &format!("/{index}"),
             &[],
             Payload::Json(&body),
@@ -273,7 +273,7 @@ async fn install_template(client: &Client) -> Result<(), ElasticError> {
     let path = format!("/_index_template/{TEMPLATE_NAME}");
     let template: Value =
         serde_json::from_str(TEMPLATE).map_err(|error| ElasticError::unexpected("mappings/faces.json", error))?;
-    let installed: Result<Value, _> = client.json(OPERATION, Method::Get, &path, &[], Payload::None).await;
+    let installed: Result<Value, _> = client.json(OPERATION, Method::GET, &path, &[], Payload::None).await;
     match installed {
         Ok(reply) => {
             let version = reply["index_templates"][0]["index_template"]["version"].as_i64();
@@ -285,7 +285,7 @@ async fn install_template(client: &Client) -> Result<(), ElasticError> {
         Err(error) => return Err(error),
     }
     let _: Value = client
-        .json(OPERATION, Method::Put, &path, &[], Payload::Json(&template))
+        .json(OPERATION, Method::PUT, &path, &[], Payload::Json(&template))
         .await?;
     Ok(())
 }
@@ -293,9 +293,9 @@ async fn install_template(client: &Client) -> Result<(), ElasticError> {
 /// All collections of the cluster, by name.
 pub async fn list(client: &Client) -> Result<Vec<Collection>, ElasticError> {
     let found: BTreeMap<String, IndexReply> = client
-        .json(
+        .read(
             "list the collections",
-            Method::Get,
+            Method::GET,
             &format!("/{INDEX_PREFIX}*"),
             &[],
             Payload::None,
@@ -381,9 +381,9 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
     });
     let number = |value: &Value| value.as_u64().unwrap_or_default();
     let counted: Value = client
-        .json(
+        .read(
             OPERATION,
-            Method::Post,
+            Method::POST,
             &format!("/{name}/_search"),
             &[],
             Payload::Json(&aggregations),
@@ -393,18 +393,18 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
         return Err(ElasticError::unexpected(OPERATION, "not all shards answered"));
     }
     let stats: Value = client
-        .json(
+        .read(
             OPERATION,
-            Method::Get,
+            Method::GET,
             &format!("/{name}/_stats/store"),
             &[],
             Payload::None,
         )
         .await?;
     let health: Value = client
-        .json(
+        .read(
             OPERATION,
-            Method::Get,
+            Method::GET,
             &format!("/_cluster/health/{name}"),
             &[],
             Payload::None,

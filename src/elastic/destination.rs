@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -147,7 +147,7 @@ impl Destination {
         loop {
             let (answer, retry_after) = self
                 .client
-                .json_and_pause::<T>(operation, method, path, query, payload)
+                .json_and_pause::<T>(operation, method.clone(), path, query, payload)
                 .await;
             match answer.and_then(|answer| check(&answer).map(|()| answer)) {
                 Err(error) if error.is_transient() => {
@@ -165,7 +165,7 @@ impl Destination {
     pub async fn refresh(&self) -> Result<(), ElasticError> {
         let path = format!("/{}/_refresh", self.collection);
         let _: Value = self
-            .json("refresh the collection", Method::Post, &path, &[], Payload::None)
+            .json("refresh the collection", Method::POST, &path, &[], Payload::None)
             .await?;
         Ok(())
     }

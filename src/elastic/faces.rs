@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -162,7 +162,7 @@ async fn read<T: serde::de::DeserializeOwned>(
     }
     let path = format!("/{collection}/_doc/{id}");
     match client
-        .json("read a face", Method::Get, &path, query, Payload::None)
+        .read("read a face", Method::GET, &path, query, Payload::None)
         .await
     {
         Ok(found) => Ok(Some(found)),
@@ -180,7 +180,7 @@ pub async fn delete(client: &Client, collection: &str, id: &str) -> Result<bool,
     let deleted: Result<Value, _> = client
         .json(
             "delete a face",
-            Method::Delete,
+            Method::DELETE,
             &path,
             &[("refresh", "true")],
             Payload::None,

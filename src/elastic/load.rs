@@ -3,7 +3,7 @@
 //! What the settings were is written into the index's own `_meta` before they are changed, so that a run that died in
 //! between can be repaired by any later one, from any machine.
 
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ pub async fn force_merge(client: &Client, collection: &Collection) -> Result<(),
     let query = [("max_num_segments", "1"), ("wait_for_completion", "false")];
     let path = format!("/{}/_forcemerge", collection.index);
     let _: Value = client
-        .json("merge the segments", Method::Post, &path, &query, Payload::None)
+        .json("merge the segments", Method::POST, &path, &query, Payload::None)
         .await?;
     Ok(())
 }
@@ -92,7 +92,7 @@ pub async fn force_merge(client: &Client, collection: &Collection) -> Result<(),
 async fn read(client: &Client, collection: &Collection) -> Result<(Value, Value), ElasticError> {
     let path = format!("/{}", collection.index);
     let mut reply: Value = client
-        .json("read the collection's settings", Method::Get, &path, &[], Payload::None)
+        .json("read the collection's settings", Method::GET, &path, &[], Payload::None)
         .await?;
     let index = &mut reply[&collection.index];
     Ok((index["mappings"]["_meta"].take(), index["settings"]["index"].take()))
@@ -103,7 +103,7 @@ async fn write_meta(client: &Client, collection: &Collection, meta: &Value) -> R
     let _: Value = client
         .json(
             "note the load in the collection",
-            Method::Put,
+            Method::PUT,
             &path,
             &[],
             Payload::Json(&json!({"_meta": meta})),
@@ -117,7 +117,7 @@ async fn write_settings(client: &Client, collection: &Collection, settings: &Val
     let _: Value = client
         .json(
             "change the collection's settings",
-            Method::Put,
+            Method::PUT,
             &path,
             &[],
             Payload::Json(settings),

@@ -3,12 +3,15 @@
 pub mod bulk;
 pub mod client;
 pub mod collection;
+pub mod connection;
 pub mod destination;
 pub mod document;
 pub mod error;
 pub mod faces;
 pub mod filter;
+pub mod fingerprint;
 pub mod load;
+mod node;
 pub mod persons;
 pub mod retry;
 pub mod search;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -93,9 +93,9 @@ pub async fn page(
     });
     let path = format!("/{collection}/_search");
     let reply: Reply<RawFace> = client
-        .json(
+        .read(
             "find a person's faces",
-            Method::Post,
+            Method::POST,
             &path,
             &[STRICT],
             Payload::Json(&body),
@@ -118,7 +118,7 @@ pub async fn delete(to: &Destination, person: &str) -> Result<u64, ElasticError>
         loop {
             to.refresh().await?;
             let reply: Reply<Versioned> = to
-                .json(OPERATION, Method::Post, &path, &[STRICT], Payload::Json(&body))
+                .json(OPERATION, Method::POST, &path, &[STRICT], Payload::Json(&body))
                 .await?;
             if reply.hits.hits.is_empty() {
                 forget(to, person).await?;
@@ -333,7 +333,7 @@ impl View {
         let path = format!("/{}/_pit", to.collection);
         let query = [("keep_alive", "1m")];
         let opened: Opened = to
-            .json("open a point in time", Method::Post, &path, &query, Payload::None)
+            .json("open a point in time", Method::POST, &path, &query, Payload::None)
             .await?;
         Ok(Self { id: opened.id })
     }
@@ -359,7 +359,7 @@ impl View {
         let reply: Reply<Versioned> = to
             .json(
                 "look at all faces",
-                Method::Post,
+                Method::POST,
                 "/_search",
                 &[STRICT],
                 Payload::Json(&body),
@@ -375,7 +375,7 @@ impl View {
             .client
             .json(
                 "close a point in time",
-                Method::Delete,
+                Method::DELETE,
                 "/_pit",
                 &[],
                 Payload::Json(&body),

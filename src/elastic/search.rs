@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -103,7 +103,7 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     let strict = [("allow_partial_search_results", "false")];
     let start = Instant::now();
     let reply: Result<SearchReply, _> = client
-        .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .read(OPERATION, Method::POST, &path, &strict, Payload::Json(&body))
         .await;
     metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
     let reply = reply?;
@@ -132,9 +132,9 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
 pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Result<u64, ElasticError> {
     let body = json!({"query": filter::query(filters).unwrap_or_else(|| json!({"match_all": {}}))});
     let reply: Value = client
-        .json(
+        .read(
             "count faces",
-            Method::Post,
+            Method::POST,
             &format!("/{collection}/_count"),
             &[],
             Payload::Json(&body),

@@ -5,7 +5,7 @@ mod rewrite;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -266,7 +266,7 @@ async fn look_up(to: &Destination, ids: &[&str]) -> Result<HashMap<String, Versi
     let reply: Reply = to
         .json_checked(
             OPERATION,
-            Method::Post,
+            Method::POST,
             &path,
             &query,
             Payload::Json(&body),

@@ -12,8 +12,10 @@
 mod api;
 mod bad_input;
 mod bench;
+mod cluster;
 mod collection;
 mod config;
+mod connection;
 mod faults;
 mod golden;
 mod harness;

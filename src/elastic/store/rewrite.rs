@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use elasticsearch::http::Method;
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -279,7 +279,7 @@ async fn stored_faces(to: &Destination, hash: &str) -> Result<BTreeMap<String, V
     let reply: Reply = to
         .json(
             "read a photo's stored faces",
-            Method::Post,
+            Method::POST,
             &path,
             &strict,
             Payload::Json(&body),

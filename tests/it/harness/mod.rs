@@ -1,6 +1,8 @@
 //! What all tests stand on: a node, photos, the binary, and collections that are gone afterwards.
 
 pub mod api;
+pub mod cluster;
+pub mod front;
 pub mod images;
 pub mod node;
 pub mod proxy;
