@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::faces;
 use crate::harness::api::{http, send};
+use crate::harness::node::pause;
 use crate::harness::{photo, run};
 
 /// What the searchers saw.
@@ -95,6 +96,8 @@ fn search(seen: &Arc<Seen>, mut ask: impl FnMut() -> Result<(), String> + Send +
                 }
                 Err(error) => seen.errors.lock().unwrap().push(error),
             }
+            // The machine is to be left some time for the ingest.
+            pause(200);
         }
     })
 }

@@ -211,6 +211,9 @@ impl Request {
         stream.write_all(&self.body).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
+        // The next request would come on a connection that is closed by then.
+        let end = answer.windows(2).position(|pair| pair == b"\r\n").unwrap();
+        answer.splice(end..end, *b"\r\nconnection: close");
         answer
     }
 }
