@@ -6,6 +6,7 @@ mod identify;
 mod ingest;
 mod keys;
 mod models;
+mod person;
 mod picture;
 mod query;
 mod represent;
@@ -90,6 +91,9 @@ enum Command {
     /// Make and look at collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
+    /// Delete, rename, merge and export people
+    #[command(subcommand)]
+    Person(person::PersonCommand),
     /// Fetch and look at the models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -139,6 +143,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Represent(args) => represent::run(args, global),
         Command::Serve(args) => tasks.block_on(serve::run(args, global)),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
+        Command::Person(command) => tasks.block_on(person::run(command, global)),
         Command::Models(command) => models::run(command, global),
         Command::Bench(command) => tasks.block_on(bench::run(command, global)),
         Command::Keys(command) => keys::run(command, global),

@@ -154,6 +154,9 @@ pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>) -> String {
     if summary.conflicts > 0 {
         row("  there as another person", summary.conflicts);
     }
+    if summary.deleted > 0 {
+        row("  deleted on request, left out", summary.deleted);
+    }
     if summary.removed > 0 {
         row("  not found any more, removed", summary.removed);
     }

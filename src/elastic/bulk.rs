@@ -8,9 +8,10 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::client::{Payload, Reply};
+use super::collection::INDEX_PREFIX;
 use super::error::BLOCKED;
 use super::retry::Backoff;
-use super::{Destination, ElasticError};
+use super::{Destination, ElasticError, tombstones};
 
 /// What to do with one document.
 #[derive(Debug, Clone)]
@@ -126,8 +127,8 @@ struct ItemError {
 
 /// Sends the operations and comes back when each of them has its verdict, in order; retries as long as the policy says.
 ///
-/// Fails only where going on makes no sense: credentials, a missing collection, or the policy's limit. Everything is sent
-/// with `require_alias`, so that a mistyped collection can never become an index of its own.
+/// Fails only where going on makes no sense: credentials, a missing collection, or the policy's limit. What goes to a
+/// collection is sent with `require_alias`, so that a mistyped one can never become an index of its own.
 pub async fn execute(to: &Destination, operations: &[Operation]) -> Result<Vec<Verdict>, ElasticError> {
     let mut job = Job {
         operations,
@@ -262,8 +263,10 @@ async fn send(to: &Destination, operations: &[Operation], batch: &[usize]) -> Re
         operations[at].write(&mut lines);
     }
     let lines = lines.freeze();
+    // No alias can have a name like those of our own indices, which are made before anything is written to them.
+    let is_index = to.collection.starts_with(INDEX_PREFIX) || to.collection == tombstones::INDEX;
     let query = [
-        ("require_alias", "true"),
+        ("require_alias", if is_index { "false" } else { "true" }),
         (
             "filter_path",
             "items.*.status,items.*.error,items.*._seq_no,items.*._primary_term",

@@ -13,7 +13,7 @@ use super::{Client, ElasticError};
 const TEMPLATE: &str = include_str!("../../mappings/faces.json");
 const TEMPLATE_NAME: &str = "facedex-faces";
 /// Every faces index begins with this.
-const INDEX_PREFIX: &str = "facedex-faces-";
+pub(super) const INDEX_PREFIX: &str = "facedex-faces-";
 /// The vector field.
 pub const VECTOR_FIELD: &str = "face.embedding";
 

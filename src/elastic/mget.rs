@@ -16,8 +16,9 @@ struct Reply<T> {
     docs: Vec<Doc<T>>,
 }
 
+/// A document as `_mget` and searches give it.
 #[derive(Deserialize)]
-struct Doc<T> {
+pub(super) struct Doc<T> {
     #[serde(rename = "_id")]
     id: String,
     #[serde(rename = "_source")]
@@ -38,7 +39,7 @@ struct DocError {
 }
 
 impl<T> Doc<T> {
-    fn versioned(self) -> Option<(String, (T, Version))> {
+    pub(super) fn versioned(self) -> Option<(String, (T, Version))> {
         let version = Version {
             seq_no: self.seq_no?,
             primary_term: self.primary_term?,
@@ -77,7 +78,14 @@ pub(super) async fn mget<T: DeserializeOwned>(
         }),
     };
     let reply: Reply<T> = from
-        .json_checked(operation, Method::POST, &path, &query, Payload::Json(&body), all_answered)
+        .json_checked(
+            operation,
+            Method::POST,
+            &path,
+            &query,
+            Payload::Json(&body),
+            all_answered,
+        )
         .await?;
     Ok(reply.docs.into_iter().filter_map(Doc::versioned).collect())
 }

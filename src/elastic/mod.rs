@@ -11,12 +11,16 @@ pub mod faces;
 pub mod filter;
 pub mod fingerprint;
 pub mod load;
+mod mget;
 mod node;
 pub mod persons;
+pub mod purge;
 pub mod retry;
 pub mod search;
 pub mod store;
+pub mod tombstones;
 pub mod trace;
+pub mod versions;
 
 pub use client::Client;
 pub use destination::Destination;

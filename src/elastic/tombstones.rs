@@ -109,8 +109,9 @@ async fn change(
             });
         }
         let verdicts = bulk::execute(&index, &operations).await?;
-        if let Some(Verdict::Rejected { status, kind, reason }) =
-            verdicts.iter().find(|verdict| matches!(verdict, Verdict::Rejected { .. }))
+        if let Some(Verdict::Rejected { status, kind, reason }) = verdicts
+            .iter()
+            .find(|verdict| matches!(verdict, Verdict::Rejected { .. }))
         {
             return Err(ElasticError::Refused {
                 operation: "note deleted faces".to_owned(),
@@ -121,7 +122,12 @@ async fn change(
         }
         // Somebody else deletes, or lets back in, faces of the same photos: look again.
         let taken = |verdict: &Verdict| matches!(verdict, Verdict::Taken { .. });
-        hashes = changing.into_iter().zip(&verdicts).filter(|(_, verdict)| taken(verdict)).map(|(hash, _)| hash).collect();
+        hashes = changing
+            .into_iter()
+            .zip(&verdicts)
+            .filter(|(_, verdict)| taken(verdict))
+            .map(|(hash, _)| hash)
+            .collect();
         if hashes.is_empty() {
             return Ok(());
         }
@@ -166,8 +172,8 @@ fn body(to: &Destination, hash: &str, faces: &[Tombstone]) -> Result<Bytes, Elas
 }
 
 async fn make_index(to: &Destination) -> Result<(), ElasticError> {
-    let definition: Value =
-        serde_json::from_str(DEFINITION).map_err(|error| ElasticError::unexpected("mappings/tombstones.json", error))?;
+    let definition: Value = serde_json::from_str(DEFINITION)
+        .map_err(|error| ElasticError::unexpected("mappings/tombstones.json", error))?;
     let path = format!("/{INDEX}");
     let made: Result<Value, _> = to
         .json(

@@ -23,6 +23,7 @@ mod ingest;
 mod kill;
 mod mutated;
 mod outage;
+mod person;
 mod query;
 mod remote;
 mod sources;

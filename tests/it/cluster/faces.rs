@@ -27,6 +27,11 @@ pub fn id(number: u64) -> String {
     format!("{number:032x}-0")
 }
 
+/// Fifty faces are one person's.
+pub fn person(number: u64) -> String {
+    format!("made-up-{}", number % (COUNT / 50))
+}
+
 /// Writes them all.
 pub fn store(url: &str, collection: &str) {
     let mut lines = String::new();
@@ -34,6 +39,7 @@ pub fn store(url: &str, collection: &str) {
         let document = json!({
             "@timestamp": "2026-01-01T00:00:00Z",
             "face": {"embedding": vector(number), "box": {"x": 0, "y": 0, "width": 1, "height": 1}},
+            "person": {"id": person(number)},
             "image": {"engine": ENGINE, "hash": format!("{number:032x}"), "uri": "made-up:"},
         });
         writeln!(lines, "{}\n{document}", json!({"create": {"_id": id(number)}})).unwrap();

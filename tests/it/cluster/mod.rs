@@ -24,6 +24,7 @@ fn three_nodes_of_which_one_dies_and_comes_back() {
     let mut cluster = Cluster::start();
     let space = Space::at(cluster.url());
     a_node_dies_in_the_middle_of_an_ingest_and_of_searches(&mut cluster, &space);
+    a_person_who_is_deleted_while_a_node_is_away_stays_deleted(&mut cluster, &space);
 }
 
 /// One line of the table.
@@ -37,7 +38,7 @@ struct Row {
 }
 
 fn a_node_dies_in_the_middle_of_an_ingest_and_of_searches(cluster: &mut Cluster, space: &Space) {
-    let photos: u32 = if full() { 600 } else { 150 };
+    let photos: u32 = if full() { 400 } else { 100 };
     let name = space.name.as_str();
     let urls = cluster.urls();
     let command = |arguments: &[&str]| {
@@ -88,13 +89,13 @@ fn a_node_dies_in_the_middle_of_an_ingest_and_of_searches(cluster: &mut Cluster,
     let back = self::in_flight(stored(cluster), &expected, seen);
     let errors_while_dead = seen.errors();
     cluster.restart(master);
+    let to_green = cluster.seconds_to_green(name, restarted);
     let output = ingest.wait_with_output().unwrap();
     let ran = Ran {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     };
-    let to_green = cluster.seconds_to_green(name, restarted);
     let summary = ran.expect(0).json();
     let searches = seen.answered.load(Ordering::Relaxed);
     let wrong = seen.errors.lock().unwrap().clone();
@@ -142,6 +143,75 @@ fn a_node_dies_in_the_middle_of_an_ingest_and_of_searches(cluster: &mut Cluster,
         "{recall_before}, {recall_after}"
     );
     copies_agree(cluster, name);
+}
+
+/// The node that was away comes back with copies that still have the person.
+fn a_person_who_is_deleted_while_a_node_is_away_stays_deleted(cluster: &mut Cluster, space: &Space) {
+    let name = space.name.as_str();
+    let urls = cluster.urls();
+    let delete = |more: &[&str]| {
+        let all = [&["person", "delete", "made-up-7", "--json", "-c", name], more].concat();
+        let mut command = space.command(&all);
+        command.env("ELASTICSEARCH_URL", &urls).env_remove("FACEDEX_COLLECTION");
+        crate::harness::run(command)
+    };
+    let count = |cluster: &Cluster| {
+        let body = json!({"size": 0, "track_total_hits": true, "query": {"term": {"person.id": "made-up-7"}}});
+        // Another copy each time.
+        let counts = (0..20).map(|number| {
+            let path = format!("/{name}/_search?allow_partial_search_results=false&preference=copy-{number}");
+            let (_, found) = request(cluster.url(), "POST", &path, Some(body.clone()));
+            found["hits"]["total"]["value"].as_u64().unwrap()
+        });
+        counts.max().unwrap()
+    };
+    // As Lucene has a vector in its files, and as the transaction log has it.
+    let needles: Vec<Vec<u8>> = (0..faces::COUNT)
+        .filter(|number| faces::person(*number) == "made-up-7")
+        .map(|number| {
+            faces::vector(number)[..8]
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect()
+        })
+        .collect();
+    request(cluster.url(), "POST", &format!("/{name}/_flush?force=true"), None);
+    assert_eq!((count(cluster), cluster.nodes_with(&needles)), (50, 3));
+
+    let away = (cluster.master() + 1) % 3;
+    cluster.kill(away);
+    wait_until("its absence is noticed", || {
+        cluster.health(name)["number_of_nodes"] == 2
+    });
+    let first = delete(&["--purge", "--purge-timeout", "5s"]).expect(1).json();
+    assert_eq!(
+        (&first["deleted"], &first["purged"]["complete"]),
+        (&json!(50), &json!(false)),
+        "{first}"
+    );
+    assert!(first["purged"]["missing_copies"].as_u64() > Some(0), "{first}");
+    assert_eq!(count(cluster), 0);
+
+    let back = Instant::now();
+    cluster.restart(away);
+    let seconds = cluster.seconds_to_green(name, back);
+    assert_eq!(count(cluster), 0, "the stale copy gave the person back");
+    copies_agree(cluster, name);
+    assert!(cluster.nodes_with(&needles) > 0, "nothing would be left to purge");
+    let start = Instant::now();
+    let second = delete(&["--purge"]).expect(0).json();
+    assert_eq!(
+        (&second["deleted"], &second["purged"]["complete"]),
+        (&json!(0), &json!(true)),
+        "{second}"
+    );
+    assert_eq!(cluster.nodes_with(&needles), 0, "vectors are left on disk: {second}");
+    assert_eq!(count(cluster), 0);
+    println!(
+        "a person of 50 faces deleted while n{away} was away: green {seconds:.1} s after it came back, 0 faces left, \
+         vectors on 0 of 3 disks {:.1} s later",
+        start.elapsed().as_secs_f64()
+    );
 }
 
 #[track_caller]

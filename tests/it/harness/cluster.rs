@@ -86,6 +86,22 @@ impl Cluster {
         self.nodes[at] = Some(self.spawn(at).ready(&self.data(at)));
     }
 
+    /// How many nodes have any of these bytes in one of their files.
+    pub fn nodes_with(&self, needles: &[Vec<u8>]) -> usize {
+        let holds = |at: &usize| {
+            let walk = walkdir::WalkDir::new(self.data(*at).join("data")).into_iter().flatten();
+            let mut files = walk.filter(|entry| entry.file_type().is_file());
+            files.any(|entry| {
+                // Files come and go.
+                let bytes = std::fs::read(entry.path()).unwrap_or_default();
+                needles
+                    .iter()
+                    .any(|needle| memchr::memmem::find(&bytes, needle).is_some())
+            })
+        };
+        (0..NODES).filter(holds).count()
+    }
+
     pub fn health(&self, collection: &str) -> Value {
         let path = format!("/_cluster/health/{collection}");
         try_request(self.url(), "GET", &path, None).map_or(Value::Null, |(_, health)| health)
