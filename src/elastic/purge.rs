@@ -66,7 +66,7 @@ async fn rounds(at: &Destination, start: Instant, limit: Duration) -> Result<Pur
         looks += 1;
         tokio::time::sleep(PAUSE).await;
         let purged = look(at).await?;
-        if purged.left == 0 || start.elapsed() >= limit {
+        if purged.complete || (purged.left == 0 && purged.missing_copies > 0) || start.elapsed() >= limit {
             // The files of before go with the commit that names them, and with the searches that read them.
             at.refresh().await?;
             post(at, "_flush", &[("force", "true"), ("wait_if_ongoing", "true")]).await?;
@@ -80,19 +80,25 @@ async fn look(at: &Destination) -> Result<Purged, ElasticError> {
     const OPERATION: &str = "look for deleted documents";
     at.refresh().await?;
     let path = format!("/{}/_stats/docs,merge", at.collection);
-    let stats: Value = at.json(OPERATION, Method::GET, &path, &[], Payload::None).await?;
+    let by_copy = [("level", "shards")];
+    let stats: Value = at.json(OPERATION, Method::GET, &path, &by_copy, Payload::None).await?;
     let total = &stats["_all"]["total"];
     let number = |value: &Value| {
         value
             .as_u64()
             .ok_or_else(|| ElasticError::unexpected(OPERATION, "no figures"))
     };
+    // A copy keeps its commit of before until it knows that all others have what is in the new one.
+    let shards = stats["indices"].as_object().into_iter().flatten();
+    let copies = shards.flat_map(|(_, index)| index["shards"].as_object().into_iter().flatten());
+    let mut copies = copies.flat_map(|(_, copies)| copies.as_array().into_iter().flatten());
+    let agree = copies.all(|copy| copy["seq_no"]["global_checkpoint"] == copy["seq_no"]["max_seq_no"]);
     let left = number(&total["docs"]["deleted"])?;
     let path = format!("/_cluster/health/{}", at.collection);
     let health: Value = at.json(OPERATION, Method::GET, &path, &[], Payload::None).await?;
     let missing_copies = number(&health["unassigned_shards"])? + number(&health["initializing_shards"])?;
     Ok(Purged {
-        complete: left == 0 && missing_copies == 0 && number(&total["merges"]["current"])? == 0,
+        complete: left == 0 && missing_copies == 0 && agree && number(&total["merges"]["current"])? == 0,
         left,
         missing_copies,
     })

@@ -86,20 +86,19 @@ impl Cluster {
         self.nodes[at] = Some(self.spawn(at).ready(&self.data(at)));
     }
 
-    /// How many nodes have any of these bytes in one of their files.
-    pub fn nodes_with(&self, needles: &[Vec<u8>]) -> usize {
-        let holds = |at: &usize| {
-            let walk = walkdir::WalkDir::new(self.data(*at).join("data")).into_iter().flatten();
-            let mut files = walk.filter(|entry| entry.file_type().is_file());
-            files.any(|entry| {
+    /// The files of all nodes, dead or alive, that have any of these bytes.
+    pub fn files_with(&self, needles: &[Vec<u8>]) -> Vec<PathBuf> {
+        let walk = walkdir::WalkDir::new(self.folder.path()).into_iter().flatten();
+        walk.filter(|entry| entry.file_type().is_file())
+            .map(walkdir::DirEntry::into_path)
+            .filter(|path| {
                 // Files come and go.
-                let bytes = std::fs::read(entry.path()).unwrap_or_default();
+                let bytes = std::fs::read(path).unwrap_or_default();
                 needles
                     .iter()
                     .any(|needle| memchr::memmem::find(&bytes, needle).is_some())
             })
-        };
-        (0..NODES).filter(holds).count()
+            .collect()
     }
 
     pub fn health(&self, collection: &str) -> Value {
