@@ -35,7 +35,15 @@ pub enum BenchError {
         /// What is wrong with its last line.
         reason: String,
     },
-    /// The photo to search by.
+    /// The photo to search by cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// The photo to search by has nobody in it.
     #[error("{0}: no face in it, or no photo; a search by photo needs one")]
     NoFace(PathBuf),
     /// Elasticsearch.

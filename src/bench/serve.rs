@@ -92,6 +92,12 @@ pub struct Overload {
 
 /// Fills the collection, starts a server and measures; `told` hears what is going on.
 pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> Result<Report, BenchError> {
+    // Before the collection is filled, which takes minutes.
+    let photo = std::fs::read(&plan.photo).map_err(|reason| BenchError::Unreadable {
+        path: plan.photo.clone(),
+        reason,
+    })?;
+    look(plan, engine, &photo)?;
     let population = Arc::new(Population::new(plan.collection.dims as usize, SEED));
     prepare(plan, &population, &told).await?;
     let server = Server::start(plan).await?;
@@ -116,8 +122,6 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
             &bodies,
         ),
     );
-    let photo =
-        std::fs::read(&plan.photo).map_err(|error| server.failed(&format!("{}: {error}", plan.photo.display())))?;
     let by_photo = by_photo(&http, &server.url, &plan.collection.name, photo.clone());
 
     told("one client: by vector, straight and through /es/ by turns");
@@ -226,6 +230,16 @@ fn compared(bare: &[(u16, f64)], facedex: &[(u16, f64)], length: Duration) -> Co
     }
 }
 
+/// Finds and embeds the photo's faces, of which there must be one at least.
+fn look(plan: &Plan, engine: &mut FaceEngine, photo: &[u8]) -> Result<(), BenchError> {
+    let pixels = decode(photo, &Limits::default());
+    let faces = pixels.ok().and_then(|pixels| engine.faces(&pixels).ok());
+    match faces.is_none_or(|faces| faces.is_empty()) {
+        true => Err(BenchError::NoFace(plan.photo.clone())),
+        false => Ok(()),
+    }
+}
+
 /// Decode, detect, embed here, count and kNN straight at the node; then the same photo to the server.
 async fn photo_by_turns(
     plan: &Plan,
@@ -239,11 +253,7 @@ async fn photo_by_turns(
     let mut number = 0;
     while start.elapsed() < 2 * plan.length {
         let begin = Instant::now();
-        let pixels = decode(photo, &Limits::default());
-        let faces = pixels.ok().and_then(|pixels| engine.faces(&pixels).ok());
-        if faces.is_none_or(|faces| faces.is_empty()) {
-            return Err(BenchError::NoFace(plan.photo.clone()));
-        }
+        look(plan, engine, photo)?;
         let engine_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let begin = Instant::now();
         crate::elastic::search::count(&plan.to.client, &plan.collection.name, &[]).await?;

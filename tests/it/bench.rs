@@ -50,3 +50,14 @@ fn a_peer_that_is_not_there_is_said_before_anything_runs() {
         .expect(2);
     assert!(ran.stderr.contains("no such peer: nowhere.py"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_photo_that_is_no_use_is_said_before_anything_is_filled() {
+    let space = Space::new();
+    let nobody = photo("formats/no-face.jpg").to_str().unwrap().to_owned();
+    for (photo, expected) in [("nowhere.jpg", "cannot read nowhere.jpg"), (&nobody, "no face in it")] {
+        let ran = space.run(&["bench", "serve", photo, "--faces", "2000"]).expect(2);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("merging"), "{}", ran.stderr);
+    }
+}
