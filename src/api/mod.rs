@@ -103,10 +103,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
     let access = Arc::new(Access::open(&settings.access, address)?);
     Access::start(&access);
     let client = Arc::new(client);
-    let events = match settings.events {
-        true => Events::start(Arc::clone(&client)),
-        false => Events::default(),
-    };
+    let events = Events::open(&client, settings.events);
     let app = Arc::new(App {
         events: events.clone(),
         audit: Audit::open(settings.audit_log.as_deref())?,

@@ -1,11 +1,6 @@
 //! `--events`, which `ingest` and `serve` have.
 
-use std::sync::Arc;
-
 use clap::Args;
-
-use crate::elastic::Client;
-use crate::elastic::events::Events;
 
 /// Whether the events index is written.
 // Off by default: nobody expects a second index, it needs a privilege more, and who searched when is not everybody's to see.
@@ -26,13 +21,5 @@ impl EventsArgs {
     /// Whether they are wanted.
     pub(super) fn are_wanted(&self) -> bool {
         self.events && !self.no_events
-    }
-
-    /// Where events go: to this cluster, or nowhere.
-    pub(super) fn open(&self, client: &Arc<Client>) -> Events {
-        match self.are_wanted() {
-            true => Events::start(Arc::clone(client)),
-            false => Events::default(),
-        }
     }
 }

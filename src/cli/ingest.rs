@@ -204,7 +204,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     let stop = Arc::new(AtomicBool::new(false));
     let profile = Arc::new(Profile::default());
     let events = match &to {
-        Some((to, _)) => args.events.open(&to.client),
+        Some((to, _)) => Events::open(&to.client, args.events.are_wanted()),
         None => Events::default(),
     };
     let host = gethostname::gethostname().to_string_lossy().into_owned();

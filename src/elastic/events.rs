@@ -62,12 +62,15 @@ enum Message {
 }
 
 impl Events {
-    /// Starts to write events to this cluster.
-    pub fn start(client: Arc<Client>) -> Self {
+    /// Starts to write events to this cluster, if they are wanted.
+    pub fn open(client: &Arc<Client>, are_wanted: bool) -> Self {
+        if !are_wanted {
+            return Self::default();
+        }
         let (waiting, messages) = mpsc::channel(QUEUE);
         let counts = Arc::new(Counts::default());
         let writer = Writer {
-            client,
+            client: Arc::clone(client),
             counts: Arc::clone(&counts),
             is_prepared: false,
             is_failing: false,
@@ -122,6 +125,8 @@ struct Writer {
 
 /// One batch, ready to be sent, and how many events it has.
 struct Lines {
+    /// Where it goes, also if it is sent again next month: in another index its ids would be new.
+    path: String,
     bytes: Bytes,
     count: usize,
 }
@@ -209,11 +214,16 @@ impl Writer {
             install_template(&self.client, TEMPLATE_NAME, TEMPLATE).await?;
             self.is_prepared = true;
         }
-        let path = format!("/{}/_bulk", index());
         let query = [("filter_path", "items.*.status,items.*.error.reason")];
         let reply: BulkReply = self
             .client
-            .json(OPERATION, Method::Post, &path, &query, Payload::Ndjson(&batch.bytes))
+            .json(
+                OPERATION,
+                Method::Post,
+                &batch.path,
+                &query,
+                Payload::Ndjson(&batch.bytes),
+            )
             .await?;
         let is = |wanted: fn(u16) -> bool| reply.items.iter().filter(|item| wanted(item.create.status)).count();
         if let Some(busy) = reply
@@ -242,12 +252,7 @@ impl Writer {
     }
 }
 
-/// This month's index.
-fn index() -> String {
-    jiff::Timestamp::now().strftime("facedex-events-%Y.%m").to_string()
-}
-
-/// Every event has an id of ours, so that one that is sent twice is there once.
+/// A batch for this month's index. Every event has an id of ours, so that one that is sent twice is there once.
 fn lines(events: &[Bytes]) -> Lines {
     let mut bytes = Vec::with_capacity(events.iter().map(|event| event.len() + 64).sum());
     for event in events {
@@ -257,6 +262,9 @@ fn lines(events: &[Bytes]) -> Lines {
         bytes.push(b'\n');
     }
     Lines {
+        path: jiff::Timestamp::now()
+            .strftime("/facedex-events-%Y.%m/_bulk")
+            .to_string(),
         bytes: bytes.into(),
         count: events.len(),
     }
