@@ -53,10 +53,13 @@ pub enum ConfigError {
         key: String,
     },
     /// An address is none. It is not shown, since it may hold a password.
-    #[error(
-        "--elasticsearch-url (ELASTICSEARCH_URL) is no address: {0}; expected http://HOST:PORT or https://HOST:PORT"
-    )]
-    BadUrl(String),
+    #[error("{setting} is no address: {reason}; expected http://HOST:PORT or https://HOST:PORT")]
+    BadUrl {
+        /// The flag and the variable.
+        setting: &'static str,
+        /// Why not.
+        reason: String,
+    },
     /// An API key and a user name were given.
     #[error("give either an API key or a user name and password for elasticsearch, not both")]
     TwoLogins,
@@ -225,9 +228,10 @@ impl ElasticsearchArgs {
             .elasticsearch_url
             .iter()
             .filter(|url| !url.expose_secret().is_empty());
-        let mut urls = given.map(parse_url).collect::<Result<Vec<_>, _>>()?;
+        let parse = |text: &SecretString| parse_url("--elasticsearch-url (ELASTICSEARCH_URL)", text);
+        let mut urls = given.map(parse).collect::<Result<Vec<_>, _>>()?;
         if urls.is_empty() {
-            urls.push(parse_url(&DEFAULT_URL.into())?);
+            urls.push(parse(&DEFAULT_URL.into())?);
         }
         Ok(Connection {
             urls,
@@ -260,12 +264,14 @@ impl From<&PhotoLimitArgs> for Limits {
     }
 }
 
-fn parse_url(text: &SecretString) -> Result<Url, ConfigError> {
+/// The address that a setting holds, with a slash at its end. It is not shown in errors.
+pub fn parse_url(setting: &'static str, text: &SecretString) -> Result<Url, ConfigError> {
+    let bad = |reason: String| ConfigError::BadUrl { setting, reason };
     let parsed: Result<Url, url::ParseError> = text.expose_secret().parse();
-    let mut url = parsed.map_err(|error| ConfigError::BadUrl(error.to_string()))?;
+    let mut url = parsed.map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         let reason = "it does not begin with http:// or https:// and a host";
-        return Err(ConfigError::BadUrl(reason.to_owned()));
+        return Err(bad(reason.to_owned()));
     }
     // Paths are joined to it: without the slash its last part would be replaced.
     if !url.path().ends_with('/') {
@@ -497,9 +503,13 @@ mod tests {
     #[test]
     fn an_address_keeps_its_path() {
         assert_eq!(
-            parse_url(&"http://h:1/es".into()).unwrap().join("x").unwrap().as_str(),
+            parse_url("--u", &"http://h:1/es".into())
+                .unwrap()
+                .join("x")
+                .unwrap()
+                .as_str(),
             "http://h:1/es/x"
         );
-        assert!(parse_url(&"localhost:9200".into()).is_err());
+        assert!(parse_url("--u", &"localhost:9200".into()).is_err());
     }
 }

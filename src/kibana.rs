@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::elastic::client::{Login, is_loopback};
+use crate::address::without_login;
+use crate::elastic::client::{Login, plain, read_authorities};
 use crate::error::chain;
 
 /// Data views and dashboards, as Kibana takes them; `dev/dashboards build` makes the file.
@@ -117,24 +118,10 @@ pub struct Cause {
 impl Kibana {
     /// Sets the connection up; nothing is sent yet.
     pub fn new(address: Address) -> Result<Self, KibanaError> {
-        let setup = |reason: String| KibanaError::Setup(reason);
-        let mut builder = Client::builder()
-            .timeout(address.timeout)
-            // To wherever a redirect points, the credentials would go along.
-            .redirect(reqwest::redirect::Policy::none());
-        if is_loopback(&address.url) {
-            // A proxy could not reach it, and would see what goes there.
-            builder = builder.no_proxy();
-        }
-        if let Some(path) = &address.ca_file {
-            let named = |reason: String| setup(format!("CA file {}: {reason}", path.display()));
-            let pem = std::fs::read(path).map_err(|error| named(error.to_string()))?;
-            let bundle = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| named(chain(&error)))?;
-            for certificate in bundle {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        let http = builder.build().map_err(|error| setup(chain(&error)))?;
+        let ca = address.ca_file.as_deref().map(read_authorities).transpose();
+        let ca = ca.map_err(KibanaError::Setup)?;
+        let http = plain(&address.url, address.timeout, ca.as_deref());
+        let http = http.map_err(|error| KibanaError::Setup(chain(&error)))?;
         Ok(Self { http, address })
     }
 
@@ -184,7 +171,7 @@ impl Kibana {
 
     async fn send(&self, operation: &'static str, request: RequestBuilder) -> Result<Bytes, KibanaError> {
         let unreachable = |error: reqwest::Error| KibanaError::Unreachable {
-            url: self.address.url.to_string(),
+            url: without_login(&self.address.url).into(),
             reason: chain(&error.without_url()),
         };
         let reply: Response = request.send().await.map_err(unreachable)?;

@@ -1,6 +1,7 @@
 //! facedex detects, aligns and embeds faces, bulk-loads them into an Elasticsearch `dense_vector` index, and answers
 //! searches by photo. ARCHITECTURE.md has the bird's-eye view.
 
+pub mod address;
 pub mod api;
 pub mod bench;
 pub mod canvas;

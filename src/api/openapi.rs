@@ -22,6 +22,7 @@ use super::state::App;
 use super::v1;
 use super::v1::question::Answer;
 use super::{error::Code, health};
+use crate::elastic::collection::NAME_PATTERN;
 use crate::face::Face;
 use crate::query::answer::Took;
 
@@ -150,7 +151,7 @@ impl PartialSchema for CollectionName {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)
-            .pattern(Some("^[a-z0-9][a-z0-9_-]{0,99}$"))
+            .pattern(Some(NAME_PATTERN))
             .into()
     }
 }

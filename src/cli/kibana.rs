@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use url::Url;
+use secrecy::SecretString;
 
 use super::{NEGATIVE, SUCCESS, print, print_text, show};
-use crate::config::GlobalArgs;
+use crate::config::{GlobalArgs, parse_url};
 use crate::error::Error;
 use crate::kibana::{Address, Imported, Kibana, KibanaError, OBJECTS};
 
@@ -44,10 +44,11 @@ pub(super) struct KibanaArgs {
     #[arg(
         long,
         env = "KIBANA_URL",
+        hide_env_values = true,
         value_name = "URL",
         default_value = "http://127.0.0.1:5601"
     )]
-    kibana_url: Url,
+    kibana_url: SecretString,
 
     /// The space [default: Kibana's default space]
     #[arg(long, env = "KIBANA_SPACE", value_name = "NAME")]
@@ -62,7 +63,7 @@ impl KibanaArgs {
     fn open(&self, global: &GlobalArgs) -> Result<Kibana, Error> {
         let elasticsearch = global.elasticsearch.connection()?;
         Ok(Kibana::new(Address {
-            url: self.kibana_url.clone(),
+            url: parse_url("--kibana-url (KIBANA_URL)", &self.kibana_url)?,
             space: self.kibana_space.clone().filter(|name| !name.is_empty()),
             credentials: elasticsearch.credentials,
             ca_file: self.kibana_ca_file.clone().or(elasticsearch.ca_file),

@@ -1,6 +1,6 @@
 //! The connection: addresses, credentials, certificates, a timeout on every call, and the next node when one is dead.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{ElasticError, trace};
+use crate::address::{is_loopback, without_login};
 use crate::error::chain;
 
 /// How to reach Elasticsearch.
@@ -84,17 +85,9 @@ impl Node {
         health.avoid_until = Some(Instant::now() + pause.min(LONGEST_AVOIDANCE));
     }
 
-    /// The address without credentials.
-    fn address(&self) -> Url {
-        let mut url = self.url.clone();
-        // Only a URL without a host refuses this, and such a one has no credentials either.
-        let _ = url.set_password(None).and_then(|()| url.set_username(""));
-        url
-    }
-
-    /// The same, for messages.
+    /// The address, for messages.
     fn shown(&self) -> String {
-        self.address().to_string()
+        without_login(&self.url).into()
     }
 }
 
@@ -141,13 +134,8 @@ impl Client {
     /// Sets the connection up; nothing is sent yet.
     pub fn new(connection: &Connection) -> Result<Self, ElasticError> {
         let validation = match &connection.ca_file {
-            Some(path) => {
-                let setup = |reason: String| ElasticError::Setup(format!("CA file {}: {reason}", path.display()));
-                let pem = std::fs::read(path).map_err(|error| setup(error.to_string()))?;
-                // Read anew for each node below: the client's certificate type cannot be copied.
-                Certificate::from_pem(&pem).map_err(|error| setup(error.to_string()))?;
-                Some(pem)
-            }
+            // Read anew for each node below: the client's certificate type cannot be copied.
+            Some(path) => Some(read_authorities(path).map_err(ElasticError::Setup)?),
             None => None,
         };
         if let Some(Login::ApiKey(key)) = &connection.credentials
@@ -180,7 +168,8 @@ impl Client {
                 Ok(Node {
                     url: url.clone(),
                     transport,
-                    plain: plain(url, connection.timeout, validation.as_deref())?,
+                    plain: plain(url, connection.timeout, validation.as_deref())
+                        .map_err(|error| ElasticError::Setup(chain(&error)))?,
                     health: Mutex::default(),
                 })
             })
@@ -235,7 +224,7 @@ impl Client {
         headers.extend(request.headers.clone());
         let mut reason = String::new();
         for node in self.in_order() {
-            let mut url = node.address();
+            let mut url = without_login(&node.url);
             let path = format!("{}{}", url.path().trim_end_matches('/'), request.path);
             url.set_path(&path);
             url.set_query(Some(request.query.as_str()).filter(|query| !query.is_empty()));
@@ -393,31 +382,30 @@ impl From<&Login> for Credentials {
     }
 }
 
-/// A client for requests of others to one node. The elasticsearch crate's own adds credentials and waits for whole bodies.
-fn plain(url: &Url, timeout: Duration, ca: Option<&[u8]>) -> Result<reqwest::Client, ElasticError> {
-    let setup = |error: reqwest::Error| ElasticError::Setup(chain(&error));
+/// A PEM file of the authorities that signed certificates; an error where it has none.
+pub(crate) fn read_authorities(path: &Path) -> Result<Vec<u8>, String> {
+    let named = |reason: String| format!("CA file {}: {reason}", path.display());
+    let pem = std::fs::read(path).map_err(|error| named(error.to_string()))?;
+    Certificate::from_pem(&pem).map_err(|error| named(error.to_string()))?;
+    Ok(pem)
+}
+
+/// A client without credentials for one address: for requests of others, since the elasticsearch crate's own adds credentials
+/// and waits for whole bodies, and for Kibana.
+pub(crate) fn plain(url: &Url, timeout: Duration, ca: Option<&[u8]>) -> reqwest::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .timeout(timeout)
-        // To wherever a redirect points, the caller's credentials would go along.
+        // To wherever a redirect points, credentials would go along.
         .redirect(reqwest::redirect::Policy::none())
         .no_gzip();
     if is_loopback(url) {
+        // A proxy could not reach it, and would see what goes there.
         builder = builder.no_proxy();
     }
     if let Some(pem) = ca {
-        for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(setup)? {
+        for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
             builder = builder.add_root_certificate(certificate);
         }
     }
-    builder.build().map_err(setup)
-}
-
-/// Whether the address is this machine's own, whatever the system's resolver says.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    builder.build()
 }

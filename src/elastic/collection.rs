@@ -149,6 +149,9 @@ struct IndexReply {
     settings: Value,
 }
 
+/// What [`check_name`] takes, as a regular expression, but for names that begin as an index of ours does.
+pub const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,99}$";
+
 /// Refuses names that could not be an alias, or could reach something else (wildcards, lists, other clusters).
 pub fn check_name(name: &str) -> Result<(), ElasticError> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();

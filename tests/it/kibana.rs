@@ -106,6 +106,32 @@ fn import_sends_the_objects_as_kibana_takes_them_and_says_what_was_left_out() {
 }
 
 #[test]
+fn addresses_that_cannot_be_used_are_named_and_passwords_are_not() {
+    let space = Space::new();
+    let plain = space.put("plain.txt", b"no certificate");
+    for (arguments, expected) in [
+        (
+            &["--kibana-url", "ftp://ada:secret@h/"][..],
+            "--kibana-url (KIBANA_URL) is no address",
+        ),
+        (
+            &["--kibana-url", "https://ada:secret@127.0.0.1:9/kb"],
+            "https://127.0.0.1:9/kb",
+        ),
+        (&["--kibana-ca-file", &plain], "CA file"),
+    ] {
+        let ran = space.run(&[&["kibana", "export"][..], arguments].concat()).expect(2);
+        assert!(ran.stderr.contains(expected), "{ran:?}");
+        assert!(!ran.stderr.contains("secret"), "{ran:?}");
+    }
+    let help = space
+        .command(&["kibana", "import", "--help"])
+        .env("KIBANA_URL", "https://a:secret@h")
+        .output();
+    assert!(!String::from_utf8_lossy(&help.unwrap().stdout).contains("secret"));
+}
+
+#[test]
 fn export_names_our_objects_and_prints_what_comes() {
     let space = Space::new();
     let there = "{\"type\":\"dashboard\",\"id\":\"facedex-ingest\"}\n".to_owned();

@@ -13,6 +13,7 @@ use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{IdInPath, id};
+use crate::address::without_login;
 use crate::api::access::{Caller, Scope};
 use crate::api::error::{ApiError, Code};
 use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
@@ -279,11 +280,7 @@ pub(super) fn plain(name: &str, text: &str, most: usize) -> Result<String, ApiEr
 
 fn without_credentials(uri: String) -> String {
     match Url::parse(&uri) {
-        Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
-            // Only a URL without a host refuses this, and such a one has no credentials either.
-            let _ = url.set_password(None).and_then(|()| url.set_username(""));
-            url.into()
-        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => without_login(&url).into(),
         _ => uri,
     }
 }

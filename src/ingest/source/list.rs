@@ -10,6 +10,7 @@ use super::archive::{self, Archive, Members};
 use super::folder::{self, Folder, claims_to_be_an_image};
 use super::paths::archive_kind;
 use super::{Content, Entry, Given, Sink, Source, Stop};
+use crate::address::without_login;
 
 /// Members of one archive that are named one after the other are read in one go, up to this many.
 const TOGETHER: usize = 100_000;
@@ -156,7 +157,7 @@ impl Naming {
 
 /// Offers a photo at a URL. What is stored has no credentials.
 pub(super) fn offer_remote(url: Url, given: Given, sink: &mut Sink) -> Result<(), Stop> {
-    let uri = without_login(&url);
+    let uri = String::from(without_login(&url));
     let mut entry = entry(uri.clone(), uri, given);
     let mut parts = url.path_segments().into_iter().flatten().rev().skip(1);
     entry.folder = parts.next().filter(|part| !part.is_empty()).map(archive::member_of);
@@ -164,15 +165,6 @@ pub(super) fn offer_remote(url: Url, given: Given, sink: &mut Sink) -> Result<()
         sink.photo(entry, Content::Remote(url))?;
     }
     Ok(())
-}
-
-/// The URL without its user name and password.
-pub(crate) fn without_login(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both fail only where there can be no login.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
 }
 
 fn entry(key: String, uri: String, given: Given) -> Entry {
@@ -216,6 +208,6 @@ mod tests {
         assert!(place("ftp://host/a.jpg").unwrap_err().contains("not supported"));
         assert!(place("http://").is_err());
         let url = "https://ada:secret@host/p?q=1".parse().unwrap();
-        assert_eq!(without_login(&url), "https://host/p?q=1");
+        assert_eq!(without_login(&url).as_str(), "https://host/p?q=1");
     }
 }
