@@ -93,7 +93,7 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
     let mut engine = Models::open(global)?.engine(1)?;
     let facts = engine.embedder().clone();
     let name = format!("bench-{}", args.faces);
-    let collection = open_or_create(&client, &name, &facts, &Layout::default()).await?;
+    let collection = open_or_create(&client, &name, &facts.embedding_space(), &Layout::default()).await?;
     let plan = serve::Plan {
         node: first_url(global),
         to: Destination {

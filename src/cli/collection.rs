@@ -144,7 +144,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 })?;
                 return Ok(SUCCESS);
             }
-            let made = collection::create(&client, &args.collection.name, &embedder, &layout).await?;
+            let made = collection::create(&client, &args.collection.name, &embedder.embedding_space(), &layout).await?;
             show(global, &made, || {
                 format!("created collection {} (index {})\n", made.name, made.index)
             })?;

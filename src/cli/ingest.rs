@@ -292,7 +292,7 @@ async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run
     let info = client.info().await?;
     let name = &args.collection.collection;
     let facts = engine.embedder();
-    let collection = collection::open_or_create(&client, name, facts, &Layout::default()).await?;
+    let collection = collection::open_or_create(&client, name, &facts.embedding_space(), &Layout::default()).await?;
     prepare_load(args, &client, &collection, run).await?;
     Ok(Target {
         to: Destination {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::Payload;
 use super::{Client, ElasticError};
-use crate::models::catalog::{Embedder, Metric};
+use crate::models::catalog::{Metric, Space};
 
 /// The template for every faces index, as it goes over the wire.
 const TEMPLATE: &str = include_str!("../../mappings/faces.json");
@@ -128,6 +128,15 @@ impl Collection {
         }
     }
 
+    /// The space of its vectors.
+    pub fn embedding_space(&self) -> Space {
+        Space {
+            name: self.space.clone(),
+            dims: self.dims as usize,
+            metric: self.metric,
+        }
+    }
+
     /// Refuses another embedding space.
     pub fn expect_space(&self, space: &str) -> Result<(), ElasticError> {
         if self.space == space {
@@ -199,22 +208,22 @@ pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticErro
     describe(name, &index, &reply).ok_or_else(|| not_ours("its index has no facedex metadata"))
 }
 
-/// Looks a collection up and makes it where it is missing; in both cases it holds the embedder's vectors.
+/// Looks a collection up and makes it where it is missing; in both cases it holds vectors of the space.
 pub async fn open_or_create(
     client: &Client,
     name: &str,
-    embedder: &Embedder,
+    space: &Space,
     layout: &Layout,
 ) -> Result<Collection, ElasticError> {
     match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => match create(client, name, embedder, layout).await {
+        Err(ElasticError::NoCollection { .. }) => match create(client, name, space, layout).await {
             // Somebody else made it in between: theirs is as good.
             Err(ElasticError::Exists { .. }) => open(client, name).await,
             other => other,
         },
         other => other,
     }
-    .and_then(|collection| collection.expect_space(&embedder.space).map(|()| collection))
+    .and_then(|collection| collection.expect_space(&space.name).map(|()| collection))
 }
 
 /// Refuses a name that is taken or could not be an alias; gives the index that a new collection of this name has.
@@ -231,22 +240,11 @@ pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticE
 }
 
 /// Makes a collection: template, index, alias.
-pub async fn create(
-    client: &Client,
-    name: &str,
-    embedder: &Embedder,
-    layout: &Layout,
-) -> Result<Collection, ElasticError> {
+pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout) -> Result<Collection, ElasticError> {
     let index = expect_free(client, name).await?;
     install_faces_template(client).await?;
-    let mut body = index_body(
-        layout,
-        &embedder.space,
-        embedder.dims,
-        embedder.metric,
-        &uuid::Uuid::new_v4().to_string(),
-    );
-    body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, &embedder.space): {}});
+    let mut body = index_body(layout, space, &uuid::Uuid::new_v4().to_string());
+    body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, &space.name): {}});
     let made: Result<Value, _> = client
         .json(
             "create the collection",
@@ -270,16 +268,16 @@ pub async fn create(
 }
 
 /// Settings and metadata of an index of a collection; the template has the rest.
-pub(super) fn index_body(layout: &Layout, space: &str, dims: usize, metric: Metric, collection_id: &str) -> Value {
+pub(super) fn index_body(layout: &Layout, space: &Space, collection_id: &str) -> Value {
     json!({
         "settings": {"index": index_settings(layout)},
         "mappings": {
             "_meta": {
-                "space": space,
+                "space": space.name,
                 "collection_id": collection_id,
                 "created_by": concat!("facedex ", env!("CARGO_PKG_VERSION")),
             },
-            "properties": {"face": {"properties": {"embedding": vector_field(dims, metric, layout)}}},
+            "properties": {"face": {"properties": {"embedding": vector_field(space.dims, space.metric, layout)}}},
         },
     })
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub use additions::{Additions, Calibration, FILE as ADDITIONS_FILE};
 pub use places::{cache_dir, given_runtime_library, models_dir, runtime_library, state_dir};
 use serde::{Deserialize, Serialize};
-pub use space::{Crop, Embedder, Ensemble, FmrPoint, Member, Metric};
+pub use space::{Crop, Embedder, Ensemble, FmrPoint, Member, Metric, Space};
 
 /// Why the catalog, or a place that it names, cannot be used.
 #[derive(Debug, thiserror::Error)]

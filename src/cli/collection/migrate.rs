@@ -110,16 +110,12 @@ pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &Globa
             shards: args.shards.unwrap_or(is.shards),
             replicas: is.replicas,
         },
-        space: now.space.clone(),
-        dims: now.dims as usize,
-        metric: now.metric,
+        space: now.embedding_space(),
     };
     let goal = if args.re_embed {
         let embedder = recipe(global)?.embedder;
         Goal {
-            space: embedder.space,
-            dims: embedder.dims,
-            metric: embedder.metric,
+            space: embedder.embedding_space(),
             ..goal
         }
     } else {

@@ -15,9 +15,10 @@ use crate::elastic::collection::{self, Layout};
 use crate::elastic::lifecycle::LifecycleError;
 use crate::elastic::lifecycle::deepface::{Common, Store};
 use crate::elastic::lifecycle::export::{self, Header, Line, Progress};
-use crate::elastic::lifecycle::import::{Import, Imported, Record, Space};
+use crate::elastic::lifecycle::import::{Import, Imported, Record};
 use crate::elastic::search;
 use crate::error::Error;
+use crate::models::catalog::{Metric, Space};
 use crate::terminal;
 
 #[derive(Debug, Args)]
@@ -201,7 +202,7 @@ async fn open<'t>(args: &ImportArgs, to: &'t Destination, space: &Space) -> Resu
         return Ok(None);
     }
     let layout = Layout::default();
-    collection::open_or_create(&to.client, &to.collection, &space.name, space.dims, &layout).await?;
+    collection::open_or_create(&to.client, &to.collection, space, &layout).await?;
     Ok(Some(to))
 }
 
@@ -220,6 +221,7 @@ async fn import_lines(args: &ImportArgs, to: &Destination, mut file: impl BufRea
     let space = Space {
         name: header.space.clone(),
         dims: header.dims as usize,
+        metric: header.metric,
     };
     let mut import = Import::new(open(args, to, &space).await?, space, &tell);
     let (mut faces, mut ended) = (0, false);
@@ -263,6 +265,8 @@ async fn import_deepface(args: &ImportArgs, to: &Destination, file: impl Read) -
     let into = Space {
         name: space.clone(),
         dims,
+        // Its vectors are given unit length.
+        metric: Metric::Cosine,
     };
     let mut import = Import::new(open(args, to, &into).await?, into, &tell);
     let without_face = Some(store.without_face());

@@ -13,6 +13,7 @@ use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, VECTOR_FIELD};
 use crate::elastic::document::face_id;
 use crate::elastic::{Destination, ElasticError};
+use crate::models::catalog::Metric;
 
 /// A vector's length may differ from 1 by this much: single-precision arithmetic accounts for less than a tenth of it.
 const LENGTH_TOLERANCE: f64 = 1e-3;
@@ -83,7 +84,7 @@ pub async fn check(to: &Destination, collection: &Collection, examples: usize) -
     with_view(to, async |view| {
         let mut walk = Walk::new(Read::Documents, None);
         while let Some(photo) = walk.next(view).await? {
-            look(&photo, examples, &mut report);
+            look(&photo, collection.metric, examples, &mut report);
         }
         Ok(())
     })
@@ -121,13 +122,14 @@ async fn mappings(
     Ok(())
 }
 
-/// One photo's faces: are all there, and are their vectors of length 1?
-fn look(photo: &Photo, examples: usize, report: &mut Report) {
+/// One photo's faces: are all there, and are their vectors as long as they should be?
+fn look(photo: &Photo, metric: Metric, examples: usize, report: &mut Report) {
     report.photos += 1;
     report.faces += photo.faces.len() as u64;
     for face in &photo.faces {
         let length = face.embedding().map(|vector| norm(&vector));
-        if length.is_none_or(|length| (length - 1.0).abs() > LENGTH_TOLERANCE) {
+        let wrong = |length: f64| metric == Metric::Cosine && (length - 1.0).abs() > LENGTH_TOLERANCE;
+        if length.is_none_or(wrong) {
             report.lengths.add(examples, || match length {
                 Some(length) => format!("{}: length {length:.4}", face.id),
                 None => format!("{}: no vector", face.id),

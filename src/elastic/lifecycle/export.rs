@@ -10,6 +10,7 @@ use super::LifecycleError;
 use super::walk::{Read, Walk, with_view};
 use crate::elastic::collection::Collection;
 use crate::elastic::{Destination, ElasticError};
+use crate::models::catalog::Metric;
 
 /// The format's version.
 const FORMAT: u32 = 1;
@@ -27,6 +28,9 @@ pub struct Header {
     pub space: String,
     /// Numbers in a vector.
     pub dims: u32,
+    /// How vectors are compared; exports of earlier versions do not say, and held vectors to be compared by their cosine.
+    #[serde(default)]
+    pub metric: Metric,
 }
 
 impl Header {
@@ -38,6 +42,7 @@ impl Header {
             collection_id: collection.collection_id.clone(),
             space: collection.space.clone(),
             dims: collection.dims,
+            metric: collection.metric,
         }
     }
 
@@ -198,6 +203,7 @@ mod tests {
             collection_id: "u".to_owned(),
             space: "s".to_owned(),
             dims: 1,
+            metric: Metric::Cosine,
         }
     }
 

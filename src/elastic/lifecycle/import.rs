@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use super::LifecycleError;
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::{Destination, ElasticError};
+use crate::models::catalog::Space;
 
 /// Faces a request.
 const BATCH: usize = 500;
@@ -34,15 +35,6 @@ pub struct Imported {
     pub existing: u64,
     /// Faces that cannot be stored.
     pub failed: u64,
-}
-
-/// The vectors that a collection takes.
-#[derive(Debug, Clone)]
-pub struct Space {
-    /// Its name.
-    pub name: String,
-    /// Numbers in a vector.
-    pub dims: usize,
 }
 
 /// The ids of a request, and what became of them.
@@ -79,7 +71,7 @@ impl<'t> Import<'t> {
 
     /// Takes a face.
     pub async fn take(&mut self, record: Record) -> Result<(), LifecycleError> {
-        if let Err(reason) = self.space.check(&record) {
+        if let Err(reason) = check(&record, &self.space) {
             self.fail(&format!("{:?}: {reason}", record.id));
             return Ok(());
         }
@@ -143,31 +135,29 @@ impl<'t> Import<'t> {
     }
 }
 
-impl Space {
-    /// Whether the face can be stored among the others.
-    fn check(&self, record: &Record) -> Result<(), String> {
-        if record.id.is_empty() || record.id.len() > LONGEST_ID {
-            return Err(format!("an id has 1 to {LONGEST_ID} bytes"));
-        }
-        if record.source["model"]["space"] != self.name.as_str() {
-            return Err(format!(
-                "it is of the space {}, not of {}",
-                record.source["model"]["space"], self.name
-            ));
-        }
-        let Some(vector) = record.source["face"]["embedding"].as_array() else {
-            return Err("it has no vector".to_owned());
-        };
-        if vector.len() != self.dims {
-            return Err(format!("its vector has {} numbers, not {}", vector.len(), self.dims));
-        }
-        let squares: Option<f64> = vector
-            .iter()
-            .map(|value| value.as_f64().map(|value| value * value))
-            .sum();
-        match squares {
-            Some(sum) if sum.is_finite() && sum > 0.0 => Ok(()),
-            _ => Err("its vector has no direction".to_owned()),
-        }
+/// Whether the face can be stored among the others.
+fn check(record: &Record, space: &Space) -> Result<(), String> {
+    if record.id.is_empty() || record.id.len() > LONGEST_ID {
+        return Err(format!("an id has 1 to {LONGEST_ID} bytes"));
+    }
+    if record.source["model"]["space"] != space.name.as_str() {
+        return Err(format!(
+            "it is of the space {}, not of {}",
+            record.source["model"]["space"], space.name
+        ));
+    }
+    let Some(vector) = record.source["face"]["embedding"].as_array() else {
+        return Err("it has no vector".to_owned());
+    };
+    if vector.len() != space.dims {
+        return Err(format!("its vector has {} numbers, not {}", vector.len(), space.dims));
+    }
+    let squares: Option<f64> = vector
+        .iter()
+        .map(|value| value.as_f64().map(|value| value * value))
+        .sum();
+    match squares {
+        Some(sum) if sum.is_finite() && sum > 0.0 => Ok(()),
+        _ => Err("its vector has no direction".to_owned()),
     }
 }

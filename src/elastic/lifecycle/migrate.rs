@@ -20,7 +20,7 @@ use super::versions::{self, State, Version, building_alias, index_name};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::{Client, Destination, ElasticError, load};
-use crate::models::catalog::Metric;
+use crate::models::catalog::Space;
 
 /// So few changes can be caught up with while writers wait.
 const FEW: u64 = 500;
@@ -38,11 +38,7 @@ pub struct Goal {
     /// How it is laid out.
     pub layout: Layout,
     /// The embedding space of its vectors.
-    pub space: String,
-    /// Numbers in a vector.
-    pub dims: usize,
-    /// How vectors are compared.
-    pub metric: Metric,
+    pub space: Space,
 }
 
 impl Goal {
@@ -52,10 +48,7 @@ impl Goal {
             replicas: self.layout.replicas,
             ..collection.layout()
         };
-        self.space == collection.space
-            && self.dims == collection.dims as usize
-            && self.metric == collection.metric
-            && self.layout == layout
+        self.space == collection.embedding_space() && self.layout == layout
     }
 }
 
@@ -213,13 +206,7 @@ impl Migration {
                 replicas: Some(0),
                 ..self.goal.layout.clone()
             };
-            let mut body = collection::index_body(
-                &layout,
-                &self.goal.space,
-                self.goal.dims,
-                self.goal.metric,
-                &self.collection.collection_id,
-            );
+            let mut body = collection::index_body(&layout, &self.goal.space, &self.collection.collection_id);
             body["aliases"] = json!({building_alias(&self.collection.name): {}});
             body["settings"]["index"]["refresh_interval"] = json!("-1");
             body["mappings"]["_meta"]["migrated_from"] = json!(self.collection.index);
@@ -389,7 +376,10 @@ impl Migration {
             add["index"] = json!(new);
             // Who writes vectors of the old space must not find the new index.
             let of_space = alias.strip_suffix(&format!("@{}", self.collection.space));
-            add["alias"] = of_space.map_or_else(|| json!(alias), |name| json!(format!("{name}@{}", self.goal.space)));
+            add["alias"] = of_space.map_or_else(
+                || json!(alias),
+                |name| json!(format!("{name}@{}", self.goal.space.name)),
+            );
             actions.push(json!({"remove": {"index": old, "alias": alias, "must_exist": true}}));
             actions.push(json!({"add": add}));
         }

@@ -39,7 +39,7 @@ pub async fn search(
         ..Layout::default()
     };
     let name = format!("eval-{}", uuid::Uuid::new_v4().simple());
-    let made = collection::create(client, &name, embedder, &layout).await?;
+    let made = collection::create(client, &name, &embedder.embedding_space(), &layout).await?;
     let to = Destination {
         client: Arc::clone(client),
         collection: name,

@@ -14,6 +14,17 @@ pub enum Metric {
     Euclidean,
 }
 
+/// An embedding space: only vectors of the same one may be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Space {
+    /// Its name.
+    pub name: String,
+    /// How many numbers a vector has.
+    pub dims: usize,
+    /// How vectors are compared.
+    pub metric: Metric,
+}
+
 /// The aligned crop that an embedder takes.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +54,17 @@ pub struct Embedder {
     /// How they were measured.
     #[serde(default)]
     pub measured: String,
+}
+
+impl Embedder {
+    /// The space of its vectors.
+    pub fn embedding_space(&self) -> Space {
+        Space {
+            name: self.space.clone(),
+            dims: self.dims,
+            metric: self.metric,
+        }
+    }
 }
 
 /// One row of a false-match table.
