@@ -14,6 +14,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use crate::elastic::client::{Connection, Login};
+use crate::face::Precision;
 use crate::face::image::Limits;
 
 /// The file that is read from the working directory if there is one.
@@ -99,9 +100,41 @@ pub struct GlobalArgs {
     #[arg(long, global = true, env = "FACEDEX_MODELS_DIR", value_name = "DIR")]
     pub models_dir: Option<PathBuf>,
 
+    /// Which models look at photos.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
     /// How to reach Elasticsearch.
     #[command(flatten)]
     pub elasticsearch: ElasticsearchArgs,
+}
+
+/// Which models look at photos, and how much work they do.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Models")]
+pub struct EngineArgs {
+    /// How much work goes into a photo; vectors of all three can be compared
+    #[arg(
+        long,
+        global = true,
+        env = "FACEDEX_PRECISION",
+        value_name = "HOW",
+        default_value = "balanced"
+    )]
+    pub precision: Precision,
+
+    /// What turns faces into vectors, by the name that `facedex models list` shows; a collection holds vectors of one
+    /// embedder [default: sface-2021dec]
+    #[arg(long, global = true, env = "FACEDEX_EMBEDDER", value_name = "MODEL")]
+    pub embedder: Option<String>,
+
+    /// What finds faces [default: yunet-2023mar]
+    #[arg(long, global = true, env = "FACEDEX_DETECTOR", value_name = "MODEL")]
+    pub detector: Option<String>,
+
+    /// Models and calibrations besides those that are built in [default: catalog.toml in the models' folder]
+    #[arg(long, global = true, env = "FACEDEX_CATALOG", value_name = "FILE")]
+    pub catalog: Option<PathBuf>,
 }
 
 /// Form of the log.

@@ -5,6 +5,8 @@ use crate::api::access::KeysError;
 use crate::bench::BenchError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
+use crate::elastic::lifecycle::LifecycleError;
+use crate::eval::EvalError;
 use crate::face::FaceError;
 use crate::ingest::IngestError;
 use crate::kibana::KibanaError;
@@ -34,6 +36,9 @@ pub enum Error {
     /// Elasticsearch.
     #[error(transparent)]
     Elastic(#[from] ElasticError),
+    /// Moving a collection.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
     /// An ingest run.
     #[error(transparent)]
     Ingest(#[from] IngestError),
@@ -46,6 +51,9 @@ pub enum Error {
     /// Kibana.
     #[error(transparent)]
     Kibana(#[from] KibanaError),
+    /// An evaluation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     /// API keys.
     #[error(transparent)]
     Keys(#[from] KeysError),

@@ -4,10 +4,12 @@
 pub mod address;
 pub mod api;
 pub mod bench;
+pub mod canvas;
 pub mod cli;
 pub mod config;
 pub mod elastic;
 pub mod error;
+pub mod eval;
 pub mod face;
 pub mod ingest;
 pub mod kibana;

@@ -109,9 +109,9 @@ def save(model, path):
         file.write(model.SerializeToString(deterministic=True))
 
 
-def add_tensors(graph, arrays):
+def add_tensors(graph, arrays, dtype=np.float32):
     graph.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(a, np.float32), name)
+        numpy_helper.from_array(np.ascontiguousarray(a, dtype), name)
         for name, a in arrays.items()
     )
 

@@ -437,6 +437,7 @@ impl From<QueryError> for ApiError {
                 .with("photo", path)
                 .with("face", choice)
                 .with("faces", found),
+            QueryError::NotCalibrated { .. } => Self::parameter("min_similarity", message),
             QueryError::BadRate { name, .. } => Self::parameter(&name.replace('-', "_"), message),
             QueryError::Face(error) => error.into(),
             QueryError::Elastic(error) => error.into(),

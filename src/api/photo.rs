@@ -21,6 +21,7 @@ use super::form::Given;
 use super::state::App;
 use crate::face::Face;
 use crate::face::select::FaceChoice;
+use crate::models::catalog::Metric;
 use crate::query::photo::QueryPhoto;
 
 /// What stands for a photo in a request.
@@ -180,7 +181,7 @@ async fn json<T: WithPhotos>(app: &App, request: Request) -> Result<Parts, ApiEr
     Ok((Given::Json(object), photos))
 }
 
-/// An embedding at unit length.
+/// An embedding, at unit length where vectors are compared by cosine.
 fn embedding(app: &App, name: &str, value: Value) -> Result<Vec<f32>, ApiError> {
     let dims = app.inference.embedder().dims;
     let vector: Vec<f32> = serde_json::from_value(value)
@@ -192,6 +193,9 @@ fn embedding(app: &App, name: &str, value: Value) -> Result<Vec<f32>, ApiError> 
     let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     if !length.is_finite() || length < 1e-6 {
         return Err(ApiError::parameter(name, "a vector without direction"));
+    }
+    if app.inference.embedder().metric == Metric::Euclidean {
+        return Ok(vector);
     }
     Ok(vector.into_iter().map(|x| (f64::from(x) / length) as f32).collect())
 }

@@ -9,8 +9,9 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::process::{Watched, watch};
-use super::{BenchError, median, remove};
+use super::{BenchError, median};
 use crate::elastic::client::{Client, Payload};
+use crate::elastic::scratch;
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -127,7 +128,7 @@ pub async fn run(plan: &Plan, client: &Client, mut seen: impl FnMut(&Run)) -> Re
             let watched = watch(command, good).await;
             if who == FACEDEX {
                 // Also after a failure: what the benchmark made goes with it.
-                remove(client, &collection).await?;
+                scratch::remove(client, &collection).await?;
             }
             let watched = watched?;
             let node = node_cpu(client).await?.saturating_sub(before);

@@ -9,11 +9,7 @@ mod vectors;
 
 use std::path::PathBuf;
 
-use elasticsearch::http::Method;
-use serde_json::Value;
-
-use crate::elastic::client::{Client, Payload};
-use crate::elastic::{ElasticError, collection};
+use crate::elastic::ElasticError;
 
 /// Why a benchmark has no result.
 #[derive(Debug, thiserror::Error)]
@@ -53,27 +49,6 @@ pub enum BenchError {
     /// Elasticsearch.
     #[error(transparent)]
     Elastic(#[from] ElasticError),
-}
-
-/// Removes the index of a benchmark's own collection.
-pub async fn remove(client: &Client, name: &str) -> Result<(), BenchError> {
-    let collection = match collection::open(client, name).await {
-        Ok(collection) => collection,
-        // The run failed before it made one.
-        Err(ElasticError::NoCollection { .. }) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let path = format!("/{}", collection.index);
-    let _: Value = client
-        .json(
-            "remove the benchmark's collection",
-            Method::Delete,
-            &path,
-            &[],
-            Payload::None,
-        )
-        .await?;
-    Ok(())
 }
 
 /// The middle of some values (of the two middle ones, the mean); 0 of none.

@@ -89,7 +89,7 @@ pub fn photo_hash(seed: u64, number: u64) -> String {
 mod tests {
     use super::*;
     use crate::models::catalog::Catalog;
-    use crate::query::verify::cosine;
+    use crate::query::verify::similarity as cosine;
 
     #[test]
     fn the_same_face_is_the_same_vector_of_unit_length() {

@@ -9,11 +9,11 @@ use secrecy::ExposeSecret;
 
 use super::{Models, SUCCESS, client, cores, print_json, show, tables};
 use crate::bench::ingest::{self, Plan};
-use crate::bench::{self, serve};
+use crate::bench::serve;
 use crate::config::GlobalArgs;
-use crate::elastic::Destination;
 use crate::elastic::collection::{Layout, open_or_create};
 use crate::elastic::retry::RetryPolicy;
+use crate::elastic::{Destination, scratch};
 use crate::error::Error;
 use crate::terminal;
 
@@ -93,7 +93,7 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
     let mut engine = Models::open(global)?.engine(1)?;
     let facts = engine.embedder().clone();
     let name = format!("bench-{}", args.faces);
-    let collection = open_or_create(&client, &name, &facts.space, facts.dims, &Layout::default()).await?;
+    let collection = open_or_create(&client, &name, &facts.embedding_space(), &Layout::default()).await?;
     let plan = serve::Plan {
         node: first_url(global),
         to: Destination {
@@ -112,7 +112,7 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
     };
     let report = serve::run(&plan, &mut engine, terminal::note).await;
     if !args.keep {
-        bench::remove(&client, &name).await?;
+        scratch::remove(&client, &name).await?;
     }
     let report = report?;
     show(global, &report, || tables::bench_serve(&report))?;

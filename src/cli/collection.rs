@@ -1,28 +1,68 @@
 //! `facedex collection`
 
+mod migrate;
+mod plan;
+mod status;
+mod transfer;
+mod upkeep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{SUCCESS, client, show, tables};
+use super::{SUCCESS, client, recipe, show, tables};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::{self, Collection, IndexType, Layout};
+use crate::elastic::retry::RetryPolicy;
+use crate::elastic::{Client, Destination};
 use crate::error::Error;
-use crate::models::catalog::Catalog;
-use crate::models::runtime::RuntimeError;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CollectionCommand {
     /// Make a collection: index template, index, alias
     Create(CreateArgs),
-    /// Show what a collection holds
-    Status(StatusArgs),
+    /// Show what a collection holds, and what it costs the cluster
+    Status(NameArg),
     /// Show all collections
     List,
+    /// Say how many shards, how much memory and how much disk so many faces take; needs no cluster
+    ///
+    /// Computes them for each index type by Elasticsearch's documented formulas, and says how.
+    Plan(plan::PlanArgs),
+    /// Merge each shard into one segment, which makes searches faster
+    ///
+    /// For a collection that is no longer written to. One that is gets a warning, and is left alone without --force: exit
+    /// code 1. Comes back when the merge is done.
+    Optimize(upkeep::OptimizeArgs),
+    /// Look for photos with missing faces, wrong vectors, copies of pictures, and changes of the mapping
+    ///
+    /// Reads every document, changes nothing. Exit code 1 if something was found.
+    Check(upkeep::CheckArgs),
+    /// Move to another index type, graph, number of shards or embedder, while faces are written and searched
+    ///
+    /// Fills the next index from the present one and switches the alias when both are the same and searches agree. Writers
+    /// wait for the last moments, searches never do. The old index stays until `retire`. A run that is cut off is taken up
+    /// again by the same command.
+    Migrate(migrate::MigrateArgs),
+    /// Remove the indices that migrations left behind
+    Retire(migrate::RetireArgs),
+    /// Write all faces with their vectors into a file, a JSON object a line
+    ///
+    /// Memory does not grow with the collection. An export that was cut off goes on from its last photo: give the same file.
+    Export(transfer::ExportArgs),
+    /// Take faces with their vectors from an export, or from a store of deepface's
+    ///
+    /// Makes the collection where it is missing. Faces that are there stay as they are, so that an import that was cut off is
+    /// repeated. Exit code 1 if some faces could not be stored, or the export is incomplete.
+    Import(transfer::ImportArgs),
 }
 
+/// Which collection.
 #[derive(Debug, Args)]
-pub(super) struct CreateArgs {
-    /// The new collection's name
+pub(super) struct NameArg {
+    /// The collection's name
     #[arg(
         id = "collection",
         env = "FACEDEX_COLLECTION",
@@ -30,6 +70,12 @@ pub(super) struct CreateArgs {
         default_value = "faces"
     )]
     name: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    #[command(flatten)]
+    collection: NameArg,
 
     /// How vectors are indexed
     #[arg(long, value_enum, default_value_t = IndexType::Int8Hnsw)]
@@ -50,30 +96,34 @@ pub(super) struct CreateArgs {
     /// Copies of each shard [default: one as soon as there is a second node]
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
-}
 
-#[derive(Debug, Args)]
-pub(super) struct StatusArgs {
-    /// The collection's name
-    #[arg(
-        id = "collection",
-        env = "FACEDEX_COLLECTION",
-        value_name = "NAME",
-        default_value = "faces"
-    )]
-    name: String,
+    /// Only say what would be made
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Result<u8, Error> {
     let client = client(global)?;
     match command {
+        CollectionCommand::Plan(args) => return plan::run(args, global),
+        CollectionCommand::Optimize(args) => return upkeep::optimize(args, &client, global).await,
+        CollectionCommand::Migrate(args) => {
+            return migrate::migrate(args, &destination(client, &args.collection.name), global).await;
+        }
+        CollectionCommand::Retire(args) => {
+            return migrate::retire(args, &destination(client, &args.collection.name), global).await;
+        }
+        CollectionCommand::Export(args) => {
+            return transfer::export(args, &destination(client, &args.collection.name), global).await;
+        }
+        CollectionCommand::Import(args) => {
+            return transfer::import(args, &destination(client, &args.collection.name), global).await;
+        }
+        CollectionCommand::Check(args) => {
+            return upkeep::check(args, &destination(client, &args.collection.name), global).await;
+        }
         CollectionCommand::Create(args) => {
-            let catalog = Catalog::builtin()?;
-            let model = catalog.default_embedder();
-            let embedder = model
-                .embedder
-                .as_ref()
-                .ok_or_else(|| RuntimeError::WrongRole(model.name.clone()))?;
+            let embedder = recipe(global)?.embedder;
             let layout = Layout {
                 index_type: args.index_type,
                 m: args.m,
@@ -81,15 +131,25 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 shards: args.shards,
                 replicas: args.replicas,
             };
-            let made = collection::create(&client, &args.name, &embedder.space, embedder.dims, &layout).await?;
+            if args.dry_run {
+                let index = collection::expect_free(&client, &args.collection.name).await?;
+                let planned = Planned {
+                    name: &args.collection.name,
+                    index: &index,
+                    space: &embedder.space,
+                    dry_run: true,
+                };
+                show(global, &planned, || {
+                    format!("would create collection {} (index {index})\n", planned.name)
+                })?;
+                return Ok(SUCCESS);
+            }
+            let made = collection::create(&client, &args.collection.name, &embedder.embedding_space(), &layout).await?;
             show(global, &made, || {
                 format!("created collection {} (index {})\n", made.name, made.index)
             })?;
         }
-        CollectionCommand::Status(args) => {
-            let status = collection::status(&client, &args.name).await?;
-            show(global, &status, || tables::status(&status))?;
-        }
+        CollectionCommand::Status(args) => status::run(&client, &args.name, global).await?,
         CollectionCommand::List => {
             let collections = collection::list(&client).await?;
             show(
@@ -102,6 +162,28 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
         }
     }
     Ok(SUCCESS)
+}
+
+/// The collection as a place to read and write; it is tried for as long as somebody may be willing to wait.
+fn destination(client: Client, name: &str) -> Destination {
+    Destination {
+        client: Arc::new(client),
+        collection: name.to_owned(),
+        policy: RetryPolicy {
+            give_up_after: Some(Duration::from_secs(600)),
+            ..RetryPolicy::default()
+        },
+        pulse: Arc::default(),
+    }
+}
+
+/// A collection that would be made.
+#[derive(Serialize)]
+struct Planned<'a> {
+    name: &'a str,
+    index: &'a str,
+    space: &'a str,
+    dry_run: bool,
 }
 
 #[derive(Serialize)]

@@ -176,7 +176,7 @@ struct SpeedArgs {
 }
 
 /// See `--decode-memory`.
-const PIXELS_PER_WORKER: u64 = 256 << 20;
+pub(super) const PIXELS_PER_WORKER: u64 = 256 << 20;
 
 /// A batch that is not full is sent when its first photo has waited for so long.
 const LINGER: Duration = Duration::from_secs(3);
@@ -191,7 +191,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
             .map_err(|error| IngestError::Metrics(address, error.to_string()))?;
     }
     let dead_letter = DeadLetter::new(std::path::absolute(&args.dead_letter)?)?;
-    let engines = engines(args, global)?;
+    let engines = engines(args.speed.workers, global)?;
     let run_id = uuid::Uuid::new_v4().to_string();
     let target = match args.dry_run {
         true => None,
@@ -292,7 +292,7 @@ async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run
     let info = client.info().await?;
     let name = &args.collection.collection;
     let facts = engine.embedder();
-    let collection = collection::open_or_create(&client, name, &facts.space, facts.dims, &Layout::default()).await?;
+    let collection = collection::open_or_create(&client, name, &facts.embedding_space(), &Layout::default()).await?;
     prepare_load(args, &client, &collection, run).await?;
     Ok(Target {
         to: Destination {
@@ -338,7 +338,8 @@ async fn second_interrupt(stop: &AtomicBool) {
     }
 }
 
-async fn interrupt() -> std::io::Result<()> {
+/// Comes back at Ctrl-C, or at the TERM signal of a scheduler.
+pub(super) async fn interrupt() -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -410,9 +411,9 @@ fn journal(args: &IngestArgs, cluster: Option<&str>, collection: &Collection, en
 }
 
 /// One engine a worker, loaded side by side.
-fn engines(args: &IngestArgs, global: &GlobalArgs) -> Result<Vec<FaceEngine>, Error> {
+pub(super) fn engines(workers: Option<u16>, global: &GlobalArgs) -> Result<Vec<FaceEngine>, Error> {
     let models = Models::open(global)?;
-    let workers = args.speed.workers.map_or_else(cores, usize::from);
+    let workers = workers.map_or_else(cores, usize::from);
     std::thread::scope(|scope| {
         let loading: Vec<_> = (0..workers).map(|_| scope.spawn(|| models.engine(1))).collect();
         loading

@@ -1,12 +1,16 @@
 //! The command line: arguments in, a library call, a rendering out.
 
 mod bench;
+mod cluster;
 mod collection;
+mod compare;
+mod eval;
 mod events;
 mod identify;
 mod ingest;
 mod keys;
 mod kibana;
+mod label;
 mod models;
 mod picture;
 mod query;
@@ -18,7 +22,9 @@ mod tables;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
@@ -27,7 +33,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, GlobalArgs, LogFormat};
 use crate::elastic::Client;
 use crate::error::Error;
-use crate::face::FaceEngine;
+use crate::face::{FaceEngine, FaceError, Recipe};
 use crate::models::catalog::{self, Catalog};
 use crate::models::fetch::{self, Places, State};
 use crate::models::runtime::{Runtime, RuntimeError};
@@ -89,6 +95,15 @@ enum Command {
     /// Takes photos, makes their embeddings and asks Elasticsearch. SIGINT or SIGTERM lets requests under way finish, a
     /// second one ends at once.
     Serve(Box<serve::ServeArgs>),
+    /// Group the faces of a collection that are probably one person
+    ///
+    /// Looks up each face's nearest neighbours in the index and joins what is alike on average; writes cluster.id of every
+    /// face that is not alone. Where faces are labelled, says how well the clusters agree with that.
+    Cluster(cluster::ClusterArgs),
+    /// Say who a face is, or all faces of a cluster
+    ///
+    /// Faces that are somebody else keep their name, unless --overwrite. Exit code 1 if there is no such face or cluster.
+    Label(label::LabelArgs),
     /// Make and look at collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
@@ -101,6 +116,9 @@ enum Command {
     /// Bring the dashboards into Kibana, and back
     #[command(subcommand)]
     Kibana(kibana::KibanaCommand),
+    /// Measure accuracy on photos whose people are known
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     /// Make, show and revoke the API keys of `facedex serve`
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -143,10 +161,13 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Verify(args) => verify::run(args, global),
         Command::Represent(args) => represent::run(args, global),
         Command::Serve(args) => tasks.block_on(serve::run(args, global)),
+        Command::Cluster(args) => tasks.block_on(cluster::run(args, global)),
+        Command::Label(args) => tasks.block_on(label::run(args, global)),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Models(command) => models::run(command, global),
         Command::Bench(command) => tasks.block_on(bench::run(command, global)),
         Command::Kibana(command) => tasks.block_on(kibana::run(command, global)),
+        Command::Eval(command) => tasks.block_on(eval::run(command, global)),
         Command::Keys(command) => keys::run(command, global),
     };
     // Whatever still runs (a read that hangs, say) must not keep the process from ending.
@@ -183,18 +204,49 @@ fn init_logging(global: &GlobalArgs) {
 
 /// The models, ready to be loaded into engines.
 struct Models {
-    catalog: Catalog,
-    runtime: Runtime,
+    recipe: Recipe,
+    runtime: Arc<Runtime>,
+}
+
+/// The catalog, with what the user adds to it.
+fn catalog(global: &GlobalArgs) -> Result<Catalog, Error> {
+    Ok(Catalog::with_additions(&additions_file(global)?)?)
+}
+
+/// Where the user's catalog is.
+fn additions_file(global: &GlobalArgs) -> Result<PathBuf, Error> {
+    Ok(match &global.engine.catalog {
+        Some(file) => file.clone(),
+        None => catalog::models_dir(global.models_dir.as_deref())?.join(catalog::ADDITIONS_FILE),
+    })
+}
+
+/// The models that the user names, or the default ones.
+fn recipe(global: &GlobalArgs) -> Result<Recipe, Error> {
+    let engine = &global.engine;
+    let (detector, embedder) = (engine.detector.as_deref(), engine.embedder.as_deref());
+    Ok(Recipe::new(&catalog(global)?, detector, embedder, engine.precision)?)
+}
+
+/// ONNX Runtime; a process can open it once.
+fn runtime(global: &GlobalArgs) -> Result<Arc<Runtime>, Error> {
+    let facts = catalog(global)?.runtime;
+    let library = catalog::runtime_library(&facts)?;
+    let models = catalog::models_dir(global.models_dir.as_deref())?;
+    Ok(Arc::new(Runtime::open(&library, &facts.minimum, &models)?))
 }
 
 impl Models {
     fn open(global: &GlobalArgs) -> Result<Self, Error> {
-        let catalog = Catalog::builtin()?;
-        let library = catalog::runtime_library(&catalog.runtime)?;
+        Self::of(recipe(global)?, runtime(global)?, global)
+    }
+
+    /// The models of a recipe; those that may not be used for money are named.
+    fn of(recipe: Recipe, runtime: Arc<Runtime>, global: &GlobalArgs) -> Result<Self, Error> {
+        let catalog = catalog(global)?;
         let models = catalog::models_dir(global.models_dir.as_deref())?;
-        let runtime = Runtime::open(&library, &catalog.runtime.minimum, &models)?;
         let places = Places::from_environment(&catalog, Some(&models))?;
-        for model in catalog.defaults() {
+        for model in recipe.models() {
             // A damaged file would store vectors that look like any other.
             if fetch::model_state(model, &places)? == State::Unknown {
                 return Err(RuntimeError::UnknownModel {
@@ -203,13 +255,23 @@ impl Models {
                 }
                 .into());
             }
+            if !model.commercial_use {
+                terminal::note(&format!(
+                    "WARNING: {} is under {}, which does NOT allow commercial use: {}",
+                    model.name, model.licence, model.notes
+                ));
+            }
         }
-        Ok(Self { catalog, runtime })
+        Ok(Self { recipe, runtime })
     }
 
     /// An engine whose stages may use `threads` cores each.
     fn engine(&self, threads: usize) -> Result<FaceEngine, Error> {
-        Ok(FaceEngine::load(&self.runtime, &self.catalog, threads)?)
+        Ok(self.load(threads)?)
+    }
+
+    fn load(&self, threads: usize) -> Result<FaceEngine, FaceError> {
+        FaceEngine::load(&self.runtime, &self.recipe, threads)
     }
 }
 

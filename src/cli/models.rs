@@ -6,10 +6,10 @@ use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::{SUCCESS, show};
+use super::{SUCCESS, compare, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
-use crate::models::catalog::{Catalog, Model, RuntimeFacts};
+use crate::models::catalog::{Catalog, CatalogError, Ensemble, Model, RuntimeFacts};
 use crate::models::fetch::{FetchError, Placed, Places, Report, State, fetch, library_state, model_state};
 
 /// What `facedex models` does.
@@ -17,12 +17,14 @@ use crate::models::fetch::{FetchError, Placed, Places, Report, State, fetch, lib
 pub(super) enum ModelsCommand {
     /// Download, check and prepare the models and ONNX Runtime; quick when they are there
     Fetch {
-        /// Models to fetch instead of the default ones
+        /// Models to fetch instead of the default ones, or instead of those that --detector and --embedder name
         #[arg(value_name = "MODEL")]
         names: Vec<String>,
     },
     /// Show every model with its licence and whether its file is there
     List,
+    /// Measure models on pairs of your own photos, and print them side by side
+    Compare(compare::CompareArgs),
     /// Print where files belong
     Path {
         /// Which path
@@ -46,6 +48,7 @@ pub(super) enum What {
 struct Listing<'a> {
     models_dir: PathBuf,
     models: Vec<Listed<'a>>,
+    ensembles: &'a [Ensemble],
     runtime: ListedRuntime<'a>,
 }
 
@@ -75,14 +78,15 @@ struct Paths<'a> {
 
 /// Results go to standard output, progress to standard error.
 pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Error> {
-    let catalog = Catalog::builtin()?;
+    let catalog = super::catalog(global)?;
     let places = Places::from_environment(&catalog, global.models_dir.as_deref())?;
     match command {
         ModelsCommand::Fetch { names } => {
+            let recipe = super::recipe(global)?;
             let models = if names.is_empty() {
-                catalog.defaults().to_vec()
+                recipe.models()
             } else {
-                names.iter().map(|name| catalog.model(name)).collect::<Result<_, _>>()?
+                with_parts(&catalog, names)?
             };
             let report = fetch(&catalog, &models, &places, &mut |step| crate::terminal::note(step))?;
             show(global, &report, || fetched(&report))?;
@@ -91,6 +95,7 @@ pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Er
             let listing = listing(&catalog, &places)?;
             show(global, &listing, || table(&listing) + "\n")?;
         }
+        ModelsCommand::Compare(args) => return compare::run(args, global),
         ModelsCommand::Path { what } => {
             let text = match what {
                 What::Models => &places.models,
@@ -106,6 +111,28 @@ pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Er
         }
     }
     Ok(SUCCESS)
+}
+
+/// The models of these names; of an ensemble or a detector in stages all of its parts.
+fn with_parts<'c>(catalog: &'c Catalog, names: &[String]) -> Result<Vec<&'c Model>, CatalogError> {
+    let mut models = Vec::new();
+    for name in names {
+        match catalog.ensembles.iter().find(|ensemble| ensemble.name == *name) {
+            Some(ensemble) => {
+                for member in &ensemble.members {
+                    models.push(catalog.model(&member.model)?);
+                }
+            }
+            None => {
+                let model = catalog.model(name)?;
+                models.push(model);
+                for stage in model.detector.iter().flat_map(|detector| &detector.stages) {
+                    models.push(catalog.model(stage)?);
+                }
+            }
+        }
+    }
+    Ok(models)
 }
 
 fn fetched(report: &Report) -> String {
@@ -129,6 +156,7 @@ fn listing<'a>(catalog: &'a Catalog, places: &Places) -> Result<Listing<'a>, Fet
     Ok(Listing {
         models_dir: places.models.clone(),
         models: catalog.models.iter().map(listed).collect::<Result<_, _>>()?,
+        ensembles: &catalog.ensembles,
         runtime: ListedRuntime {
             facts: &catalog.runtime,
             path: places.library.clone(),
@@ -148,6 +176,18 @@ fn table(listing: &Listing<'_>) -> String {
         };
         let (name, role, licence) = (model.name.clone(), model.role.to_string(), model.licence.clone());
         table.add_row([name, role, licence, space, dims, model.file.clone(), state.to_string()]);
+    }
+    for ensemble in listing.ensembles {
+        let members: Vec<&str> = ensemble.members.iter().map(|member| member.model.as_str()).collect();
+        table.add_row([
+            ensemble.name.clone(),
+            "embedder".to_owned(),
+            "its members'".to_owned(),
+            ensemble.embedder.space.clone(),
+            ensemble.embedder.dims.to_string(),
+            members.join(" and "),
+            "-".to_owned(),
+        ]);
     }
     let ListedRuntime { facts, path, state } = &listing.runtime;
     let file = path
@@ -186,15 +226,20 @@ mod tests {
         std::fs::write(places.models.join("yunet_2023mar.onnx"), "mine").unwrap();
         let listing = listing(&catalog, &places).unwrap();
         let table = table(&listing);
-        let row = |name: &str| table.lines().find(|line| line.contains(name)).unwrap_or_default();
+        let row = |name: &str| {
+            table
+                .lines()
+                .find(|line| line.trim_start().starts_with(name))
+                .unwrap_or_default()
+        };
         assert!(row("yunet-2023mar").ends_with("unknown digest"), "{table}");
-        let embedder = row("sface-2021dec");
+        let embedder = row("sface-2021dec ");
         for text in ["embedder", "Apache-2.0", "sface-2021dec@arcface-112", "128", "missing"] {
             assert!(embedder.contains(text), "{table}");
         }
         let json = serde_json::to_value(&listing).unwrap();
         assert_eq!(json["models"][0]["state"], "unknown");
-        assert_eq!(json["models"][2]["embedder"]["fmr"][1][1], 0.372);
+        assert_eq!(json["models"][2]["embedder"]["dims"], 128);
         assert_eq!(json["runtime"]["state"], "missing");
     }
 }

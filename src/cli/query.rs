@@ -76,6 +76,11 @@ struct KnnArgs {
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = parse_oversample)]
     oversample: f32,
 
+    /// Read every stored vector and compare it here, so that the index's approximation can miss nobody. The whole
+    /// collection comes over the wire for each face asked about (about 1.5 kB a stored face of 128 dimensions)
+    #[arg(long, conflicts_with_all = ["num_candidates", "oversample"])]
+    exact: bool,
+
     /// Only faces that meet this condition (field=value or field!=value, for example person.id=ada, labels.album=1927);
     /// may be repeated: one field's values are alternatives, different fields must all hold
     #[arg(long, value_name = "FIELD=VALUE")]
@@ -122,6 +127,7 @@ pub(super) async fn each_photo<T>(
             num_candidates: args.knn.num_candidates.into(),
             oversample: args.knn.oversample,
             filters: args.knn.filter.clone(),
+            exact: args.knn.exact,
         },
     };
     let limit = match args.decision.min_similarity {

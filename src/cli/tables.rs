@@ -7,7 +7,7 @@ use super::keys::Listed;
 use super::query::Answer;
 use super::verify;
 use crate::bench::{ingest, serve};
-use crate::elastic::collection::{Collection, Status};
+use crate::elastic::collection::Collection;
 use crate::elastic::document::Person;
 use crate::ingest::Summary;
 use crate::ingest::profile::Shares;
@@ -31,13 +31,18 @@ pub(super) fn table(header: &[&str], numbers: &[usize]) -> Table {
 }
 
 /// The table without the spaces that would pad its last column.
-fn rendered(rows: &Table) -> String {
+pub(super) fn rendered(rows: &Table) -> String {
     rows.trim_fmt() + "\n"
 }
 
 /// The table without its header.
-fn body(rows: &Table) -> String {
+pub(super) fn body(rows: &Table) -> String {
     rendered(rows).lines().skip(1).map(|line| format!("{line}\n")).collect()
+}
+
+/// Bytes as people read them, in powers of 1024.
+pub(super) fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
 }
 
 fn name(person: Option<&Person>) -> String {
@@ -306,29 +311,6 @@ pub(super) fn bench_serve(report: &serve::Report) -> String {
         overload.before_ms,
         overload.after_ms
     )
-}
-
-pub(super) fn status(status: &Status) -> String {
-    let collection = &status.collection;
-    let mut rows = table(&["", ""], &[]);
-    for (label, value) in [
-        ("collection", collection.name.clone()),
-        ("index", collection.index.clone()),
-        ("health", status.health.clone()),
-        ("faces", status.faces.to_string()),
-        ("persons", status.persons.to_string()),
-        ("photos", status.photos.to_string()),
-        ("bytes on disk", status.bytes.to_string()),
-        ("embedding space", collection.space.clone()),
-        ("dimensions", collection.dims.to_string()),
-        ("index type", collection.index_type.name().to_owned()),
-        ("shards", collection.shards.to_string()),
-        ("replicas", collection.replicas.to_string()),
-        ("collection id", collection.collection_id.clone()),
-    ] {
-        rows.add_row(vec![label.to_owned(), value]);
-    }
-    body(&rows)
 }
 
 pub(super) fn collections(collections: &[Collection]) -> String {

@@ -19,6 +19,9 @@ pub enum Action {
     Create(Bytes),
     /// Write it over another of the same id, if that is still this version.
     Replace(Bytes, Version),
+    /// Write it, unless one of this version or a newer one is there. The version is the writer's own (`external`), and is
+    /// kept.
+    Put(Bytes, u64),
     /// Merge these fields into it (a body of `_update`: the vector stays), if it is still this version.
     Update(Bytes, Version),
     /// Remove it, if it is still this version.
@@ -71,7 +74,10 @@ impl Operation {
     /// Bytes that the operation takes in a request.
     fn encoded_len(&self) -> usize {
         let source = match &self.action {
-            Action::Create(source) | Action::Replace(source, _) | Action::Update(source, _) => source.len(),
+            Action::Create(source)
+            | Action::Replace(source, _)
+            | Action::Put(source, _)
+            | Action::Update(source, _) => source.len(),
             Action::Delete(_) => 0,
         };
         // The action line is `{"create":{"_id":"..."}}` and two line ends.
@@ -79,18 +85,22 @@ impl Operation {
     }
 
     fn write(&self, out: &mut BytesMut) {
-        let (verb, version, source) = match &self.action {
-            Action::Create(source) => ("create", None, Some(source)),
-            Action::Replace(source, version) => ("index", Some(version), Some(source)),
-            Action::Update(changes, version) => ("update", Some(version), Some(changes)),
-            Action::Delete(version) => ("delete", Some(version), None),
-        };
-        let condition = version.map_or(String::new(), |version| {
+        let if_still = |version: &Version| {
             format!(
                 ",\"if_seq_no\":{},\"if_primary_term\":{}",
                 version.seq_no, version.primary_term
             )
-        });
+        };
+        let (verb, condition, source) = match &self.action {
+            Action::Create(source) => ("create", String::new(), Some(source)),
+            Action::Replace(source, version) => ("index", if_still(version), Some(source)),
+            Action::Put(source, version) => {
+                let condition = format!(",\"version\":{version},\"version_type\":\"external\"");
+                ("index", condition, Some(source))
+            }
+            Action::Update(changes, version) => ("update", if_still(version), Some(changes)),
+            Action::Delete(version) => ("delete", if_still(version), None),
+        };
         // Ours are hexadecimal digits and a dash, but others may have written to the index too.
         let id = serde_json::Value::from(self.id.as_str());
         out.put_slice(format!("{{\"{verb}\":{{\"_id\":{id}{condition}}}}}\n").as_bytes());

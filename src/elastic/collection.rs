@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::client::Payload;
 use super::{Client, ElasticError};
+use crate::models::catalog::{Metric, Space};
 
 /// The template for every faces index, as it goes over the wire.
 const TEMPLATE: &str = include_str!("../../mappings/faces.json");
-const TEMPLATE_NAME: &str = "facedex-faces";
+pub(super) const TEMPLATE_NAME: &str = "facedex-faces";
 /// Every faces index begins with this.
-const INDEX_PREFIX: &str = "facedex-faces-";
+pub(super) const INDEX_PREFIX: &str = "facedex-faces-";
 /// The vector field.
 pub const VECTOR_FIELD: &str = "face.embedding";
 
@@ -93,18 +94,49 @@ pub struct Collection {
     pub collection_id: String,
     /// Dimensions of its vectors.
     pub dims: u32,
+    /// How they are compared.
+    pub metric: Metric,
     /// How they are indexed.
     pub index_type: IndexType,
+    /// Edges that a node of the graph has; Elasticsearch's default where the mapping does not say.
+    #[serde(skip)]
+    pub m: u32,
+    /// Candidates that are tracked while the graph is built; likewise.
+    #[serde(skip)]
+    pub ef_construction: u32,
     /// Primary shards.
     pub shards: u32,
     /// Copies of each shard.
     pub replicas: u32,
+    /// Whether Elasticsearch adapts their number to the nodes that there are.
+    #[serde(skip)]
+    pub auto_expands: bool,
     /// Fields that can be filtered by, besides `labels.*`.
     #[serde(skip)]
     pub fields: BTreeSet<String>,
 }
 
 impl Collection {
+    /// How its index is laid out.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            index_type: self.index_type,
+            m: self.m,
+            ef_construction: self.ef_construction,
+            shards: self.shards,
+            replicas: (!self.auto_expands).then_some(self.replicas),
+        }
+    }
+
+    /// The space of its vectors.
+    pub fn embedding_space(&self) -> Space {
+        Space {
+            name: self.space.clone(),
+            dims: self.dims as usize,
+            metric: self.metric,
+        }
+    }
+
     /// Refuses another embedding space.
     pub fn expect_space(&self, space: &str) -> Result<(), ElasticError> {
         if self.space == space {
@@ -176,64 +208,43 @@ pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticErro
     describe(name, &index, &reply).ok_or_else(|| not_ours("its index has no facedex metadata"))
 }
 
-/// Looks a collection up and makes it where it is missing; in both cases it holds vectors of `space`.
+/// Looks a collection up and makes it where it is missing; in both cases it holds vectors of the space.
 pub async fn open_or_create(
     client: &Client,
     name: &str,
-    space: &str,
-    dims: usize,
+    space: &Space,
     layout: &Layout,
 ) -> Result<Collection, ElasticError> {
     match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => match create(client, name, space, dims, layout).await {
+        Err(ElasticError::NoCollection { .. }) => match create(client, name, space, layout).await {
             // Somebody else made it in between: theirs is as good.
             Err(ElasticError::Exists { .. }) => open(client, name).await,
             other => other,
         },
         other => other,
     }
-    .and_then(|collection| collection.expect_space(space).map(|()| collection))
+    .and_then(|collection| collection.expect_space(&space.name).map(|()| collection))
+}
+
+/// Refuses a name that is taken or could not be an alias; gives the index that a new collection of this name has.
+pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticError> {
+    check_name(name)?;
+    match open(client, name).await {
+        Err(ElasticError::NoCollection { .. }) => Ok(format!("{INDEX_PREFIX}{name}-000001")),
+        Err(error) => Err(error),
+        Ok(existing) => Err(ElasticError::Exists {
+            name: name.to_owned(),
+            reason: format!("space {}, index {}", existing.space, existing.index),
+        }),
+    }
 }
 
 /// Makes a collection: template, index, alias.
-pub async fn create(
-    client: &Client,
-    name: &str,
-    space: &str,
-    dims: usize,
-    layout: &Layout,
-) -> Result<Collection, ElasticError> {
-    check_name(name)?;
-    match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => {}
-        Err(error) => return Err(error),
-        Ok(existing) => {
-            return Err(ElasticError::Exists {
-                name: name.to_owned(),
-                reason: format!("space {}, index {}", existing.space, existing.index),
-            });
-        }
-    }
-    install_template(client, TEMPLATE_NAME, TEMPLATE).await?;
-    let index = format!("{INDEX_PREFIX}{name}-000001");
-    let body = json!({
-        "aliases": {name: {"is_write_index": true}},
-        "settings": {"index": index_settings(layout)},
-        "mappings": {
-            "_meta": {
-                "space": space,
-                "collection_id": uuid::Uuid::new_v4().to_string(),
-                "created_by": concat!("facedex ", env!("CARGO_PKG_VERSION")),
-            },
-            "properties": {"face": {"properties": {"embedding": {
-                "type": "dense_vector",
-                "dims": dims,
-                "index": true,
-                "similarity": "cosine",
-                "index_options": index_options(layout),
-            }}}},
-        },
-    });
+pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout) -> Result<Collection, ElasticError> {
+    let index = expect_free(client, name).await?;
+    install_faces_template(client).await?;
+    let mut body = index_body(layout, space, &uuid::Uuid::new_v4().to_string());
+    body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, &space.name): {}});
     let made: Result<Value, _> = client
         .json(
             "create the collection",
@@ -256,6 +267,58 @@ pub async fn create(
     }
 }
 
+/// Settings and metadata of an index of a collection; the template has the rest.
+pub(super) fn index_body(layout: &Layout, space: &Space, collection_id: &str) -> Value {
+    json!({
+        "settings": {"index": index_settings(layout)},
+        "mappings": {
+            "_meta": {
+                "space": space.name,
+                "collection_id": collection_id,
+                "created_by": concat!("facedex ", env!("CARGO_PKG_VERSION")),
+            },
+            "properties": {"face": {"properties": {"embedding": vector_field(space.dims, space.metric, layout)}}},
+        },
+    })
+}
+
+/// The alias by which vectors are written. It names their space and stays behind when the collection moves to another one:
+/// who still writes vectors of the old space meets no index, however late the request is.
+pub(super) fn write_alias(name: &str, space: &str) -> String {
+    format!("{INDEX_PREFIX}{name}@{space}")
+}
+
+/// Gives a collection of this space, which another version of facedex made, the alias by which vectors are written.
+pub(super) async fn claim(client: &Client, name: &str, space: &str) -> Result<(), ElasticError> {
+    let collection = open(client, name).await?;
+    collection.expect_space(space)?;
+    let path = format!("/{}/_alias/{}", collection.index, write_alias(name, space));
+    let _: Value = client
+        .json("add an alias", Method::Put, &path, &[], Payload::None)
+        .await?;
+    Ok(())
+}
+
+/// Looks at an index of a collection that its alias may not stand for.
+pub(super) async fn describe_index(client: &Client, name: &str, index: &str) -> Result<Collection, ElasticError> {
+    const OPERATION: &str = "look at the collection's index";
+    let found: BTreeMap<String, IndexReply> = client
+        .json(OPERATION, Method::Get, &format!("/{index}"), &[], Payload::None)
+        .await?;
+    found
+        .get(index)
+        .and_then(|reply| describe(name, index, reply))
+        .ok_or_else(|| ElasticError::unexpected(OPERATION, format!("{index} has no facedex metadata")))
+}
+
+/// What Elasticsearch calls a metric.
+fn similarity_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "cosine",
+        Metric::Euclidean => "l2_norm",
+    }
+}
+
 fn index_settings(layout: &Layout) -> Value {
     match layout.replicas {
         Some(replicas) => json!({"number_of_shards": layout.shards, "number_of_replicas": replicas}),
@@ -270,24 +333,64 @@ fn index_options(layout: &Layout) -> Value {
     }
 }
 
+/// The template as it is compiled in.
+fn template() -> Result<Value, ElasticError> {
+    serde_json::from_str(TEMPLATE).map_err(|error| ElasticError::unexpected("mappings/faces.json", error))
+}
+
+/// The vector field of an index of this layout.
+fn vector_field(dims: usize, metric: Metric, layout: &Layout) -> Value {
+    json!({
+        "type": "dense_vector",
+        "dims": dims,
+        "index": true,
+        "similarity": similarity_name(metric),
+        "index_options": index_options(layout),
+    })
+}
+
+/// The template with the collection's own vector field, as its index should be.
+pub(super) fn wanted_template(collection: &Collection) -> Result<Value, ElasticError> {
+    let mut template = template()?;
+    template["template"]["mappings"]["properties"]["face"]["properties"]["embedding"] =
+        vector_field(collection.dims as usize, collection.metric, &collection.layout());
+    Ok(template)
+}
+
+/// The version of an index template that the cluster has.
+pub(super) async fn installed_template_version(client: &Client, name: &str) -> Result<Option<i64>, ElasticError> {
+    let path = format!("/_index_template/{name}");
+    let installed: Result<Value, _> = client
+        .json("read the index template", Method::Get, &path, &[], Payload::None)
+        .await;
+    match installed {
+        Ok(reply) => Ok(reply["index_templates"][0]["index_template"]["version"].as_i64()),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts the template of faces indices where it is missing or older than ours.
+pub(super) async fn install_faces_template(client: &Client) -> Result<(), ElasticError> {
+    install_template(client, TEMPLATE_NAME, TEMPLATE).await
+}
+
 /// Puts an index template of `mappings/` where it is missing or older than ours.
 pub(super) async fn install_template(client: &Client, name: &str, template: &str) -> Result<(), ElasticError> {
-    const OPERATION: &str = "install the index template";
-    let path = format!("/_index_template/{name}");
     let template: Value = serde_json::from_str(template).map_err(|error| ElasticError::unexpected(name, error))?;
-    let installed: Result<Value, _> = client.json(OPERATION, Method::Get, &path, &[], Payload::None).await;
-    match installed {
-        Ok(reply) => {
-            let version = reply["index_templates"][0]["index_template"]["version"].as_i64();
-            if version >= template["version"].as_i64() {
-                return Ok(());
-            }
-        }
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error),
+    let installed = installed_template_version(client, name).await?;
+    if installed.is_some() && installed >= template["version"].as_i64() {
+        return Ok(());
     }
+    let path = format!("/_index_template/{name}");
     let _: Value = client
-        .json(OPERATION, Method::Put, &path, &[], Payload::Json(&template))
+        .json(
+            "install the index template",
+            Method::Put,
+            &path,
+            &[],
+            Payload::Json(&template),
+        )
         .await?;
     Ok(())
 }
@@ -309,6 +412,8 @@ pub async fn list(client: &Client) -> Result<Vec<Collection>, ElasticError> {
             reply
                 .aliases
                 .keys()
+                // An index that is being built has an alias that is no collection.
+                .filter(|alias| check_name(alias).is_ok())
                 .filter_map(move |alias| describe(alias, index, reply))
         })
         .collect();
@@ -320,15 +425,32 @@ fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
     let meta = &reply.mappings["_meta"];
     let vector = &reply.mappings["properties"]["face"]["properties"]["embedding"];
     let setting = |name: &str| reply.settings["index"][name].as_str()?.parse().ok();
+    let options = &vector["index_options"];
+    let option = |name: &str, default: u32| {
+        options[name]
+            .as_u64()
+            .and_then(|n| n.try_into().ok())
+            .unwrap_or(default)
+    };
+    let usual = Layout::default();
     Some(Collection {
         name: name.to_owned(),
         index: index.to_owned(),
         space: meta["space"].as_str()?.to_owned(),
         collection_id: meta["collection_id"].as_str()?.to_owned(),
+        metric: match vector["similarity"].as_str() {
+            Some("l2_norm") => Metric::Euclidean,
+            _ => Metric::Cosine,
+        },
         dims: vector["dims"].as_u64()?.try_into().ok()?,
-        index_type: serde_json::from_value(vector["index_options"]["type"].clone()).ok()?,
+        index_type: serde_json::from_value(options["type"].clone()).ok()?,
+        m: option("m", usual.m),
+        ef_construction: option("ef_construction", usual.ef_construction),
         shards: setting("number_of_shards")?,
         replicas: setting("number_of_replicas")?,
+        auto_expands: reply.settings["index"]["auto_expand_replicas"]
+            .as_str()
+            .is_some_and(|range| range != "false"),
         fields: fields(&reply.mappings),
     })
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::client::Payload;
 use super::document::{Person, lenient_labels};
-use super::{Client, ElasticError};
+use super::{Client, Destination, ElasticError};
 use crate::face::Rect;
 use crate::face::geometry::Landmarks;
 use crate::face::quality::Quality;
@@ -172,12 +172,12 @@ async fn read<T: serde::de::DeserializeOwned>(
 }
 
 /// Deletes one face; searches do not find it any more when this comes back. Says whether it was there.
-pub async fn delete(client: &Client, collection: &str, id: &str) -> Result<bool, ElasticError> {
+pub async fn delete(to: &Destination, id: &str) -> Result<bool, ElasticError> {
     if !is_id(id) {
         return Ok(false);
     }
-    let path = format!("/{collection}/_doc/{id}");
-    let deleted: Result<Value, _> = client
+    let path = format!("/{}/_doc/{id}", to.collection);
+    let deleted: Result<Value, _> = to
         .json(
             "delete a face",
             Method::Delete,

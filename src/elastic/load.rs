@@ -78,14 +78,19 @@ pub async fn end(client: &Client, collection: &Collection) -> Result<bool, Elast
     Ok(true)
 }
 
-/// Merges each shard into one segment, which makes searches faster. For an index that is no longer written to.
-pub async fn force_merge(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
+/// Begins to merge each shard into one segment, which makes searches faster, and gives the task that does it. For an index
+/// that is no longer written to.
+pub async fn force_merge(client: &Client, collection: &Collection) -> Result<String, ElasticError> {
+    const OPERATION: &str = "merge the segments";
     let query = [("max_num_segments", "1"), ("wait_for_completion", "false")];
     let path = format!("/{}/_forcemerge", collection.index);
-    let _: Value = client
-        .json("merge the segments", Method::Post, &path, &query, Payload::None)
+    let begun: Value = client
+        .json(OPERATION, Method::Post, &path, &query, Payload::None)
         .await?;
-    Ok(())
+    begun["task"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| ElasticError::unexpected(OPERATION, "no task in the answer"))
 }
 
 /// `_meta` and the index's settings.

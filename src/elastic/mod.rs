@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod client;
+pub mod clusters;
 pub mod collection;
 pub mod destination;
 pub mod document;
@@ -10,12 +11,16 @@ pub mod event;
 pub mod events;
 pub mod faces;
 pub mod filter;
+pub mod lifecycle;
 pub mod load;
+pub mod neighbours;
 pub mod persons;
 pub mod retry;
+pub mod scratch;
 pub mod search;
 pub mod store;
 pub mod trace;
+pub mod vectors;
 
 pub use client::Client;
 pub use destination::Destination;

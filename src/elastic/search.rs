@@ -1,6 +1,6 @@
 //! kNN searches and counts, as they go over the wire. What a hit means is decided in `query/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use elasticsearch::http::Method;
@@ -13,6 +13,7 @@ use super::document::Person;
 use super::filter::{self, Filter};
 use super::{Client, ElasticError};
 use crate::face::Rect;
+use crate::models::catalog::Metric;
 
 /// Elasticsearch's own limit of `k` and `num_candidates`.
 pub const MAX_CANDIDATES: usize = 10_000;
@@ -28,18 +29,21 @@ pub struct Knn<'q> {
     pub num_candidates: usize,
     /// How many times `k` candidates are rescored with the whole vectors, where the index holds shortened ones.
     pub oversample: f32,
-    /// Hits below this cosine are left out.
+    /// Hits below this similarity are left out.
     pub min_similarity: Option<f64>,
     /// Conditions that hits must meet; they are applied while the graph is searched.
     pub filters: &'q [Filter],
 }
+
+/// What a hit needs of the stored document.
+const SOURCE: [&str; 4] = ["person", "image.uri", "face.box", "labels"];
 
 /// A stored face that was found.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Hit {
     /// The face's `_id`.
     pub id: String,
-    /// Cosine with the query, -1 to 1.
+    /// Similarity with the query: the cosine, -1 to 1.
     pub similarity: f64,
     /// Who it is, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +93,7 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
         clause["rescore_vector"] = json!({"oversample": query.oversample});
     }
     if let Some(similarity) = query.min_similarity {
-        clause["similarity"] = json!(similarity);
+        clause["similarity"] = json!(limit(collection.metric, similarity));
     }
     if let Some(conditions) = filter::query(query.filters) {
         clause["filter"] = conditions;
@@ -97,35 +101,63 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     let body = json!({
         "knn": clause,
         "size": k,
-        "_source": ["person", "image.uri", "face.box", "labels"],
+        "_source": SOURCE,
     });
-    let path = format!("/{}/_search", collection.name);
+    // By the index that was looked at, not by its alias: that may stand for vectors of another space by now.
+    let path = format!("/{}/_search", collection.index);
     let strict = [("allow_partial_search_results", "false")];
     let start = Instant::now();
     let reply: Result<SearchReply, _> = client
         .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
         .await;
     metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
-    let reply = reply?;
-    reply
-        .hits
-        .hits
-        .into_iter()
-        .map(|hit| {
-            let bbox = hit
-                .source
-                .face
-                .ok_or_else(|| ElasticError::unexpected(OPERATION, format!("face {} without a box", hit.id)))?;
-            Ok(Hit {
-                id: hit.id,
-                similarity: cosine(hit.score),
-                person: hit.source.person,
-                image: hit.source.image.uri,
-                bbox: bbox.bbox,
-                labels: hit.source.labels,
-            })
+    let hits = reply?.hits.hits.into_iter();
+    hits.map(|hit| {
+        let similarity = similarity(collection.metric, hit.score);
+        hit.with(OPERATION, similarity)
+    })
+    .collect()
+}
+
+/// Faces whose similarities are known, in the order in which they are given. One that is gone by now is left out.
+pub async fn by_id(
+    client: &Client,
+    collection: &Collection,
+    found: &[(String, f64)],
+) -> Result<Vec<Hit>, ElasticError> {
+    const OPERATION: &str = "look up the faces found";
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+    let body = json!({"query": {"ids": {"values": ids}}, "size": found.len(), "_source": SOURCE});
+    let path = format!("/{}/_search", collection.name);
+    let strict = [("allow_partial_search_results", "false")];
+    let reply: SearchReply = client
+        .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .await?;
+    let mut stored: HashMap<String, RawHit> = reply.hits.hits.into_iter().map(|hit| (hit.id.clone(), hit)).collect();
+    let hits = found
+        .iter()
+        .filter_map(|(id, similarity)| Some((stored.remove(id)?, *similarity)));
+    hits.map(|(hit, similarity)| hit.with(OPERATION, similarity)).collect()
+}
+
+impl RawHit {
+    fn with(self, operation: &str, similarity: f64) -> Result<Hit, ElasticError> {
+        let face = self
+            .source
+            .face
+            .ok_or_else(|| ElasticError::unexpected(operation, format!("face {} without a box", self.id)))?;
+        Ok(Hit {
+            id: self.id,
+            similarity,
+            person: self.source.person,
+            image: self.source.image.uri,
+            bbox: face.bbox,
+            labels: self.source.labels,
         })
-        .collect()
+    }
 }
 
 /// The number of faces that meet the conditions.
@@ -149,7 +181,34 @@ pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Res
         .ok_or_else(|| ElasticError::unexpected("count faces", "no count in the answer"))
 }
 
-/// The cosine behind a `_score` of a field with cosine similarity, which is `(1 + cosine) / 2`.
-fn cosine(score: f64) -> f64 {
-    2.0 * score - 1.0
+/// The similarity behind a `_score`: `(1 + cosine) / 2`, or `1 / (1 + d^2)` of the distance.
+pub(super) fn similarity(metric: Metric, score: f64) -> f64 {
+    match metric {
+        Metric::Cosine => 2.0 * score - 1.0,
+        Metric::Euclidean => 1.0 - (1.0 / score - 1.0) / 2.0,
+    }
+}
+
+/// What the knn clause calls `similarity`: the least cosine, or the greatest distance.
+pub(super) fn limit(metric: Metric, similarity: f64) -> f64 {
+    match metric {
+        Metric::Cosine => similarity,
+        Metric::Euclidean => (2.0 * (1.0 - similarity)).max(0.0).sqrt(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_and_limits_are_those_of_the_similarity() {
+        // A distance of 0.6 is a similarity of 1 - 0.36 / 2.
+        assert!((similarity(Metric::Euclidean, 1.0 / 1.36) - 0.82).abs() < 1e-12);
+        assert!((limit(Metric::Euclidean, 0.82) - 0.6).abs() < 1e-12);
+        assert_eq!(
+            (similarity(Metric::Cosine, 0.75), limit(Metric::Cosine, 0.5)),
+            (0.5, 0.5)
+        );
+    }
 }

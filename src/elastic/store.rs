@@ -12,7 +12,7 @@ use serde_json::json;
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::client::Payload;
 use super::document::{FaceDocument, StoredFace, face_id};
-use super::{Destination, ElasticError};
+use super::{Destination, ElasticError, collection};
 
 /// What to do with a photo that is stored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,8 +75,27 @@ pub struct Stored {
     pub removed: usize,
 }
 
-/// Writes the photos' faces. Repeating it is safe.
+/// Writes the photos' faces. Repeating it is safe. All are of one embedding space; where the collection has come into
+/// another one, nothing is written.
 pub async fn store(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
+    let Some(face) = photos.iter().find_map(|photo| photo.faces.first()) else {
+        return write(to, mode, photos).await;
+    };
+    let space = &face.model.space;
+    let within = Destination {
+        collection: collection::write_alias(&to.collection, space),
+        ..to.clone()
+    };
+    match write(&within, mode, photos).await {
+        Err(ElasticError::NoCollection { .. }) => {
+            collection::claim(&to.client, &to.collection, space).await?;
+            write(&within, mode, photos).await
+        }
+        other => other,
+    }
+}
+
+async fn write(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
     if mode == WriteMode::Create {
         return create(to, photos).await;
     }
@@ -177,7 +196,7 @@ async fn take_back(
     stored: &mut [Stored],
     written: &HashMap<Place, Version>,
 ) -> Result<(), ElasticError> {
-    let mut removals = Vec::new();
+    let mut removals: HashMap<String, (Place, Version)> = HashMap::new();
     for (at, Stored { outcomes, .. }) in stored.iter_mut().enumerate() {
         let Some(other) = outcomes
             .iter()
@@ -188,15 +207,36 @@ async fn take_back(
         };
         for (ordinal, outcome) in outcomes.iter_mut().enumerate() {
             if let Some(version) = written.get(&(at, ordinal)) {
-                removals.push(Operation {
-                    id: face_id(&photos[at].hash, ordinal),
-                    action: Action::Delete(*version),
-                });
+                removals.insert(face_id(&photos[at].hash, ordinal), ((at, ordinal), *version));
             }
             *outcome = other.clone();
         }
     }
-    bulk::execute(to, &removals).await?;
+    while !removals.is_empty() {
+        let operations: Vec<Operation> = removals
+            .iter()
+            .map(|(id, (_, version))| Operation {
+                id: id.clone(),
+                action: Action::Delete(*version),
+            })
+            .collect();
+        let verdicts = bulk::execute(to, &operations).await?;
+        let ids = operations.iter().map(|operation| operation.id.as_str());
+        let stale: Vec<&str> = ids
+            .zip(verdicts)
+            .filter(|(_, verdict)| matches!(verdict, Verdict::Taken { .. }))
+            .map(|(id, _)| id)
+            .collect();
+        // The collection may have moved to another index in between, where the face has another version.
+        let found = look_up(to, &stale).await?;
+        removals = removals
+            .into_iter()
+            .filter_map(|(id, (place, _))| {
+                let (face, version) = found.get(&id)?;
+                is_ours(&photos[place.0], place.1, face).then_some((id, (place, *version)))
+            })
+            .collect();
+    }
     Ok(())
 }
 

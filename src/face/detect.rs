@@ -1,7 +1,6 @@
-//! Face detection by YuNet (Wu et al., 2023, "YuNet: a tiny millisecond-level face detector"): boxes, five landmarks
-//! and a score, at more than one scale, merged by non-maximum suppression.
+//! Face detection: boxes, five landmarks and a score, at more than one scale, merged by non-maximum suppression. Each
+//! family of detectors reads its outputs in a file of its own.
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
 use fast_image_resize::images::Image;
@@ -10,23 +9,14 @@ use image::RgbImage;
 
 use super::FaceError;
 use super::geometry::{Landmarks, Point, Rect};
-use crate::models::catalog::Model;
-use crate::models::runtime::{Network, Outputs, Runtime};
+use super::mtcnn::Mtcnn;
+use super::recipe::{Looks, Recipe};
+use super::yunet::YuNet;
+use crate::models::catalog::{Family, Model};
+use crate::models::runtime::{Runtime, RuntimeError};
 
-/// The detector's feature-map strides, in pixels.
-const STRIDES: [u32; 3] = [8, 16, 32];
-/// Candidates below this score are no faces (the value of the published reference).
-const MIN_SCORE: f32 = 0.6;
 /// Boxes that overlap a better one by more than this are the same face.
 const MAX_IOU: f32 = 0.3;
-/// Long side, in pixels, of the pass that finds small faces. The detector sees faces of about 10 to 300 pixels.
-const FINE: u32 = 1280;
-/// Long side, in pixels, of the pass that finds faces too large for the fine one.
-const COARSE: u32 = 320;
-
-/// Names the rule of [`scales`] in an engine's fingerprint; change it when the rule changes.
-pub const SCALE_POLICY: &str = "1280+320";
-
 /// One face as the detector sees it, in photo pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detection {
@@ -41,25 +31,52 @@ pub struct Detection {
 /// Finds faces in photos of any size.
 pub struct Detector {
     network: Network,
+    looks: Looks,
+}
+
+enum Network {
+    YuNet(YuNet),
+    Mtcnn(Box<Mtcnn>),
 }
 
 impl Detector {
-    /// Loads the detector that the catalog describes.
-    pub fn load(runtime: &Runtime, model: &Model, threads: usize) -> Result<Self, FaceError> {
+    /// Loads the detector of a recipe, with its later stages.
+    pub fn of(runtime: &Runtime, recipe: &Recipe, threads: usize) -> Result<Self, FaceError> {
+        let model = &recipe.detector;
+        let family = model.detector.as_ref().map(|facts| facts.family);
+        let network = match (family, recipe.stages.as_slice()) {
+            (Some(Family::Yunet), []) => Network::YuNet(YuNet::load(runtime, model, threads)?),
+            (Some(Family::Mtcnn), [second, third]) => {
+                Network::Mtcnn(Box::new(Mtcnn::load(runtime, [model, second, third], threads)?))
+            }
+            _ => return Err(RuntimeError::WrongRole(model.name.clone()).into()),
+        };
         Ok(Self {
-            network: runtime.load(model, threads)?,
+            network,
+            looks: recipe.precision.looks(),
         })
     }
 
-    /// The time that the model ran since this was last asked.
+    /// Loads a detector of one stage, which looks at photos as the default precision does.
+    pub fn load(runtime: &Runtime, model: &Model, threads: usize) -> Result<Self, FaceError> {
+        Ok(Self {
+            network: Network::YuNet(YuNet::load(runtime, model, threads)?),
+            looks: Looks::default(),
+        })
+    }
+
+    /// The time that the models ran since this was last asked.
     pub fn take_running(&mut self) -> Duration {
-        self.network.take_running()
+        match &mut self.network {
+            Network::YuNet(network) => network.take_running(),
+            Network::Mtcnn(network) => network.take_running(),
+        }
     }
 
     /// All faces of the photo, ordered by (y, x) of their boxes.
     pub fn detect(&mut self, photo: &RgbImage) -> Result<Vec<Detection>, FaceError> {
         let mut candidates = Vec::new();
-        for scale in scales(photo.width(), photo.height()) {
+        for scale in self.looks.scales(photo.width(), photo.height()) {
             let found = if scale < 1.0 {
                 self.candidates(&shrink(photo, scale))?
             } else {
@@ -85,66 +102,15 @@ impl Detector {
 
     /// The same before suppression.
     fn candidates(&mut self, photo: &RgbImage) -> Result<Vec<Detection>, FaceError> {
-        let (width, height) = (photo.width().next_multiple_of(32), photo.height().next_multiple_of(32));
-        self.network.fill_padded(photo, width, height);
-        let outputs = self.network.run([1, 3, height as usize, width as usize])?;
-        let mut found = Vec::new();
-        for stride in STRIDES {
-            decode_stride(&outputs, stride, width / stride, &mut found)?;
+        match &mut self.network {
+            Network::YuNet(network) => network.candidates(photo),
+            Network::Mtcnn(network) => network.candidates(photo),
         }
-        Ok(found)
     }
-}
-
-/// Turns one stride's feature maps into candidates.
-fn decode_stride(
-    outputs: &Outputs<'_>,
-    stride: u32,
-    columns: u32,
-    found: &mut Vec<Detection>,
-) -> Result<(), FaceError> {
-    let class = outputs.of(&format!("cls_{stride}"))?;
-    let object = outputs.of(&format!("obj_{stride}"))?;
-    let boxes = outputs.of(&format!("bbox_{stride}"))?;
-    let points = outputs.of(&format!("kps_{stride}"))?;
-    let size = stride as f32;
-    for (cell, (class, object)) in class.iter().zip(object).enumerate() {
-        let score = (class.clamp(0.0, 1.0) * object.clamp(0.0, 1.0)).sqrt();
-        // NaN fails the comparison as well.
-        if !matches!(score.partial_cmp(&MIN_SCORE), Some(Ordering::Greater | Ordering::Equal)) {
-            continue;
-        }
-        let (column, row) = ((cell as u32 % columns) as f32, (cell as u32 / columns) as f32);
-        let offsets = &boxes[4 * cell..4 * cell + 4];
-        let (width, height) = (offsets[2].exp() * size, offsets[3].exp() * size);
-        let bbox = Rect {
-            x: (column + offsets[0]) * size - width / 2.0,
-            y: (row + offsets[1]) * size - height / 2.0,
-            width,
-            height,
-        };
-        let landmarks = std::array::from_fn(|i| Point {
-            x: (points[10 * cell + 2 * i] + column) * size,
-            y: (points[10 * cell + 2 * i + 1] + row) * size,
-        });
-        found.push(Detection { bbox, landmarks, score });
-    }
-    Ok(())
-}
-
-/// The factors (at most 1) by which a photo is scaled before detection: small photos are seen once as they are, larger
-/// ones at a fine and a coarse size, so that faces from a thirtieth to the whole of the long side lie in the detector's
-/// range.
-fn scales(width: u32, height: u32) -> Vec<f32> {
-    let long = width.max(height);
-    if long <= COARSE {
-        return vec![1.0];
-    }
-    vec![(FINE as f32 / long as f32).min(1.0), COARSE as f32 / long as f32]
 }
 
 /// The photo at `scale` (below 1), area-averaged.
-fn shrink(photo: &RgbImage, scale: f32) -> RgbImage {
+pub(super) fn shrink(photo: &RgbImage, scale: f32) -> RgbImage {
     let side = |length: u32| ((length as f32 * scale).round() as u32).max(1);
     let (width, height) = (side(photo.width()), side(photo.height()));
     let mut small = Image::new(width, height, PixelType::U8x3);
@@ -176,7 +142,7 @@ fn in_order(mut faces: Vec<Detection>) -> Vec<Detection> {
 }
 
 /// Greedy non-maximum suppression: keeps the best score, drops what overlaps it by more than [`MAX_IOU`], repeats.
-fn suppress(mut candidates: Vec<Detection>) -> Vec<Detection> {
+pub(super) fn suppress(mut candidates: Vec<Detection>) -> Vec<Detection> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept: Vec<Detection> = Vec::new();
     for candidate in candidates {
@@ -221,21 +187,6 @@ mod tests {
                     || (k.score >= dropped.score && k.bbox.iou(&dropped.bbox) > MAX_IOU)));
             }
         }
-
-        #[test]
-        fn every_photo_is_seen_within_the_limits(width in 1u32..20_000, height in 1u32..20_000) {
-            for scale in scales(width, height) {
-                prop_assert!(scale > 0.0 && scale <= 1.0);
-                prop_assert!(width.max(height) as f32 * scale <= FINE as f32 + 1.0);
-            }
-        }
-    }
-
-    #[test]
-    fn a_small_photo_is_seen_once_as_it_is() {
-        assert_eq!(scales(250, 250), [1.0]);
-        assert_eq!(scales(640, 480), [1.0, 0.5]);
-        assert_eq!(scales(2560, 100), [0.5, 0.125]);
     }
 
     #[test]

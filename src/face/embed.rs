@@ -1,44 +1,43 @@
-//! Embedding: an aligned crop becomes a vector of unit length whose cosine with another says how alike two faces are.
+//! Embedding: an aligned crop becomes a vector; how alike two vectors are says how alike two faces are.
 
 use std::time::Duration;
 
 use image::RgbImage;
+use image::imageops::flip_horizontal;
 
 use super::FaceError;
 use super::align::{Similarity, warp};
 use super::geometry::{Landmarks, Point};
-use crate::models::catalog::{Embedder as Facts, Model};
+use crate::models::catalog::{Metric, Model};
 use crate::models::runtime::{Network, Runtime, RuntimeError};
 
 /// Turns aligned faces into vectors.
 pub struct Embedder {
     network: Network,
-    facts: Facts,
+    size: u32,
+    dims: usize,
+    metric: Metric,
     template: Landmarks,
 }
 
 impl Embedder {
     /// Loads the embedder that the catalog describes.
     pub fn load(runtime: &Runtime, model: &Model, threads: usize) -> Result<Self, FaceError> {
-        let facts = model
-            .embedder
-            .clone()
-            .ok_or_else(|| RuntimeError::WrongRole(model.name.clone()))?;
+        let (Some(facts), Some(crop)) = (&model.embedder, &model.crop) else {
+            return Err(RuntimeError::WrongRole(model.name.clone()).into());
+        };
         Ok(Self {
             network: runtime.load(model, threads)?,
-            template: facts.template.map(Point::from),
-            facts,
+            size: crop.size,
+            dims: facts.dims,
+            metric: facts.metric,
+            template: crop.template.map(Point::from),
         })
     }
 
     /// The time that the model ran since this was last asked.
     pub fn take_running(&mut self) -> Duration {
         self.network.take_running()
-    }
-
-    /// What the catalog says of this embedder: space, dimensions, false-match rates.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
     }
 
     /// The transform that aligns these landmarks with the embedder's template; `None` where they coincide.
@@ -48,15 +47,36 @@ impl Embedder {
 
     /// The aligned crop, at the embedder's input size.
     pub fn crop(&self, photo: &RgbImage, alignment: &Similarity) -> RgbImage {
-        warp(photo, alignment, self.facts.size)
+        warp(photo, alignment, self.size)
     }
 
-    /// The L2-normalised embedding of an aligned crop, as many values as the embedder has dimensions.
+    /// The embedding of an aligned crop, as many values as the embedder has dimensions; L2-normalised where vectors are
+    /// compared by cosine.
     pub fn embed(&mut self, crop: &RgbImage) -> Result<Vec<f32>, FaceError> {
-        let size = self.facts.size as usize;
+        let vector = self.run(crop)?;
+        self.finish(&vector)
+    }
+
+    /// The mean of the embeddings of a crop and of its mirror image.
+    pub fn embed_mirrored(&mut self, crop: &RgbImage) -> Result<Vec<f32>, FaceError> {
+        let (plain, mirrored) = (self.embed(crop)?, self.embed(&flip_horizontal(crop))?);
+        let mean: Vec<f32> = plain.iter().zip(&mirrored).map(|(a, b)| (a + b) / 2.0).collect();
+        self.finish(&mean)
+    }
+
+    fn run(&mut self, crop: &RgbImage) -> Result<Vec<f32>, FaceError> {
+        let size = self.size as usize;
         self.network.fill_from(crop);
         let outputs = self.network.run([1, 3, size, size])?;
-        normalise(outputs.only(self.facts.dims)?).ok_or(FaceError::BadEmbedding)
+        Ok(outputs.only(self.dims)?.to_vec())
+    }
+
+    fn finish(&self, vector: &[f32]) -> Result<Vec<f32>, FaceError> {
+        let unit = normalise(vector).ok_or(FaceError::BadEmbedding)?;
+        Ok(match self.metric {
+            Metric::Cosine => unit,
+            Metric::Euclidean => vector.to_vec(),
+        })
     }
 }
 

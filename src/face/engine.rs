@@ -3,22 +3,20 @@
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::FaceError;
-use super::detect::{Detector, SCALE_POLICY};
+use super::detect::Detector;
 use super::embed::Embedder;
 use super::geometry::{Landmarks, Rect};
 use super::landmarks::Refiner;
 use super::quality::{self, Quality};
-use crate::models::catalog::{Catalog, Embedder as EmbedderFacts};
+use super::recipe::Recipe;
+use crate::models::catalog::Embedder as EmbedderFacts;
 use crate::models::runtime::Runtime;
 
-/// Raised when a change of the stages' code can move boxes, landmarks or vectors.
-const REVISION: u32 = 1;
-
 /// One face of a photo. This is the shape in which every command and route gives faces.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Face {
     /// The detector's box, in photo pixels.
     #[serde(rename = "box")]
@@ -30,17 +28,20 @@ pub struct Face {
     pub score: f32,
     /// How usable the face is.
     pub quality: Quality,
-    /// L2-normalised embedding; its cosine with another is the similarity, -1 to 1. Left out where nobody asked for it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Embedding. Of unit length for embedders that are compared by cosine, which is then the similarity, -1 to 1. Left out
+    /// where nobody asked for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embedding: Vec<f32>,
 }
 
-/// The detector, the refiner and the embedder, loaded once. Sessions of ONNX Runtime need exclusive access, so every
-/// worker owns an engine.
+/// The models of a recipe, loaded once. Sessions of ONNX Runtime need exclusive access, so every worker owns an engine.
 pub struct FaceEngine {
     detector: Detector,
-    refiner: Refiner,
-    embedder: Embedder,
+    refiner: Option<Refiner>,
+    /// With the roots of their weights.
+    embedders: Vec<(Embedder, f32)>,
+    facts: EmbedderFacts,
+    mirrors: bool,
     fingerprint: String,
     spent: Spent,
 }
@@ -61,19 +62,22 @@ pub struct Spent {
 }
 
 impl FaceEngine {
-    /// Loads the catalog's default models; each of them may use `threads` cores for one photo.
-    pub fn load(runtime: &Runtime, catalog: &Catalog, threads: usize) -> Result<Self, FaceError> {
-        let (detector, refiner, embedder) = (
-            catalog.default_detector(),
-            catalog.default_refiner(),
-            catalog.default_embedder(),
-        );
-        let loaded = Embedder::load(runtime, embedder, threads)?;
+    /// Loads the models of a recipe; each of them may use `threads` cores for one photo.
+    pub fn load(runtime: &Runtime, recipe: &Recipe, threads: usize) -> Result<Self, FaceError> {
+        let members = recipe.members.iter().map(|(model, weight)| {
+            let embedder = Embedder::load(runtime, model, threads)?;
+            Ok((embedder, weight.sqrt() as f32))
+        });
+        let refiner = recipe.refiner.as_ref();
         Ok(Self {
-            fingerprint: fingerprint(&detector.name, &refiner.name, &loaded.facts().space),
-            detector: Detector::load(runtime, detector, threads)?,
-            refiner: Refiner::load(runtime, refiner, threads)?,
-            embedder: loaded,
+            embedders: members.collect::<Result<_, FaceError>>()?,
+            detector: Detector::of(runtime, recipe, threads)?,
+            refiner: refiner
+                .map(|model| Refiner::load(runtime, model, threads))
+                .transpose()?,
+            facts: recipe.embedder.clone(),
+            mirrors: recipe.precision.mirrors(),
+            fingerprint: recipe.fingerprint(),
             spent: Spent::default(),
         })
     }
@@ -85,7 +89,7 @@ impl FaceEngine {
 
     /// The facts of the embedder: space, dimensions and false-match rates.
     pub fn embedder(&self) -> &EmbedderFacts {
-        self.embedder.facts()
+        &self.facts
     }
 
     /// How long the stages took for the last photo.
@@ -106,20 +110,32 @@ impl FaceEngine {
         let detections = self.detector.detect(photo)?;
         spent.detect = lap();
         for detection in detections {
-            let mut landmarks = self.refiner.refine(photo, &detection)?;
+            let mut landmarks = match &mut self.refiner {
+                Some(refiner) => refiner.refine(photo, &detection)?,
+                None => detection.landmarks,
+            };
             spent.refine += lap();
-            let mut alignment = self.embedder.alignment(&landmarks);
-            if alignment.is_none() {
-                landmarks = detection.landmarks;
-                alignment = self.embedder.alignment(&landmarks);
-            }
             let bbox = detection.bbox;
-            let alignment = alignment.ok_or(FaceError::DegenerateLandmarks { x: bbox.x, y: bbox.y })?;
-            let crop = self.embedder.crop(photo, &alignment);
-            let quality = quality::assess(photo, &bbox, &landmarks, &alignment, &crop);
-            spent.align += lap();
-            let embedding = self.embedder.embed(&crop)?;
-            spent.embed += lap();
+            let (mut embedding, mut quality) = (Vec::with_capacity(self.facts.dims), None);
+            for (embedder, share) in &mut self.embedders {
+                let mut alignment = embedder.alignment(&landmarks);
+                if alignment.is_none() {
+                    landmarks = detection.landmarks;
+                    alignment = embedder.alignment(&landmarks);
+                }
+                let alignment = alignment.ok_or(FaceError::DegenerateLandmarks { x: bbox.x, y: bbox.y })?;
+                let crop = embedder.crop(photo, &alignment);
+                quality.get_or_insert_with(|| quality::assess(photo, &bbox, &landmarks, &alignment, &crop));
+                spent.align += lap();
+                let part = if self.mirrors {
+                    embedder.embed_mirrored(&crop)?
+                } else {
+                    embedder.embed(&crop)?
+                };
+                embedding.extend(part.into_iter().map(|value| value * *share));
+                spent.embed += lap();
+            }
+            let quality = quality.ok_or(FaceError::BadEmbedding)?;
             faces.push(Face {
                 quality,
                 embedding,
@@ -128,15 +144,14 @@ impl FaceEngine {
                 score: detection.score,
             });
         }
-        spent.inference = self.detector.take_running() + self.refiner.take_running() + self.embedder.take_running();
+        let embedders = self.embedders.iter_mut().map(|(embedder, _)| embedder.take_running());
+        spent.inference = self.detector.take_running() + embedders.sum::<Duration>();
+        if let Some(refiner) = &mut self.refiner {
+            spent.inference += refiner.take_running();
+        }
         self.spent = spent;
         Ok(faces)
     }
-}
-
-/// The engine's fingerprint from the names of its parts.
-fn fingerprint(detector: &str, refiner: &str, space: &str) -> String {
-    format!("{detector}:{SCALE_POLICY}/{refiner}/{space}/fp32/r{REVISION}")
 }
 
 #[cfg(test)]

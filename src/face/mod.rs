@@ -7,12 +7,16 @@ pub mod engine;
 pub mod geometry;
 pub mod image;
 pub mod landmarks;
+mod mtcnn;
 pub mod quality;
+pub mod recipe;
 pub mod select;
 pub mod thumbnail;
+mod yunet;
 
 pub use engine::{Face, FaceEngine};
 pub use geometry::{Point, Rect};
+pub use recipe::{Precision, Recipe};
 
 use crate::models::runtime::RuntimeError;
 

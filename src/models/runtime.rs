@@ -38,7 +38,7 @@ pub enum RuntimeError {
     },
     /// A model file is missing.
     #[error(
-        "no model file {path} ({model}); run `facedex models fetch`, or point FACEDEX_MODELS_DIR at a folder that has it"
+        "no model file {path} ({model}); run `facedex models fetch {model}`, or point FACEDEX_MODELS_DIR at a folder that has it"
     )]
     NoModel {
         /// Where it was looked for.

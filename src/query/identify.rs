@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::search::SearchOptions;
+use super::search::{SearchOptions, nearest};
 use super::threshold::Threshold;
 use crate::elastic::collection::Collection;
 use crate::elastic::document::Person;
-use crate::elastic::search::{self, Hit, Knn, MAX_CANDIDATES};
+use crate::elastic::search::{Hit, Knn, MAX_CANDIDATES};
 use crate::elastic::{Client, ElasticError};
 
 /// Hits are asked for this many times more often than groups at first: people have several photos.
@@ -73,7 +73,7 @@ pub async fn identify(
             min_similarity: None,
             filters: &options.filters,
         };
-        let hits = search::knn(client, collection, &query).await?;
+        let hits = nearest(client, collection, &query, options.exact).await?;
         let exhausted = hits.len() < k || k == MAX_CANDIDATES;
         let lowest = hits.last().map_or(-1.0, |hit| hit.similarity);
         let candidates = group(hits);

@@ -1,6 +1,8 @@
 //! A photo to an answer: the decisions. The wire is `elastic/search.rs`'s.
 
 pub mod answer;
+pub mod cluster;
+pub mod exact;
 pub mod identify;
 pub mod photo;
 pub mod search;
@@ -45,6 +47,14 @@ pub enum QueryError {
         name: &'static str,
         /// What was given.
         value: f64,
+    },
+    /// The embedder has no false-match table.
+    #[error(
+        "no error rates are known for {space}: measure them with `facedex eval calibrate`, or give a similarity with --min-similarity"
+    )]
+    NotCalibrated {
+        /// The embedding space.
+        space: String,
     },
     /// The models do not load or run.
     #[error(transparent)]

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::QueryError;
 use super::threshold::Threshold;
+use super::{QueryError, exact};
 use crate::elastic::collection::Collection;
 use crate::elastic::filter::Filter;
 use crate::elastic::search::{self, Hit, Knn};
@@ -21,6 +21,8 @@ pub struct SearchOptions {
     pub oversample: f32,
     /// Conditions that hits must meet.
     pub filters: Vec<Filter>,
+    /// Compare with every stored face instead of asking the index.
+    pub exact: bool,
 }
 
 /// What decides whether a hit is a match.
@@ -77,6 +79,20 @@ pub async fn search(
     };
     Ok(SearchResult {
         threshold: threshold.clone(),
-        hits: search::knn(client, collection, &query).await?,
+        hits: nearest(client, collection, &query, options.exact).await?,
     })
+}
+
+/// The nearest stored faces, by the index or by comparing with all of them.
+pub(super) async fn nearest(
+    client: &Client,
+    collection: &Collection,
+    query: &Knn<'_>,
+    exact: bool,
+) -> Result<Vec<Hit>, ElasticError> {
+    if exact {
+        exact::nearest(client, collection, query).await
+    } else {
+        search::knn(client, collection, query).await
+    }
 }

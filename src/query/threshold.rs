@@ -27,6 +27,7 @@ impl Threshold {
     /// For one comparison (verification): at most `max_fmr` of different people's pairs match.
     pub fn for_comparison(embedder: &Embedder, max_fmr: f64) -> Result<Self, QueryError> {
         check("max-fmr", max_fmr)?;
+        check_table(embedder)?;
         Ok(Self {
             similarity: similarity_at(&embedder.fmr, max_fmr),
             fmr: max_fmr,
@@ -41,6 +42,7 @@ impl Threshold {
     /// With independent comparisons, `1 - FPIR = (1 - FMR)^N` (ISO/IEC 19795-1): a bigger index needs a lower FMR.
     pub fn for_search(embedder: &Embedder, max_fpir: f64, faces: u64) -> Result<Self, QueryError> {
         check("max-fpir", max_fpir)?;
+        check_table(embedder)?;
         // ln_1p and exp_m1 keep digits that 1 - x would lose at rates of one in a billion.
         let fmr = -((-max_fpir).ln_1p() / faces.max(1) as f64).exp_m1();
         Ok(Self {
@@ -54,7 +56,12 @@ impl Threshold {
 
     /// A similarity that the user chose, and what it stands for.
     pub fn fixed(embedder: &Embedder, similarity: f64, faces: Option<u64>) -> Self {
-        let fmr = rate_at(&embedder.fmr, similarity);
+        // Of a model without a table nothing is known but that everything may match.
+        let fmr = if embedder.fmr.is_empty() {
+            1.0
+        } else {
+            rate_at(&embedder.fmr, similarity)
+        };
         Self {
             similarity,
             fmr,
@@ -104,9 +111,19 @@ fn check(name: &'static str, value: f64) -> Result<(), QueryError> {
     }
 }
 
+fn check_table(embedder: &Embedder) -> Result<(), QueryError> {
+    if embedder.fmr.is_empty() {
+        return Err(QueryError::NotCalibrated {
+            space: embedder.space.clone(),
+        });
+    }
+    Ok(())
+}
+
 fn is_measured(table: &[FmrPoint], fmr: f64) -> bool {
-    // The table falls from the highest rate to the lowest.
-    let (Some(highest), Some(lowest)) = (table.first(), table.last()) else {
+    // The table falls from the highest rate to the lowest; rows that were drawn out from the tail are no measurements.
+    let shown = table.iter().rfind(|point| !point.extrapolated);
+    let (Some(highest), Some(lowest)) = (table.first(), shown) else {
         return false;
     };
     // Rates come out of logarithms: a rounding error must not turn the table's own ends into extrapolations.

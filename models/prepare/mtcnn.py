@@ -1,9 +1,10 @@
-"""MTCNN's O-Net from facenet-pytorch's state dictionary, read without torch, as an ONNX graph.
+"""One of MTCNN's three networks from facenet-pytorch's state dictionary, read without torch, as an ONNX graph.
 
-usage: mtcnn_onet.py onet.pt OUT.onnx
+usage: mtcnn.py IN.pt OUT.onnx pnet|rnet|onet
 
-in:  input [batch, 3, 48, 48], RGB, (x - 127.5) / 128
-out: prob [batch, 2]; reg [batch, 4]; lmk [batch, 10] as x0..x4, y0..y4, fractions of the box
+in:  input [batch, 3, height, width], RGB, (x - 127.5) / 128; 24x24 for rnet, 48x48 for onet
+out: prob [batch, 2]; reg [batch, 4]; of onet also lmk [batch, 10] as x0..x4, y0..y4, fractions of the box;
+     of pnet maps with two and four channels, a cell for every second pixel
 """
 
 import collections
@@ -47,7 +48,18 @@ def read_weights(path):
     return weights
 
 
-def build(weights):
+# Kernel pooling after each convolution (None: none), the input's side (None: any), what follows the last convolution:
+# the hidden layer and the heads with their outputs.
+NETWORKS = {
+    "pnet": ((2, None, None), None, None, (("prob", "conv4_1"), ("reg", "conv4_2"))),
+    "rnet": ((3, 3, None), 24, "4", (("prob", "dense5_1"), ("reg", "dense5_2"))),
+    "onet": ((3, 3, 2, None), 48, "5", (("prob", "dense6_1"), ("reg", "dense6_2"), ("lmk", "dense6_3"))),
+}
+WIDTHS = {"prob": 2, "reg": 4, "lmk": 10}
+
+
+def build(weights, name):
+    pools, side, hidden, heads = NETWORKS[name]
     nodes, tensors = [], {}
 
     def node(kind, inputs, output, **attributes):
@@ -62,30 +74,37 @@ def build(weights):
         return node(kind, [x, tensor(f"{name}.weight"), tensor(f"{name}.bias")], output, **attributes)
 
     x = "input"
-    for i, pool in enumerate((3, 3, 2, None), start=1):
+    for i, pool in enumerate(pools, start=1):
         x = layer("Conv", x, f"conv{i}", f"conv{i}")
         x = node("PRelu", [x, tensor(f"prelu{i}.weight", (-1, 1, 1))], f"prelu{i}")
         if pool:
             x = node("MaxPool", [x], f"pool{i}", kernel_shape=[pool] * 2, strides=[2, 2], ceil_mode=1)
-    x = node("Transpose", [x], "transposed", perm=[0, 3, 2, 1])  # the weights expect x before y
-    x = node("Flatten", [x], "flat")
-    x = layer("Gemm", x, "dense5", "dense5", transB=1)
-    x = node("PRelu", [x, tensor("prelu5.weight")], "prelu5")
-    node("Softmax", [layer("Gemm", x, "dense6_1", "logits", transB=1)], "prob", axis=1)
-    layer("Gemm", x, "dense6_2", "reg", transB=1)
-    layer("Gemm", x, "dense6_3", "lmk", transB=1)
+    kind, attributes = "Conv", {}
+    if hidden:
+        x = node("Transpose", [x], "transposed", perm=[0, 3, 2, 1])  # the weights expect x before y
+        x = node("Flatten", [x], "flat")
+        kind, attributes = "Gemm", {"transB": 1}
+        x = layer(kind, x, f"dense{hidden}", f"dense{hidden}", **attributes)
+        x = node("PRelu", [x, tensor(f"prelu{hidden}.weight")], f"prelu{hidden}")
+    for output, head in heads:
+        if output == "prob":
+            node("Softmax", [layer(kind, x, head, "logits", **attributes)], output, axis=1)
+        else:
+            layer(kind, x, head, output, **attributes)
 
     def port(name, *shape):
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
 
-    outputs = [port("prob", 2), port("reg", 4), port("lmk", 10)]
-    graph = helper.make_graph(nodes, "onet", [port("input", 3, 48, 48)], outputs)
+    size = (side, side) if side else ("height", "width")
+    cells = () if side else ("rows", "columns")
+    outputs = [port(output, WIDTHS[output], *cells) for output, _ in heads]
+    graph = helper.make_graph(nodes, name, [port("input", 3, *size)], outputs)
     steps.add_tensors(graph, tensors)
     return helper.make_model(graph)
 
 
-def main(source, target):
-    model = build(read_weights(source))
+def main(source, target, name):
+    model = build(read_weights(source), name)
     steps.rewrite_prelu(model.graph)
     steps.tidy(model.graph)
     steps.save(model, target)

@@ -1,0 +1,110 @@
+//! `facedex collection optimize` and `check`
+
+use clap::Args;
+use serde::Serialize;
+
+use super::NameArg;
+use crate::cli::{NEGATIVE, SUCCESS, show};
+use crate::config::GlobalArgs;
+use crate::elastic::collection;
+use crate::elastic::lifecycle::check::{self, Report};
+use crate::elastic::lifecycle::optimize::{self, Merge};
+use crate::elastic::{Client, Destination};
+use crate::error::Error;
+use crate::terminal;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct OptimizeArgs {
+    #[command(flatten)]
+    collection: NameArg,
+
+    /// Merge although the collection seems to be written to
+    #[arg(long)]
+    force: bool,
+
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Merged {
+    collection: String,
+    index: String,
+    before: Merge,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Merge>,
+    dry_run: bool,
+}
+
+pub(super) async fn optimize(args: &OptimizeArgs, client: &Client, global: &GlobalArgs) -> Result<u8, Error> {
+    let collection = collection::open(client, &args.collection.name).await?;
+    let before = optimize::look(client, &collection).await?;
+    let needed = before.is_needed();
+    let live = before.live.clone().filter(|_| needed);
+    if let Some(sign) = &live {
+        terminal::note(&format!(
+            "warning: collection {} is live ({sign}); a merged segment is never merged again until half of it is deleted, so that new faces would make searches slower than before",
+            collection.name
+        ));
+    }
+    let refused = live.is_some() && !args.force;
+    let after = match needed && !refused && !args.dry_run {
+        true => {
+            optimize::merge(client, &collection).await?;
+            Some(optimize::look(client, &collection).await?)
+        }
+        false => None,
+    };
+    let report = Merged {
+        collection: collection.name,
+        index: collection.index,
+        before,
+        after,
+        dry_run: args.dry_run,
+    };
+    show(global, &report, || {
+        let Merge {
+            segments,
+            deleted,
+            shards,
+            ..
+        } = &report.before;
+        let found = format!("{segments} segments in {shards} shards, {deleted} deleted documents");
+        match &report.after {
+            Some(after) => format!("{found}; now {} segments\n", after.segments),
+            None if !needed => format!("{found}: nothing to merge\n"),
+            None if refused => format!("{found}; not merged, --force merges all the same\n"),
+            None => format!("{found}; each shard would be merged into one segment\n"),
+        }
+    })?;
+    Ok(if refused && !args.dry_run { NEGATIVE } else { SUCCESS })
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) collection: NameArg,
+
+    /// How many examples of each finding are shown
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    examples: usize,
+}
+
+pub(super) async fn check(args: &CheckArgs, to: &Destination, global: &GlobalArgs) -> Result<u8, Error> {
+    let collection = collection::open(&to.client, &args.collection.name).await?;
+    let report = check::check(to, &collection, args.examples).await?;
+    show(global, &report, || text(&report))?;
+    Ok(if report.is_clean() { SUCCESS } else { NEGATIVE })
+}
+
+fn text(report: &Report) -> String {
+    let mut text = format!("{} faces of {} photos\n", report.faces, report.photos);
+    for (name, findings) in report.findings() {
+        text.push_str(&format!("{name}: {}\n", findings.count));
+        for example in &findings.examples {
+            text.push_str(&format!("  {}\n", terminal::clean(example)));
+        }
+    }
+    text
+}

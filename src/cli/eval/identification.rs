@@ -1,0 +1,185 @@
+//! `facedex eval identification`
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{LookArgs, tables};
+use crate::cli::{Models, SUCCESS, client, cores, show};
+use crate::config::GlobalArgs;
+use crate::elastic::collection::IndexType;
+use crate::error::Error;
+use crate::eval::identification::exact::Fusion;
+use crate::eval::identification::{self, Faces, Measured, exact, indexed};
+use crate::eval::people::{Split, photos, split};
+use crate::eval::plot;
+use crate::query::search::SearchOptions;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct IdentificationArgs {
+    /// Photos to enrol, a folder a person
+    #[arg(long, value_name = "DIR", requires = "probes", required_unless_present = "images")]
+    gallery: Option<PathBuf>,
+
+    /// Photos to search with, a folder a person; people without a folder in the gallery are the strangers
+    #[arg(long, value_name = "DIR", requires = "gallery")]
+    probes: Option<PathBuf>,
+
+    /// Photos that are split into both: of people with several photos some are enrolled and the others searched with,
+    /// people of one photo are the strangers
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["gallery", "probes"])]
+    images: Option<PathBuf>,
+
+    /// How many photos of each person are enrolled at most, with --images
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    enrol: u32,
+
+    /// What decides which photos are enrolled
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// How people are searched for: exact, or a type of index (hnsw, int8_hnsw, int4_hnsw, bbq_hnsw, flat); exact
+    /// comparison with the mean of the similarities of a person's two or three most alike photos or of all (mean2, mean3,
+    /// mean) instead of the highest; the figures at the top of the JSON are the first one's
+    #[arg(long, value_name = "WAY,...", value_delimiter = ',', default_values = ["int8_hnsw", "exact"])]
+    through: Vec<Way>,
+
+    /// Also with galleries of this many photos
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    sizes: Vec<usize>,
+
+    /// Candidates that each shard looks at
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    num_candidates: usize,
+
+    /// How many times k candidates are compared again with whole vectors
+    #[arg(long, value_name = "X", default_value_t = 5.0)]
+    oversample: f32,
+
+    /// Draw the trade-off of the error rates (SVG, PNG or JPEG, by the name)
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
+    #[command(flatten)]
+    look: LookArgs,
+}
+
+/// How candidates are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Exact(Fusion),
+    Index(IndexType),
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exact(Fusion::Max) => "exact",
+            Self::Exact(Fusion::MeanOfTop(2)) => "mean2",
+            Self::Exact(Fusion::MeanOfTop(3)) => "mean3",
+            Self::Exact(Fusion::MeanOfTop(_)) => "mean",
+            Self::Index(index_type) => index_type.name(),
+        }
+    }
+}
+
+impl FromStr for Way {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "exact" => Ok(Self::Exact(Fusion::Max)),
+            "mean2" => Ok(Self::Exact(Fusion::MeanOfTop(2))),
+            "mean3" => Ok(Self::Exact(Fusion::MeanOfTop(3))),
+            "mean" => Ok(Self::Exact(Fusion::MeanOfTop(usize::MAX))),
+            name => IndexType::from_str(name, false).map(Self::Index),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) engine: String,
+    /// The first of the runs.
+    #[serde(flatten)]
+    pub(super) first: Measured,
+    /// Photos in which no face was found: enrolled ones, and those searched with.
+    pub(super) undetected: [usize; 2],
+    pub(super) runs: Vec<Measured>,
+}
+
+pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Result<u8, Error> {
+    if let Some(file) = &args.plot {
+        plot::check(file)?;
+    }
+    let whole = whole_split(args)?;
+    let models = Models::open(global)?;
+    let client = match args.through.iter().any(|way| matches!(way, Way::Index(_))) {
+        true => {
+            let client = client(global)?;
+            client.info().await?;
+            Some(Arc::new(client))
+        }
+        false => None,
+    };
+    let splits = args.sizes.iter().map(|size| whole.of_size(*size, args.seed));
+    let splits: Vec<Split> = std::iter::once(whole.clone()).chain(splits).collect();
+    let photos = splits
+        .iter()
+        .map(|split| split.gallery.len() + split.probes.len())
+        .sum();
+    let embedder = models.recipe.embedder.clone();
+    let (engine, all) = args.look.with_looker(&models, photos, |looker, engine| {
+        let faces = splits.iter().map(|split| identification::embed(looker, split));
+        Ok((engine.to_owned(), faces.collect::<Result<Vec<Faces>, _>>()?))
+    })?;
+    let mut runs = Vec::new();
+    for faces in &all {
+        for way in &args.through {
+            let (name, searches) = match (way, &client) {
+                (Way::Index(index_type), Some(client)) => {
+                    let options = SearchOptions {
+                        k: identification::RANKS,
+                        num_candidates: args.num_candidates,
+                        oversample: args.oversample,
+                        filters: Vec::new(),
+                        exact: false,
+                    };
+                    let found = indexed::search(client, faces, &embedder, &engine, *index_type, &options).await?;
+                    (index_type.name(), found)
+                }
+                (Way::Exact(fusion), _) => (way.name(), exact::search(faces, *fusion, cores())),
+                // A client is there as soon as one way needs it.
+                (Way::Index(_), None) => continue,
+            };
+            runs.push(identification::measure(name, faces, &searches, &embedder)?);
+        }
+    }
+    if let Some(file) = &args.plot {
+        plot::save(file, &identification::plot(&runs))?;
+    }
+    let without = |faces: &[identification::Known]| faces.iter().filter(|known| known.face.is_none()).count();
+    let report = Report {
+        engine,
+        first: runs[0].clone(),
+        undetected: [without(&all[0].gallery), without(&all[0].probes)],
+        runs,
+    };
+    show(global, &report, || tables::identification(&report))?;
+    Ok(SUCCESS)
+}
+
+fn whole_split(args: &IdentificationArgs) -> Result<Split, Error> {
+    Ok(match (&args.gallery, &args.probes, &args.images) {
+        (Some(gallery), Some(probes), _) => Split {
+            gallery: photos(gallery)?,
+            probes: photos(probes)?,
+        },
+        (_, _, Some(images)) => split(&photos(images)?, args.enrol as usize, args.seed),
+        // The command line demands one of them.
+        _ => Split::default(),
+    })
+}

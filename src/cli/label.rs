@@ -1,0 +1,71 @@
+//! `facedex label`
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{CollectionArg, NEGATIVE, SUCCESS, client, show};
+use crate::config::GlobalArgs;
+use crate::elastic::document::Person;
+use crate::elastic::retry::RetryPolicy;
+use crate::elastic::{Destination, clusters, collection};
+use crate::error::Error;
+use crate::terminal;
+
+#[derive(Debug, Args)]
+pub(super) struct LabelArgs {
+    /// A face's id, or a cluster's as `facedex cluster` gives them
+    #[arg(value_name = "FACE|CLUSTER")]
+    which: String,
+
+    /// Who it is: what identifies the person in the collection
+    #[arg(long, value_name = "ID")]
+    person: String,
+
+    /// The person's name, for people to read
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Also faces that are somebody else so far
+    #[arg(long)]
+    overwrite: bool,
+
+    #[command(flatten)]
+    collection: CollectionArg,
+}
+
+pub(super) async fn run(args: &LabelArgs, global: &GlobalArgs) -> Result<u8, Error> {
+    let client = Arc::new(client(global)?);
+    let collection = collection::open(&client, &args.collection.collection).await?;
+    let to = Destination {
+        client,
+        collection: collection.name.clone(),
+        policy: RetryPolicy::default(),
+        pulse: Arc::default(),
+    };
+    let person = Person {
+        id: args.person.clone(),
+        name: args.name.clone(),
+    };
+    let Some(labelled) = clusters::label(&to, &args.which, &person, args.overwrite).await? else {
+        terminal::note(&format!(
+            "no face and no cluster of {} is called {}; `facedex cluster` names clusters, `facedex search --json` faces",
+            collection.name, args.which
+        ));
+        return Ok(NEGATIVE);
+    };
+    show(global, &labelled, || {
+        let mut text = format!("{} faces are {} now\n", labelled.changed, terminal::clean(&args.person));
+        if labelled.already > 0 {
+            text.push_str(&format!("{} were before\n", labelled.already));
+        }
+        if labelled.somebody_else > 0 {
+            let count = labelled.somebody_else;
+            text.push_str(&format!(
+                "{count} are somebody else and stay so; --overwrite changes them\n"
+            ));
+        }
+        text
+    })?;
+    Ok(SUCCESS)
+}

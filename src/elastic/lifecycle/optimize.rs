@@ -1,0 +1,97 @@
+//! Force-merge: fewer segments are fewer graphs to search. For a collection that is no longer written to.
+
+use std::time::Duration;
+
+use elasticsearch::http::Method;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::storage::{self, Storage};
+use crate::elastic::client::Payload;
+use crate::elastic::collection::Collection;
+use crate::elastic::{Client, ElasticError, load};
+
+/// Faces newer than this are a sign of a collection that is still written to.
+const RECENT: Duration = Duration::from_secs(3600);
+/// How often a merge that runs is asked for.
+const POLL: Duration = Duration::from_millis(500);
+
+/// What a merge would find, or found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Merge {
+    /// Segments of all primary shards.
+    pub segments: u64,
+    /// Deleted documents that they hold.
+    pub deleted: u64,
+    /// Primary shards.
+    pub shards: u64,
+    /// Why the collection counts as live, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<String>,
+}
+
+impl Merge {
+    /// Whether there is anything to gain.
+    pub fn is_needed(&self) -> bool {
+        self.segments > self.shards || self.deleted > 0
+    }
+}
+
+/// Looks at the segments, and whether somebody writes to the collection.
+pub async fn look(client: &Client, collection: &Collection) -> Result<Merge, ElasticError> {
+    let Storage { segments, deleted, .. } = storage::storage(client, collection).await?;
+    Ok(Merge {
+        segments,
+        deleted,
+        shards: u64::from(collection.shards),
+        live: signs_of_life(client, collection).await?,
+    })
+}
+
+async fn signs_of_life(client: &Client, collection: &Collection) -> Result<Option<String>, ElasticError> {
+    if load::in_progress(client, collection).await?.is_some() {
+        return Ok(Some("a --bulk-load goes on, or was cut off".to_owned()));
+    }
+    let newest: Value = client
+        .json(
+            "find the newest face",
+            Method::Post,
+            &format!("/{}/_search", collection.index),
+            &[("allow_partial_search_results", "false")],
+            Payload::Json(&json!({"size": 0, "aggs": {"newest": {"max": {"field": "@timestamp"}}}})),
+        )
+        .await?;
+    let Some(newest) = newest["aggregations"]["newest"]["value"].as_f64() else {
+        return Ok(None);
+    };
+    let age = jiff::Timestamp::now().as_millisecond() - newest as i64;
+    let recent = u128::try_from(age).is_ok_and(|age| age < RECENT.as_millis()) || age < 0;
+    Ok(recent.then(|| format!("its newest face was stored {} s ago", age / 1000)))
+}
+
+/// Merges each shard into one segment, and comes back when that is done, however long it takes.
+pub async fn merge(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
+    const OPERATION: &str = "merge the segments";
+    let task = load::force_merge(client, collection).await?;
+    let path = format!("/_tasks/{task}");
+    loop {
+        let answer: Result<Value, _> = client.json(OPERATION, Method::Get, &path, &[], Payload::None).await;
+        match answer {
+            Ok(state) if state["completed"] == true => {
+                let failed = &state["response"]["_shards"]["failed"];
+                let error = &state["error"];
+                return match error.is_null() && failed.as_u64().unwrap_or(0) == 0 {
+                    true => Ok(()),
+                    false => Err(ElasticError::unexpected(
+                        OPERATION,
+                        format!("failed shards: {failed}; {error}"),
+                    )),
+                };
+            }
+            Ok(_) => {}
+            Err(error) if error.is_transient() => tracing::debug!(reason = error.to_string(), "will ask again"),
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

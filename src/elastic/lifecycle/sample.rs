@@ -1,0 +1,118 @@
+//! A sample of searches: does an index find its own faces, and the same ones as the index before it?
+
+use elasticsearch::http::Method;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::LifecycleError;
+use super::walk::Face;
+use crate::elastic::client::Payload;
+use crate::elastic::collection::{Collection, VECTOR_FIELD};
+use crate::elastic::search::{self, Hit, Knn};
+use crate::elastic::{Destination, ElasticError};
+
+/// Neighbours that are compared.
+const K: usize = 10;
+/// Candidates a shard, and candidates rescored for each neighbour: what `facedex search` takes.
+const CANDIDATES: usize = 400;
+const OVERSAMPLE: f32 = 5.0;
+/// A face finds itself, or a copy of itself, with this similarity at least.
+const ITSELF: f64 = 0.999;
+/// Similarities that differ by less are the same.
+const TIE: f64 = 1e-3;
+
+/// How a sample of searches went.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Sample {
+    /// Stored faces that were searched for.
+    pub searches: usize,
+    /// The share of them that found themselves.
+    pub found: f64,
+    /// The share of the old index's ten nearest faces for which the new one finds one as near, on average. Absent where the
+    /// vectors are others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+}
+
+impl Sample {
+    /// Refuses an index that finds less than this share, of itself or of what was found before.
+    pub fn expect(&self, share: f64) -> Result<(), LifecycleError> {
+        let least = self.agreement.map_or(self.found, |agreement| agreement.min(self.found));
+        if self.searches == 0 || least >= share {
+            return Ok(());
+        }
+        let agreement = self.agreement.map_or(String::new(), |agreement| {
+            format!(", {:.1} % of what the old index finds", agreement * 100.0)
+        });
+        Err(LifecycleError::Unverified {
+            reason: format!(
+                "of {} searches {:.1} % found the face itself{agreement}",
+                self.searches,
+                self.found * 100.0
+            ),
+        })
+    }
+}
+
+/// Searches for faces that are chosen at random, in the new index and, where their vectors are of one space, in the old.
+pub async fn sample(to: &Destination, old: &Collection, new: &Collection, size: usize) -> Result<Sample, ElasticError> {
+    let comparable = old.space == new.space;
+    let faces = some_faces(to, if comparable { old } else { new }, size).await?;
+    let (mut found, mut as_near, mut expected) = (0, 0, 0);
+    for vector in &faces {
+        let hits = nearest(to, new, vector).await?;
+        found += usize::from(hits.first().is_some_and(|hit| hit.similarity >= ITSELF));
+        if comparable {
+            let before = nearest(to, old, vector).await?;
+            expected += before.len();
+            // By similarity, rank by rank: which of several copies of a face is found says nothing.
+            let pairs = before.iter().zip(&hits);
+            as_near += pairs
+                .filter(|(old, new)| new.similarity >= old.similarity - TIE)
+                .count();
+        }
+    }
+    let share = |part: usize, whole: usize| if whole == 0 { 1.0 } else { part as f64 / whole as f64 };
+    Ok(Sample {
+        searches: faces.len(),
+        found: share(found, faces.len()),
+        agreement: comparable.then(|| share(as_near, expected)),
+    })
+}
+
+async fn some_faces(to: &Destination, of: &Collection, size: usize) -> Result<Vec<Vec<f32>>, ElasticError> {
+    const OPERATION: &str = "choose a sample of faces";
+    let body = json!({
+        "query": {"function_score": {"random_score": {}}},
+        "size": size,
+        "_source": false,
+        "fields": [VECTOR_FIELD],
+        "seq_no_primary_term": true,
+    });
+    let path = format!("/{}/_search", of.index);
+    let strict = [("allow_partial_search_results", "false")];
+    let mut reply: Value = to
+        .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .await?;
+    let faces: Vec<Face> = serde_json::from_value(reply["hits"]["hits"].take())
+        .map_err(|error| ElasticError::unexpected(OPERATION, error))?;
+    faces
+        .into_iter()
+        .map(|face| {
+            let no_vector = || ElasticError::unexpected(OPERATION, format!("face {} has no vector", face.id));
+            face.embedding().ok_or_else(no_vector)
+        })
+        .collect()
+}
+
+async fn nearest(to: &Destination, of: &Collection, vector: &[f32]) -> Result<Vec<Hit>, ElasticError> {
+    let query = Knn {
+        vector,
+        k: K,
+        num_candidates: CANDIDATES,
+        oversample: OVERSAMPLE,
+        min_similarity: None,
+        filters: &[],
+    };
+    search::knn(&to.client, of, &query).await
+}

@@ -1,0 +1,205 @@
+//! All stored vectors of a collection, read in slices side by side from one point in time.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use elasticsearch::http::Method;
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::bulk::Version;
+use super::client::Payload;
+use super::collection::{Collection, VECTOR_FIELD};
+use super::document::Person;
+use super::filter::{self, Filter};
+use super::{Client, ElasticError};
+
+/// Faces a request.
+const PAGE: usize = 2000;
+/// The least number of slices: several requests keep a single shard's node and this machine busy.
+const SLICES: usize = 4;
+const OPERATION: &str = "read all vectors";
+
+/// A stored face's vector.
+#[derive(Debug, Clone)]
+pub struct StoredVector {
+    /// The face's `_id`.
+    pub id: String,
+    /// The embedding.
+    pub vector: Vec<f32>,
+    /// Who it is, where that was asked for and is known.
+    pub person: Option<Person>,
+    /// Where the photo was read, where that was asked for.
+    pub image: Option<String>,
+    /// The cluster that it was put in before, where that was asked for.
+    pub cluster: Option<String>,
+    /// The document's version.
+    pub version: Version,
+}
+
+/// What is read besides the vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// Who it is, in which photo and cluster.
+    Identity,
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    hits: Hits,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    hits: Vec<Raw>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_source", default)]
+    source: Source,
+    #[serde(default)]
+    fields: Fields,
+    #[serde(rename = "_seq_no")]
+    seq_no: i64,
+    #[serde(rename = "_primary_term")]
+    primary_term: i64,
+    sort: Vec<Value>,
+}
+
+#[derive(Deserialize, Default)]
+struct Source {
+    person: Option<Person>,
+    image: Option<Image>,
+    cluster: Option<Cluster>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    uri: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Cluster {
+    id: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct Fields {
+    #[serde(rename = "face.embedding", default)]
+    embedding: Vec<f32>,
+}
+
+/// Gives every face that meets the conditions to `each`, page by page, and collects what it makes of them. It is called from
+/// several threads, in no order.
+pub async fn map<T: Send + 'static>(
+    client: &Client,
+    collection: &Collection,
+    filters: &[Filter],
+    beside: Beside,
+    each: Arc<dyn Fn(Vec<StoredVector>) -> T + Send + Sync>,
+) -> Result<Vec<T>, ElasticError> {
+    let path = format!("/{}/_pit", collection.name);
+    let opened: Value = client
+        .json(OPERATION, Method::Post, &path, &[("keep_alive", "2m")], Payload::None)
+        .await?;
+    let pit = opened["id"]
+        .as_str()
+        .ok_or_else(|| ElasticError::unexpected(OPERATION, "no point in time was opened"))?;
+    let count = SLICES.max(collection.shards as usize);
+    let slices = (0..count).map(|slice| {
+        let body = json!({
+            "pit": {"id": pit, "keep_alive": "2m"},
+            "slice": {"id": slice, "max": count},
+            "query": filter::query(filters).unwrap_or_else(|| json!({"match_all": {}})),
+            "size": PAGE,
+            "sort": ["_shard_doc"],
+            "track_total_hits": false,
+            "seq_no_primary_term": true,
+            "_source": match beside {
+                Beside::Nothing => json!(false),
+                Beside::Identity => json!(["person", "image.uri", "cluster"]),
+            },
+            "fields": [VECTOR_FIELD],
+        });
+        one_slice(client, body, Arc::clone(&each))
+    });
+    let parts = try_join_all(slices).await;
+    let closed: Result<Value, _> = client
+        .json(
+            OPERATION,
+            Method::Delete,
+            "/_pit",
+            &[],
+            Payload::Json(&json!({"id": pit})),
+        )
+        .await;
+    if let Err(error) = closed {
+        // One that stays open ends by itself.
+        tracing::debug!(reason = error.to_string(), "a point in time stays open for two minutes");
+    }
+    Ok(parts?.into_iter().flatten().collect())
+}
+
+async fn one_slice<T: Send + 'static>(
+    client: &Client,
+    mut body: Value,
+    each: Arc<dyn Fn(Vec<StoredVector>) -> T + Send + Sync>,
+) -> Result<Vec<T>, ElasticError> {
+    let mut made = Vec::new();
+    loop {
+        let strict = [("allow_partial_search_results", "false")];
+        let reply = client
+            .send(Method::Post, "/_search", &strict, Payload::Json(&body))
+            .await?;
+        if !(200..300).contains(&reply.status) {
+            return Err(ElasticError::from_reply(OPERATION, reply.status, &reply.body));
+        }
+        let each = Arc::clone(&each);
+        // Reading a page takes a core for longer than the request: the slices' pages are read side by side.
+        let read = tokio::task::spawn_blocking(move || read(&reply.body, each.as_ref()));
+        let page = read
+            .await
+            .map_err(|error| ElasticError::unexpected(OPERATION, error))??;
+        let Some((result, after)) = page else { return Ok(made) };
+        made.push(result);
+        body["search_after"] = Value::Array(after);
+    }
+}
+
+/// Reads a page; none where it is empty.
+fn read<T>(
+    body: &Bytes,
+    each: &(dyn Fn(Vec<StoredVector>) -> T + Send + Sync),
+) -> Result<Option<(T, Vec<Value>)>, ElasticError> {
+    let reply: Reply = serde_json::from_slice(body).map_err(|error| ElasticError::unexpected(OPERATION, error))?;
+    let Some(after) = reply.hits.hits.last().map(|hit| hit.sort.clone()) else {
+        return Ok(None);
+    };
+    let vectors = reply.hits.hits.into_iter().map(|hit| {
+        if hit.fields.embedding.is_empty() {
+            return Err(ElasticError::unexpected(
+                OPERATION,
+                format!("face {} without a vector", hit.id),
+            ));
+        }
+        Ok(StoredVector {
+            id: hit.id,
+            vector: hit.fields.embedding,
+            person: hit.source.person,
+            image: hit.source.image.and_then(|image| image.uri),
+            cluster: hit.source.cluster.and_then(|cluster| cluster.id),
+            version: Version {
+                seq_no: hit.seq_no,
+                primary_term: hit.primary_term,
+            },
+        })
+    });
+    let vectors = vectors.collect::<Result<Vec<_>, _>>()?;
+    Ok(Some((each(vectors), after)))
+}

@@ -1,0 +1,142 @@
+//! The same searches through Elasticsearch: a collection is made for them, filled, asked as `facedex identify` asks, and
+//! removed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use url::Url;
+
+use super::{Faces, Known, RANKS, Searched};
+use crate::elastic::collection::{self, Collection, IndexType, Layout};
+use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash};
+use crate::elastic::retry::RetryPolicy;
+use crate::elastic::store::{PhotoRecord, WriteMode, store};
+use crate::elastic::{Client, Destination, ElasticError, scratch};
+use crate::models::catalog::Embedder;
+use crate::query::identify::identify;
+use crate::query::search::SearchOptions;
+use crate::query::threshold::Threshold;
+
+/// Faces a request.
+const BATCH: usize = 500;
+/// Searches that may be unanswered.
+const IN_FLIGHT: usize = 4;
+
+/// The most alike people of every probe, by an index of this type.
+pub async fn search(
+    client: &Arc<Client>,
+    faces: &Faces,
+    embedder: &Embedder,
+    engine: &str,
+    index_type: IndexType,
+    options: &SearchOptions,
+) -> Result<Vec<Searched>, ElasticError> {
+    let layout = Layout {
+        index_type,
+        ..Layout::default()
+    };
+    let name = format!("eval-{}", uuid::Uuid::new_v4().simple());
+    let made = collection::create(client, &name, &embedder.embedding_space(), &layout).await?;
+    let to = Destination {
+        client: Arc::clone(client),
+        collection: name,
+        policy: RetryPolicy::default(),
+        pulse: Arc::default(),
+    };
+    let result = fill_and_ask(&to, &made, faces, embedder, engine, options).await;
+    scratch::remove(client, &to.collection).await?;
+    result
+}
+
+async fn fill_and_ask(
+    to: &Destination,
+    collection: &Collection,
+    faces: &Faces,
+    embedder: &Embedder,
+    engine: &str,
+    options: &SearchOptions,
+) -> Result<Vec<Searched>, ElasticError> {
+    let records: Vec<PhotoRecord> = faces
+        .gallery
+        .iter()
+        .filter_map(|known| record(known, engine, &embedder.space))
+        .collect();
+    for batch in records.chunks(BATCH) {
+        store(to, WriteMode::Create, batch).await?;
+    }
+    to.refresh().await?;
+    // All candidates, however unlike: the thresholds are found afterwards.
+    let all = Threshold::fixed(embedder, -1.0, None);
+    let options = SearchOptions {
+        k: RANKS,
+        ..options.clone()
+    };
+    let ask = async |probe: &Known| {
+        let Some(face) = &probe.face else {
+            return Ok(Searched::default());
+        };
+        let start = Instant::now();
+        let found = identify(&to.client, collection, &face.embedding, &options, &all).await?;
+        let person = |candidate: crate::query::identify::Candidate| Some((candidate.person?.id, candidate.similarity));
+        Ok(Searched {
+            candidates: found.candidates.into_iter().filter_map(person).collect(),
+            took_ms: start.elapsed().as_secs_f64() * 1e3,
+        })
+    };
+    let searches: Vec<Result<Searched, ElasticError>> = stream::iter(faces.probes.iter().map(ask))
+        .buffered(IN_FLIGHT)
+        .collect()
+        .await;
+    searches.into_iter().collect()
+}
+
+/// The document of an enrolled face. Its id comes from the path: two people may share a photo's bytes here.
+fn record(known: &Known, engine: &str, space: &str) -> Option<PhotoRecord> {
+    let face = known.face.clone()?;
+    let path = known.path.display().to_string();
+    let hash = image_hash(path.as_bytes());
+    let run = "evaluation".to_owned();
+    let document = FaceDocument {
+        timestamp: jiff::Timestamp::now().to_string(),
+        face: FaceFields {
+            embedding: face.embedding,
+            bbox: face.bbox,
+            landmarks: face.landmarks,
+            score: face.score,
+            quality: face.quality,
+            thumbnail: None,
+        },
+        person: Some(Person {
+            id: known.person.clone(),
+            name: None,
+        }),
+        image: ImageFields {
+            uri: Url::from_file_path(&known.path).map_or(path, String::from),
+            hash: hash.clone(),
+            width: 0,
+            height: 0,
+            faces: 1,
+            engine: engine.to_owned(),
+            unfinished: false,
+            previous: Vec::new(),
+        },
+        labels: BTreeMap::new(),
+        label_pairs: Vec::new(),
+        model: ModelFields {
+            space: space.to_owned(),
+        },
+        ingest: IngestFields {
+            run: run.clone(),
+            host: run.clone(),
+        },
+    };
+    Some(PhotoRecord {
+        hash,
+        engine: engine.to_owned(),
+        run,
+        faces: vec![document],
+    })
+}

@@ -1,0 +1,115 @@
+//! Photos to faces, on all cores, each photo at most once an engine.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use super::EvalError;
+use super::cache::{Cache, Look};
+use crate::face::image::{Limits, decode, read};
+use crate::face::select::FaceChoice;
+use crate::face::{Face, FaceEngine, FaceError};
+
+/// How photos are looked at.
+pub struct Looker<'l> {
+    /// Makes an engine that uses one core.
+    pub engine: &'l (dyn Fn() -> Result<FaceEngine, FaceError> + Sync),
+    /// What was seen before.
+    pub cache: Cache,
+    /// Threads.
+    pub workers: usize,
+    /// What a photo may cost.
+    pub limits: Limits,
+    /// Which face of a photo is the person that its name says.
+    pub subject: FaceChoice,
+    /// Hears of every photo that is done.
+    pub done: &'l (dyn Fn() + Sync),
+}
+
+/// What was seen in a photo: its subject, if there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The face of the person that the photo is filed under.
+    pub subject: Option<Face>,
+    /// First 32 hexadecimal digits of the BLAKE3 of the photo's bytes.
+    pub hash: String,
+    /// Why there is nothing to see, where the photo cannot be used.
+    pub unreadable: Option<String>,
+    /// Milliseconds from pixels to vectors; none where the cache knew the photo.
+    pub took_ms: Option<f64>,
+}
+
+impl Looker<'_> {
+    /// Looks at all photos and gives what was seen, in their order.
+    pub fn look(&self, photos: &[PathBuf]) -> Result<Vec<Seen>, EvalError> {
+        let next = AtomicUsize::new(0);
+        let workers = self.workers.clamp(1, photos.len().max(1));
+        let mut seen: Vec<Seen> = vec![Seen::default(); photos.len()];
+        let parts = std::thread::scope(|scope| {
+            let work = || {
+                let mut engine = None;
+                let mut part = Vec::new();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(path) = photos.get(at) else { return Ok(part) };
+                    part.push((at, self.one(&mut engine, path)?));
+                    (self.done)();
+                }
+            };
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Vec<(usize, Seen)>, EvalError>>| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(EvalError::Worker(photos.first().cloned().unwrap_or_default())))
+            };
+            threads.into_iter().map(join).collect::<Result<Vec<_>, _>>()
+        })?;
+        for (at, one) in parts.into_iter().flatten() {
+            seen[at] = one;
+        }
+        Ok(seen)
+    }
+
+    fn one(&self, engine: &mut Option<FaceEngine>, path: &Path) -> Result<Seen, EvalError> {
+        let unreadable = |hash: String, reason: String| Seen {
+            hash,
+            unreadable: Some(reason),
+            ..Seen::default()
+        };
+        let bytes = match read(path, &self.limits) {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(unreadable(String::new(), error.to_string())),
+        };
+        let hash = blake3::hash(&bytes).to_hex()[..32].to_owned();
+        let (look, took_ms) = match self.cache.get(&hash) {
+            Some(look) => (look, None),
+            None => {
+                let photo = match decode(&bytes, &self.limits) {
+                    Ok(photo) => photo,
+                    Err(error) => return Ok(unreadable(hash, error.to_string())),
+                };
+                // Loaded when the first photo needs it: a second run needs none.
+                let engine = match engine {
+                    Some(engine) => engine,
+                    None => engine.insert((self.engine)()?),
+                };
+                let start = Instant::now();
+                let look = Look {
+                    width: photo.width(),
+                    height: photo.height(),
+                    faces: engine.faces(&photo)?,
+                };
+                let took = start.elapsed().as_secs_f64() * 1e3;
+                self.cache.put(&hash, &look)?;
+                (look, Some(took))
+            }
+        };
+        let chosen = self.subject.ordinals(&look.faces, look.width, look.height);
+        Ok(Seen {
+            subject: chosen.first().and_then(|&ordinal| look.faces.into_iter().nth(ordinal)),
+            hash,
+            unreadable: None,
+            took_ms,
+        })
+    }
+}

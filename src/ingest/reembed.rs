@@ -1,0 +1,199 @@
+//! Photos of stored faces, read again and embedded anew: how a collection comes into another embedding space.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use url::Url;
+
+use super::budget::{Budget, ThreadBudget};
+use super::fetch::Fetcher;
+use crate::elastic::ElasticError;
+use crate::elastic::document::image_hash;
+use crate::elastic::lifecycle::LifecycleError;
+use crate::elastic::lifecycle::reconcile::Carrier;
+use crate::elastic::lifecycle::walk::{self, Photo};
+use crate::face::image::{Encoded, Limits, read};
+use crate::face::{Face, FaceEngine, Rect};
+
+/// The boxes of a face found again overlap at least this much (intersection over union).
+const SAME_FACE_IOU: f32 = 0.5;
+
+/// Embeds stored faces anew, under the guards that ingest has: limits of size, private addresses refused, a bound for the
+/// memory of decoded photos. Only a photo that is still what it was counts.
+pub struct ReEmbedder<'t> {
+    /// One a core.
+    pub engines: Vec<FaceEngine>,
+    /// Fetches photos that are elsewhere.
+    pub fetch: Arc<Fetcher>,
+    /// What a photo may cost.
+    pub limits: Limits,
+    /// Memory for decoded photos, shared by all.
+    pub pixels: ThreadBudget,
+    /// Hears which photos cannot be taken along, and why.
+    pub told: &'t (dyn Fn(&str) + Sync),
+}
+
+impl Carrier for ReEmbedder<'_> {
+    async fn carry(&mut self, photos: Vec<Photo>) -> Result<HashMap<String, Bytes>, LifecycleError> {
+        let work = Work {
+            tasks: Handle::current(),
+            fetch: &self.fetch,
+            limits: self.limits,
+            pixels: &self.pixels,
+            told: self.told,
+            photos: Mutex::new(photos),
+            done: Mutex::new(HashMap::new()),
+        };
+        // The models take all of their threads' time; other tasks of this thread go elsewhere.
+        tokio::task::block_in_place(|| {
+            std::thread::scope(|scope| {
+                for engine in &mut self.engines {
+                    scope.spawn(|| work.run(engine));
+                }
+            });
+        });
+        let done = work.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.into_iter()
+            .map(|(id, document)| {
+                let bytes = serde_json::to_vec(&document)
+                    .map_err(|error| ElasticError::unexpected("encode a document", error))?;
+                Ok((id, Bytes::from(bytes)))
+            })
+            .collect()
+    }
+}
+
+/// Some photos, and the documents of those that are done.
+struct Work<'w> {
+    tasks: Handle,
+    fetch: &'w Fetcher,
+    limits: Limits,
+    pixels: &'w ThreadBudget,
+    told: &'w (dyn Fn(&str) + Sync),
+    photos: Mutex<Vec<Photo>>,
+    done: Mutex<HashMap<String, Value>>,
+}
+
+impl Work<'_> {
+    fn run(&self, engine: &mut FaceEngine) {
+        let next = || self.photos.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        while let Some(photo) = next() {
+            let first = photo.faces.first();
+            let text = |field: &str| {
+                first
+                    .and_then(|face| face.source["image"][field].as_str())
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let (uri, hash) = (text("uri"), text("hash"));
+            match self.photo(engine, &uri, &hash, &photo) {
+                Ok(documents) => self
+                    .done
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(documents),
+                Err(reason) => (self.told)(&format!("{uri}: {reason}")),
+            }
+        }
+    }
+
+    /// The photo's documents with new vectors; all of its faces or none, so that they are of one engine.
+    fn photo(
+        &self,
+        engine: &mut FaceEngine,
+        uri: &str,
+        hash: &str,
+        photo: &Photo,
+    ) -> Result<Vec<(String, Value)>, String> {
+        let bytes = self.bytes(uri)?;
+        if image_hash(&bytes) != hash {
+            return Err("the file there is another one than was ingested".to_owned());
+        }
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            let encoded = Encoded::open(&bytes, &self.limits).map_err(|error| error.to_string())?;
+            let _room = self.pixels.reserve(encoded.memory());
+            let pixels = encoded.decode().map_err(|error| error.to_string())?;
+            engine.faces(&pixels).map_err(|error| error.to_string())
+        }))
+        .map_err(|_| "the decoder or an engine panicked on it".to_owned())??;
+        let pairs = pairs(photo, &found);
+        if pairs.len() < photo.faces.len() {
+            return Err(format!(
+                "{} of {} stored faces are found again",
+                pairs.len(),
+                photo.faces.len()
+            ));
+        }
+        pairs
+            .into_iter()
+            .map(|(stored, found)| {
+                let document = renewed(&stored.source, found, engine).ok_or("a stored document is no face's")?;
+                Ok((stored.id.clone(), document))
+            })
+            .collect()
+    }
+
+    fn bytes(&self, uri: &str) -> Result<Bytes, String> {
+        let url = Url::parse(uri).map_err(|_| "it has no address from which it can be read again".to_owned())?;
+        match url.scheme() {
+            "file" if url.fragment().is_none() => {
+                let path = url
+                    .to_file_path()
+                    .map_err(|()| "it is no path of this machine".to_owned())?;
+                read(&path, &self.limits)
+                    .map(Bytes::from)
+                    .map_err(|error| error.to_string())
+            }
+            "http" | "https" | "s3" => {
+                // One photo at a time a thread: the budget has room for it.
+                let budget = Budget::new(self.limits.max_bytes);
+                let fetched = self.tasks.block_on(self.fetch.fetch(&url, &self.limits, &budget));
+                fetched.map(|held| held.bytes)
+            }
+            _ => Err("photos in archives and uploads cannot be read again; ingest them again".to_owned()),
+        }
+    }
+}
+
+/// Each stored face with the face that is found in its place, the best overlaps first.
+fn pairs<'p>(photo: &'p Photo, found: &'p [Face]) -> Vec<(&'p walk::Face, &'p Face)> {
+    let mut all: Vec<(f32, usize, usize)> = Vec::new();
+    for (at, stored) in photo.faces.iter().enumerate() {
+        let bbox: Option<Rect> = serde_json::from_value(stored.source["face"]["box"].clone()).ok();
+        for (other, face) in found.iter().enumerate() {
+            let overlap = bbox.map_or(0.0, |bbox| bbox.iou(&face.bbox));
+            if overlap >= SAME_FACE_IOU {
+                all.push((overlap, at, other));
+            }
+        }
+    }
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut pairs: Vec<(usize, usize)> = Vec::new();
+    for (_, at, other) in all {
+        if pairs.iter().all(|pair| pair.0 != at && pair.1 != other) {
+            pairs.push((at, other));
+        }
+    }
+    pairs
+        .into_iter()
+        .map(|(at, other)| (&photo.faces[at], &found[other]))
+        .collect()
+}
+
+/// The stored document with what the engine sees now; whose face it is stays.
+fn renewed(stored: &Value, found: &Face, engine: &FaceEngine) -> Option<Value> {
+    let mut document = stored.clone();
+    // By way of text, in which a number of single precision is as short as in any other document.
+    let seen: Value = serde_json::from_slice(&serde_json::to_vec(found).ok()?).ok()?;
+    document
+        .get_mut("face")?
+        .as_object_mut()?
+        .extend(seen.as_object()?.clone());
+    document["image"]["engine"] = json!(engine.fingerprint());
+    document["model"]["space"] = json!(engine.embedder().space);
+    Some(document)
+}

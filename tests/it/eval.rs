@@ -1,0 +1,517 @@
+//! `facedex eval`: figures that can be told by hand, from real photos and what was made of them.
+
+use std::path::Path;
+
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageFormat};
+use serde_json::{Value, json};
+
+use crate::harness::images::{encode, open};
+use crate::harness::{Space, photo};
+
+const PEOPLE: [(&str, &str); 6] = [
+    ("Barack_Obama", "gallery/Barack_Obama/obama-1.jpg"),
+    ("Christophe_Henner", "gallery/Christophe_Henner/christophe-henner.jpg"),
+    ("Eileen_Collins", "gallery/Eileen_Collins/astronaut.png"),
+    ("Filippo_Giunchedi", "gallery/Filippo_Giunchedi/filippo-giunchedi.jpg"),
+    ("Guido_van_Rossum", "gallery/Guido_van_Rossum/guido-van-rossum.jpg"),
+    ("Katherine_Maher", "gallery/Katherine_Maher/katherine-maher.jpg"),
+];
+
+/// Three photos of each of six people, under LFW's names: the real one, its mirror image, a darker and smaller one. Two
+/// people have one each.
+pub fn people(space: &Space) -> String {
+    for (name, file) in PEOPLE {
+        let original = open(file);
+        let small = original.resize(400, 400, FilterType::Triangle).brighten(-30);
+        let variants = [original.clone(), original.fliph(), small];
+        for (at, picture) in variants.iter().enumerate() {
+            put(space, name, at + 1, picture);
+        }
+    }
+    put(space, "Joe_Biden", 1, &open("query/biden.jpg"));
+    put(space, "One_Woman", 1, &open("gallery-unlabelled/one-woman.jpg"));
+    space.path("people")
+}
+
+fn put(space: &Space, name: &str, number: usize, picture: &DynamicImage) {
+    let picture = DynamicImage::ImageRgb8(picture.to_rgb8());
+    space.put(
+        &format!("people/{name}/{name}_{number:04}.jpg"),
+        &encode(&picture, ImageFormat::Jpeg),
+    );
+}
+
+/// LFW's View 1 of them: every two photos of each person, and as many pairs of neighbours in the alphabet.
+fn pairs(space: &Space) -> String {
+    let mut same = Vec::new();
+    let mut different = Vec::new();
+    for (at, (name, _)) in PEOPLE.iter().enumerate() {
+        let next = PEOPLE[(at + 1) % PEOPLE.len()].0;
+        for (a, b) in [(1, 2), (1, 3), (2, 3)] {
+            same.push(format!("{name}\t{a}\t{b}"));
+            different.push(format!("{name}\t{a}\t{next}\t{b}"));
+        }
+    }
+    same.extend(different);
+    space.put("pairs.txt", format!("18\n{}\n", same.join("\n")).as_bytes())
+}
+
+fn verification(space: &Space, pairs: &str, more: &[&str]) -> Value {
+    let mut arguments = vec!["eval", "verification", "--images"];
+    let images = space.path("people");
+    arguments.extend([images.as_str(), "--pairs", pairs, "--json"]);
+    arguments.extend(more);
+    let mut command = space.command(&arguments);
+    command.env("FACEDEX_EMBEDDINGS_DIR", space.path("embeddings"));
+    crate::harness::run(command).expect(0).json()
+}
+
+#[test]
+fn people_who_differ_are_told_apart_and_a_second_run_looks_at_nothing() {
+    let space = Space::new();
+    people(&space);
+    let (plot, worst) = (space.path("roc.svg"), space.path("worst.png"));
+    let pairs = pairs(&space);
+    let report = verification(
+        &space,
+        &pairs,
+        &["--plot", &plot, "--worst", &worst, "--worst-pairs", "2"],
+    );
+    assert_eq!(
+        (
+            &report["pairs"],
+            &report["same"],
+            &report["different"],
+            &report["undetected"]
+        ),
+        (&json!(36), &json!(18), &json!(18), &json!(0))
+    );
+    assert_eq!((&report["accuracy"], &report["auc"]), (&json!(1.0), &json!(1.0)));
+    assert_eq!((&report["accuracy_std"], &report["eer"]), (&json!(0.0), &json!(0.0)));
+    assert_eq!(report["folds"], 10);
+    for far in ["0.01", "0.001", "0.0001"] {
+        assert_eq!(report["tar_at_far"][far], 1.0, "{far}");
+    }
+    // 18 pairs of two people cannot show a rate of one in a hundred, and it is said.
+    assert_eq!(report["operating_points"][0]["resolved"], false);
+    assert!(report["photo_ms"].as_f64().unwrap() > 0.0);
+    let similarities: Vec<f64> = report["worst"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| pair["similarity"].as_f64().unwrap())
+        .collect();
+    assert_eq!(similarities.len(), 4);
+    assert!(
+        similarities[0] <= similarities[1] && similarities[2] >= similarities[3] && similarities[1] > similarities[2]
+    );
+    assert!(std::fs::read_to_string(plot).unwrap().contains("false-accept rate"));
+    assert!(image::open(worst).unwrap().width() > 600);
+
+    let again = verification(&space, &pairs, &[]);
+    assert!(again["photo_ms"].is_null(), "photos were looked at again");
+    assert_eq!(again["operating_points"], report["operating_points"]);
+    // The cache knows photos by their bytes: one that changes is looked at.
+    std::fs::copy(
+        space.path("people/Joe_Biden/Joe_Biden_0001.jpg"),
+        space.path("people/Barack_Obama/Barack_Obama_0002.jpg"),
+    )
+    .unwrap();
+    let changed = verification(&space, &pairs, &[]);
+    assert!(changed["accuracy"].as_f64().unwrap() < 1.0);
+    assert!(changed["worst"][0]["a"].as_str().unwrap().contains("Barack_Obama"));
+}
+
+#[test]
+fn a_pair_without_a_face_is_an_error_whatever_it_is() {
+    let space = Space::new();
+    people(&space);
+    let wizard = std::fs::read(photo("formats/no-face.jpg")).unwrap();
+    space.put("people/Wizard/Wizard_0001.jpg", &wizard);
+    space.put("people/Wizard/Wizard_0002.jpg", b"no photo at all");
+    let mut lines = vec!["a,b,same,fold".to_owned()];
+    for (name, _) in PEOPLE {
+        for (fold, other) in ["Barack_Obama", "Katherine_Maher"].iter().enumerate() {
+            lines.push(format!("{name}/{name}_0001.jpg,{name}/{name}_0003.jpg,1,{fold}"));
+            let other = if *other == name { "Eileen_Collins" } else { other };
+            lines.push(format!("{name}/{name}_0001.jpg,{other}/{other}_0002.jpg,0,{fold}"));
+        }
+    }
+    lines.push("Wizard/Wizard_0001.jpg,Wizard/Wizard_0002.jpg,1,0".to_owned());
+    lines.push("Wizard/Wizard_0001.jpg,Barack_Obama/Barack_Obama_0001.jpg,0,1".to_owned());
+    let file = space.put("pairs.csv", lines.join("\n").as_bytes());
+    let report = verification(&space, &file, &[]);
+    assert_eq!(
+        (&report["pairs"], &report["undetected"], &report["folds"]),
+        (&json!(26), &json!(2), &json!(2))
+    );
+    // One wrong of 13 in each fold.
+    assert!((report["accuracy"].as_f64().unwrap() - 12.0 / 13.0).abs() < 1e-9);
+    assert!((report["tar_at_far"]["0.01"].as_f64().unwrap() - 12.0 / 13.0).abs() < 1e-9);
+    assert_eq!(report["undetected_photos"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn mistakes_are_named_before_anything_is_looked_at() {
+    let space = Space::new();
+    people(&space);
+    let images = space.path("people");
+    let pairs = pairs(&space);
+    let missing = space.put("missing.txt", b"1\nAda\t1\t2\nAda\t1\tBob\t1\n");
+    for (arguments, expected) in [
+        (
+            vec!["--images", &images, "--pairs", &missing],
+            "Ada_0001.jpg: no such photo",
+        ),
+        (
+            vec!["--images", &images, "--pairs", &pairs, "--plot", "roc.txt"],
+            "roc.txt",
+        ),
+        (vec!["--images", &images, "--pairs", "nowhere.txt"], "nowhere.txt"),
+    ] {
+        let all: Vec<&str> = ["eval", "verification"].into_iter().chain(arguments).collect();
+        let ran = space.run(&all).expect(2);
+        assert!(ran.stderr.contains(expected), "{ran:?}");
+    }
+}
+
+#[test]
+fn identification_is_the_same_through_the_index_and_exactly() {
+    let space = Space::new();
+    let images = people(&space);
+    let plot = space.path("det.png");
+    let ran = space
+        .run(&[
+            "eval",
+            "identification",
+            "--images",
+            &images,
+            "--through",
+            "int8_hnsw,exact",
+            "--sizes",
+            "3",
+            "--plot",
+            &plot,
+            "--json",
+        ])
+        .expect(0);
+    let report = ran.json();
+    assert_eq!(
+        (
+            &report["gallery"],
+            &report["people"],
+            &report["mated"],
+            &report["strangers"]
+        ),
+        (&json!(6), &json!(6), &json!(12), &json!(2))
+    );
+    assert_eq!((&report["rank1"], &report["rank5"]), (&json!(1.0), &json!(1.0)));
+    assert_eq!(report["fnir_at_fpir"]["0.01"], 0.0);
+    assert_eq!(report["undetected"], json!([0, 0]));
+    let runs = report["runs"].as_array().unwrap();
+    let shown: Vec<(&str, u64)> = runs
+        .iter()
+        .map(|run| (run["through"].as_str().unwrap(), run["gallery"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(shown, [("int8_hnsw", 6), ("exact", 6), ("int8_hnsw", 3), ("exact", 3)]);
+    for pair in runs.chunks(2) {
+        let at = |run: &Value| run["threshold_at_fpir"]["0.01"].as_f64().unwrap();
+        assert!((at(&pair[0]) - at(&pair[1])).abs() < 1e-3, "{pair:?}");
+        assert_eq!(pair[0]["rank1"], pair[1]["rank1"]);
+    }
+    assert!(Path::new(&plot).exists());
+    let (_, left) = space.elastic("GET", "/_cat/indices/facedex-faces-eval-*?format=json", None);
+    assert_eq!(left, json!([]), "{left}");
+}
+
+#[test]
+fn a_gallery_and_probes_may_be_folders_of_their_own() {
+    let space = Space::new();
+    people(&space);
+    for (name, _) in PEOPLE {
+        let bytes = std::fs::read(space.path(&format!("people/{name}/{name}_0002.jpg"))).unwrap();
+        std::fs::remove_file(space.path(&format!("people/{name}/{name}_0002.jpg"))).unwrap();
+        if name != "Eileen_Collins" {
+            space.put(&format!("enrolled/{name}/1.jpg"), &bytes);
+        }
+    }
+    let (gallery, probes) = (space.path("enrolled"), space.path("people"));
+    let report = space
+        .run(&[
+            "eval",
+            "identification",
+            "--gallery",
+            &gallery,
+            "--probes",
+            &probes,
+            "--through",
+            "exact",
+            "--json",
+        ])
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&report["gallery"], &report["mated"], &report["strangers"]),
+        (&json!(5), &json!(10), &json!(4))
+    );
+    assert_eq!(report["rank1"], 1.0);
+}
+
+/// One photo a face, of 29 people in one photo of 1927 and of those above, and their mirror images.
+fn crowd(space: &Space) -> String {
+    people(space);
+    let solvay = open("crowd/solvay-1927.png");
+    let represent = space.run(&["represent", photo("crowd/solvay-1927.png").to_str().unwrap(), "--json"]);
+    for (at, face) in represent.expect(0).json()["faces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .enumerate()
+    {
+        let side = |name: &str| face["box"][name].as_f64().unwrap();
+        let (x, y, size) = (side("x"), side("y"), side("width").max(side("height")));
+        let left = (x - 0.4 * size).max(0.0) as u32;
+        let top = (y - 0.4 * size).max(0.0) as u32;
+        let cut = solvay.crop_imm(left, top, (1.8 * size) as u32, (1.8 * size) as u32);
+        let large = cut.resize(200, 200, FilterType::CatmullRom);
+        put(space, &format!("Guest_{at:02}"), 1, &large);
+        put(space, &format!("Guest_{at:02}"), 2, &large.fliph());
+    }
+    space.path("people")
+}
+
+#[test]
+fn a_calibration_is_measured_tested_on_others_and_used() {
+    let space = Space::new();
+    let images = crowd(&space);
+    let catalog = space.path("catalog.toml");
+    let hold_out = space.put("hold-out.txt", b"2\nGuest_00 2\nGuest_01 2\nGuest_02\t1\tGuest_03\t2\n");
+    let plot = space.path("fmr.svg");
+    let calibrate = |more: &[&str]| {
+        let mut arguments = vec![
+            "eval",
+            "calibrate",
+            "--images",
+            &images,
+            "--hold-out",
+            &hold_out,
+            "--sizes",
+            "20,9000",
+        ];
+        arguments.extend(["--catalog", &catalog, "--json", "--plot", &plot]);
+        arguments.extend(more);
+        let mut command = space.command(&arguments);
+        command.env("FACEDEX_EMBEDDINGS_DIR", space.path("embeddings"));
+        crate::harness::run(command).expect(0).json()
+    };
+    let dry = calibrate(&["--dry-run"]);
+    assert!(!Path::new(&catalog).exists() && dry["catalog"].is_null());
+    let report = calibrate(&[]);
+    assert_eq!(report["table"], dry["table"]);
+    assert_eq!((&report["held_out"], &report["people"]), (&json!(4), &json!(33)));
+    // 25 guests of two photos, six people of three, two of one; no pair of one person, and none with who was held out.
+    let (photos, own) = (25 * 2 + 6 * 3 + 2, 25 + 6 * 3);
+    assert_eq!(report["photos"], photos);
+    assert_eq!(report["comparisons"], photos * (photos - 1) / 2 - own);
+    let table = report["table"].as_array().unwrap();
+    let at = |row: &Value, name: &str| row[name].as_f64().unwrap();
+    assert!(
+        table
+            .windows(2)
+            .all(|rows| at(&rows[0], "similarity") < at(&rows[1], "similarity"))
+    );
+    let marked: Vec<bool> = table.iter().map(|row| row["extrapolated"] == true).collect();
+    assert_eq!(
+        marked,
+        [false, true, true, true, true],
+        "2,372 pairs show one in a hundred and no less"
+    );
+    let check = report["check"].as_array().unwrap();
+    assert_eq!(check.len(), 3, "9,000 faces are not there");
+    assert!(check.iter().all(|row| row["searches"] == 8 && row["gallery"] == 20));
+
+    // The table is what --max-fmr reads from now on.
+    let photos = [photo("gallery/Barack_Obama/obama-1.jpg"), photo("query/obama-3.jpg")];
+    let verify = |more: &[&str]| {
+        let mut arguments = vec![
+            "verify",
+            photos[0].to_str().unwrap(),
+            photos[1].to_str().unwrap(),
+            "--json",
+        ];
+        arguments.extend(["--max-fmr", "0.01"].iter().chain(more));
+        space.run(&arguments).expect(0).json()["threshold"]["similarity"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!((verify(&["--catalog", &catalog]) - at(&table[0], "similarity")).abs() < 1e-9);
+    assert_ne!(verify(&[]), verify(&["--catalog", &catalog]));
+}
+
+#[test]
+fn every_model_tells_people_apart_and_a_collection_holds_its_vectors() {
+    let space = Space::new();
+    let images = people(&space);
+    let pairs = pairs(&space);
+    space
+        .run(&["models", "fetch", "mobilefacenet-192", "dlib-resnet-v1", "mtcnn"])
+        .expect(0);
+    let comparison = space
+        .run(&[
+            "models",
+            "compare",
+            "--images",
+            &images,
+            "--pairs",
+            &pairs,
+            "--precisions",
+            "fast,balanced,best",
+            "--json",
+        ])
+        .expect(0)
+        .json();
+    let rows = comparison["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4 * 3);
+    for row in rows {
+        assert_eq!(row["undetected"], 0, "{row}");
+        assert!(row["auc"].as_f64().unwrap() > 0.99, "{row}");
+    }
+    // The ensemble's similarity is the mean of its members'.
+    let worst = |embedder: &str| {
+        let pairs = space.put(
+            "two.csv",
+            b"Barack_Obama/Barack_Obama_0001.jpg,Barack_Obama/Barack_Obama_0003.jpg,1\nBarack_Obama/Barack_Obama_0001.jpg,Joe_Biden/Joe_Biden_0001.jpg,0\n",
+        );
+        let report = verification(&space, &pairs, &["--embedder", embedder]);
+        [0, 1].map(|at| report["worst"][at]["similarity"].as_f64().unwrap())
+    };
+    let [sface, mobile] = [worst("sface-2021dec"), worst("mobilefacenet-192")];
+    for (at, both) in worst("sface-2021dec+mobilefacenet-192").into_iter().enumerate() {
+        assert!((both - (sface[at] + mobile[at]) / 2.0).abs() < 1e-5, "{both}");
+    }
+    // Euclidean vectors go through Elasticsearch as well, and other spaces are kept out.
+    let obama = photo("gallery/Barack_Obama/obama-2.jpg");
+    let gallery = photo("gallery/Barack_Obama/obama-1.jpg");
+    space.ingest(0, &[gallery.to_str().unwrap(), "--embedder", "dlib-resnet-v1"]);
+    let search = |more: &[&str], code| {
+        let mut arguments = vec!["search", obama.to_str().unwrap(), "--json", "--min-similarity", "0.8"];
+        arguments.extend(more);
+        space.run(&arguments).expect(code)
+    };
+    let dlib = ["--embedder", "dlib-resnet-v1"];
+    space.count();
+    let found = search(&dlib, 0).json()["faces"][0]["hits"][0]["similarity"]
+        .as_f64()
+        .unwrap();
+    let exact = search(&["--embedder", "dlib-resnet-v1", "--exact"], 0).json();
+    assert!((exact["faces"][0]["hits"][0]["similarity"].as_f64().unwrap() - found).abs() < 1e-3);
+    let pair = space.run(&[
+        "verify",
+        gallery.to_str().unwrap(),
+        obama.to_str().unwrap(),
+        "--embedder",
+        "dlib-resnet-v1",
+        "--min-similarity",
+        "0.8",
+        "--json",
+    ]);
+    assert!((pair.expect(0).json()["similarity"].as_f64().unwrap() - found).abs() < 1e-3);
+    let refused = search(&[], 2);
+    assert!(refused.stderr.contains("dlib-resnet-v1@dlib-150"), "{refused:?}");
+}
+
+#[test]
+fn another_detector_finds_the_same_people() {
+    let space = Space::new();
+    let images = people(&space);
+    let pairs = pairs(&space);
+    space.run(&["models", "fetch", "mtcnn"]).expect(0);
+    let report = verification(&space, &pairs, &["--detector", "mtcnn"]);
+    assert!(report["engine"].as_str().unwrap().starts_with("mtcnn:"));
+    assert_eq!((&report["undetected"], &report["auc"]), (&json!(0), &json!(1.0)));
+    let solvay = photo("crowd/solvay-1927.png");
+    let seen = space
+        .run(&["represent", solvay.to_str().unwrap(), "--detector", "mtcnn", "--json"])
+        .expect(0)
+        .json();
+    let faces = seen["faces"].as_array().unwrap().len();
+    assert!((27..=31).contains(&faces), "{faces} of 29");
+    let _ = images;
+}
+
+#[test]
+fn a_third_party_s_model_is_an_entry_of_the_user_s_catalog() {
+    let space = Space::new();
+    people(&space);
+    let pairs = pairs(&space);
+    // MobileFaceNet under another name stands for somebody else's ArcFace-style model: 112 x 112, five points.
+    space.run(&["models", "fetch", "mobilefacenet-192"]).expect(0);
+    let models = facedex::models::catalog::models_dir(None).unwrap();
+    let folder = space.path("models");
+    std::fs::create_dir(&folder).unwrap();
+    for file in ["yunet_2023mar.onnx", "mtcnn_onet.onnx"] {
+        std::fs::copy(models.join(file), Path::new(&folder).join(file)).unwrap();
+    }
+    std::fs::copy(
+        models.join("mobilefacenet_192.onnx"),
+        Path::new(&folder).join("theirs.onnx"),
+    )
+    .unwrap();
+    let builtin = include_str!("../../models/catalog.toml");
+    let digest = builtin
+        .split("file = \"mobilefacenet_192.onnx\"\nsha256 = [\"")
+        .nth(1)
+        .unwrap();
+    let entry = format!(
+        r#"[[models]]
+name = "theirs-r50"
+role = "embedder"
+version = "r50"
+file = "theirs.onnx"
+sha256 = ["{}"]
+licence = "LicenseRef-non-commercial-research"
+commercial_use = false
+origin = "a third party"
+outputs = ["embedding"]
+notes = "for research only"
+input = {{ tensor = "input", layout = "nchw", colour = "rgb", mean = 127.5, std = 128.0, batch = true, width = 112, height = 112 }}
+crop = {{ size = 112, template = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]] }}
+embedder = {{ space = "theirs-r50@arcface-112", dims = 192, metric = "cosine" }}
+"#,
+        &digest[..64]
+    );
+    let catalog = Path::new(&folder).join("catalog.toml");
+    std::fs::write(&catalog, &entry).unwrap();
+    let theirs = ["--models-dir", &folder, "--embedder", "theirs-r50"];
+    let report = verification(&space, &pairs, &theirs);
+    assert_eq!((&report["auc"], &report["undetected"]), (&json!(1.0), &json!(0)));
+    let obama = photo("gallery/Barack_Obama/obama-1.jpg");
+    let verify = |more: &[&str], code| {
+        let path = obama.to_str().unwrap();
+        let all: Vec<&str> = ["verify", path, path]
+            .iter()
+            .chain(&theirs)
+            .chain(more)
+            .copied()
+            .collect();
+        space.run(&all).expect(code)
+    };
+    let loud = verify(&["--min-similarity", "0.5"], 0);
+    assert!(
+        loud.stderr.contains("WARNING: theirs-r50") && loud.stderr.contains("does NOT allow commercial use"),
+        "{loud:?}"
+    );
+    let unknown = verify(&[], 2);
+    assert!(unknown.stderr.contains("facedex eval calibrate"), "{unknown:?}");
+    std::fs::write(
+        &catalog,
+        entry.replace("commercial_use = false", "comercial_use = false"),
+    )
+    .unwrap();
+    let mistaken = verify(&[], 2);
+    assert!(
+        mistaken.stderr.contains("catalog.toml") && mistaken.stderr.contains("comercial_use"),
+        "{mistaken:?}"
+    );
+}
