@@ -218,7 +218,7 @@ fn a_cloud_id_is_reached_through_a_proxy_that_asks_for_a_password() {
         ("--elasticsearch-cloud-id nonsense", "no cloud id"),
         (
             "--elasticsearch-proxy 127.0.0.1:3128",
-            "--elasticsearch-proxy is no address",
+            "--elasticsearch-proxy (ELASTICSEARCH_PROXY) is no address",
         ),
     ] {
         let refused = secured.list(&words(flags)).expect(2);
