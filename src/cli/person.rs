@@ -364,7 +364,7 @@ fn text(deletion: &Deletion) -> String {
         None => {}
         Some(purged) if purged.complete => lines.push_str("purged: no deleted face is left in any segment\n"),
         Some(purged) => lines.push_str(&format!(
-            "purge not complete: {} deleted documents are left in segments, {} copies are not there; run it again with --purge when the cluster is green\n",
+            "purge not complete: {} deleted documents are left in segments, {} copies are not there; run it again with --purge when the cluster is green (elasticsearch merges nothing on a node with less than 5 % of its disk free)\n",
             purged.left, purged.missing_copies
         )),
     }
