@@ -4,24 +4,20 @@
 //! a command (`[ingest]`, `[search]`) sets it for that command alone. The values become the flags' defaults, so that
 //! there is one place that knows each setting, and `--help` shows what is in force.
 
+mod elasticsearch;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
-use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
-use url::Url;
 
-use crate::elastic::client::{Connection, Login};
+pub use self::elasticsearch::{ElasticsearchArgs, parse_url};
 use crate::face::Precision;
 use crate::face::image::Limits;
 
 /// The file that is read from the working directory if there is one.
 const DEFAULT_FILE: &str = "facedex.toml";
-
-/// Where Elasticsearch is if nobody says so.
-const DEFAULT_URL: &str = "http://127.0.0.1:9200";
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +57,17 @@ pub enum ConfigError {
         reason: String,
     },
     /// An API key and a user name were given.
-    #[error("give either an API key or a user name and password for elasticsearch, not both")]
+    #[error("give one kind of credentials for elasticsearch: an API key, a user name and password, or a bearer token")]
     TwoLogins,
+    /// Addresses were given in two ways.
+    #[error("give either --elasticsearch-url or --elasticsearch-cloud-id, not both")]
+    TwoAddresses,
+    /// Authorities were given in two ways.
+    #[error("give either --elasticsearch-ca-file or --elasticsearch-ca-fingerprint, not both")]
+    TwoAuthorities,
+    /// A cloud id is none.
+    #[error("--elasticsearch-cloud-id is no cloud id: {0}; copy it from the deployment's page")]
+    BadCloudId(String),
 }
 
 /// Settings that every command takes.
@@ -146,102 +151,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// How to reach Elasticsearch.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Elasticsearch")]
-pub struct ElasticsearchArgs {
-    /// Address of a node; several, separated by commas, stand in for one another [default: http://127.0.0.1:9200]
-    #[arg(
-        long,
-        global = true,
-        env = "ELASTICSEARCH_URL",
-        hide_env_values = true,
-        hide_default_value = true,
-        value_name = "URL",
-        value_delimiter = ',',
-        default_value = DEFAULT_URL
-    )]
-    pub elasticsearch_url: Vec<SecretString>,
-
-    /// API key, as Elasticsearch shows it (base64 of id:key)
-    #[arg(
-        long,
-        global = true,
-        env = "ELASTICSEARCH_API_KEY",
-        hide_env_values = true,
-        hide_default_value = true,
-        value_name = "KEY"
-    )]
-    pub elasticsearch_api_key: Option<SecretString>,
-
-    /// User name
-    #[arg(long, global = true, env = "ELASTICSEARCH_USERNAME", value_name = "NAME")]
-    pub elasticsearch_username: Option<String>,
-
-    /// Password of that user
-    #[arg(
-        long,
-        global = true,
-        env = "ELASTICSEARCH_PASSWORD",
-        hide_env_values = true,
-        hide_default_value = true,
-        value_name = "PASSWORD"
-    )]
-    pub elasticsearch_password: Option<SecretString>,
-
-    /// PEM file of the authorities that signed the nodes' certificates
-    #[arg(long, global = true, env = "ELASTICSEARCH_CA_FILE", value_name = "FILE")]
-    pub elasticsearch_ca_file: Option<PathBuf>,
-
-    /// The longest that one request may take
-    #[arg(
-        long,
-        global = true,
-        env = "ELASTICSEARCH_TIMEOUT",
-        value_name = "TIME",
-        value_parser = humantime::parse_duration,
-        default_value = "30s"
-    )]
-    pub elasticsearch_timeout: Duration,
-}
-
-impl ElasticsearchArgs {
-    /// The connection that these settings describe.
-    pub fn connection(&self) -> Result<Connection, ConfigError> {
-        // A variable that is set and empty is how scripts unset one.
-        let key = self
-            .elasticsearch_api_key
-            .as_ref()
-            .filter(|key| !key.expose_secret().is_empty());
-        let user = self.elasticsearch_username.as_ref().filter(|user| !user.is_empty());
-        let credentials = match (key, user) {
-            (Some(_), Some(_)) => return Err(ConfigError::TwoLogins),
-            // A line end that came along from a file is no part of it.
-            (Some(key), None) => Some(Login::ApiKey(key.expose_secret().trim().into())),
-            (None, Some(user)) => {
-                let password = self.elasticsearch_password.clone().unwrap_or_default();
-                Some(Login::Basic(user.clone(), password))
-            }
-            (None, None) => None,
-        };
-        let given = self
-            .elasticsearch_url
-            .iter()
-            .filter(|url| !url.expose_secret().is_empty());
-        let parse = |text: &SecretString| parse_url("--elasticsearch-url (ELASTICSEARCH_URL)", text);
-        let mut urls = given.map(parse).collect::<Result<Vec<_>, _>>()?;
-        if urls.is_empty() {
-            urls.push(parse(&DEFAULT_URL.into())?);
-        }
-        Ok(Connection {
-            urls,
-            credentials,
-            ca_file: self.elasticsearch_ca_file.clone(),
-            timeout: self.elasticsearch_timeout,
-        })
-    }
-}
-
 /// What a photo may cost.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
@@ -262,23 +171,6 @@ impl From<&PhotoLimitArgs> for Limits {
             max_pixels: args.max_image_pixels,
         }
     }
-}
-
-/// The address that a setting holds, with a slash at its end. It is not shown in errors.
-pub fn parse_url(setting: &'static str, text: &SecretString) -> Result<Url, ConfigError> {
-    let bad = |reason: String| ConfigError::BadUrl { setting, reason };
-    let parsed: Result<Url, url::ParseError> = text.expose_secret().parse();
-    let mut url = parsed.map_err(|error| bad(error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        let reason = "it does not begin with http:// or https:// and a host";
-        return Err(bad(reason.to_owned()));
-    }
-    // Paths are joined to it: without the slash its last part would be replaced.
-    if !url.path().ends_with('/') {
-        let path = format!("{}/", url.path());
-        url.set_path(&path);
-    }
-    Ok(url)
 }
 
 /// Makes the values of the configuration file the defaults of the command's flags. The file is the one that
@@ -316,13 +208,18 @@ pub fn with_file(
 }
 
 /// Settings of which one excludes the other: a flag or variable for one also overrides the file's value for the other.
-const RIVALS: [(&str, &str); 6] = [
+const RIVALS: [(&str, &str); 11] = [
     ("events", "no-events"),
     ("replace", "overwrite"),
     ("min-similarity", "max-fpir"),
     ("min-similarity", "max-fmr"),
+    ("elasticsearch-url", "elasticsearch-cloud-id"),
+    ("elasticsearch-ca-file", "elasticsearch-ca-fingerprint"),
     ("elasticsearch-api-key", "elasticsearch-username"),
     ("elasticsearch-api-key", "elasticsearch-password"),
+    ("elasticsearch-api-key", "elasticsearch-bearer-token"),
+    ("elasticsearch-bearer-token", "elasticsearch-username"),
+    ("elasticsearch-bearer-token", "elasticsearch-password"),
 ];
 
 /// Which of the rivals the command line or the environment gives.
@@ -498,18 +395,5 @@ mod tests {
             assert!(error.contains("is no setting"), "{text}: {error}");
         }
         assert!(parse("k = [1, 2]", &["facedex", "search"]).is_err());
-    }
-
-    #[test]
-    fn an_address_keeps_its_path() {
-        assert_eq!(
-            parse_url("--u", &"http://h:1/es".into())
-                .unwrap()
-                .join("x")
-                .unwrap()
-                .as_str(),
-            "http://h:1/es/x"
-        );
-        assert!(parse_url("--u", &"localhost:9200".into()).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::api::ServeError;
 use crate::api::access::KeysError;
+use crate::api::audit::AuditError;
 use crate::bench::BenchError;
 use crate::config::ConfigError;
 use crate::elastic::ElasticError;
@@ -57,6 +58,20 @@ pub enum Error {
     /// API keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// There is nobody with this id.
+    #[error("no person {id:?} in {collections}; `facedex search` and the page show who is there")]
+    NoPerson {
+        /// The id.
+        id: String,
+        /// Where was looked.
+        collections: String,
+    },
+    /// A new id that is somebody's already.
+    #[error("there is a person {0:?} already; `facedex person merge` makes two people one")]
+    PersonExists(String),
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::address::without_login;
-use crate::elastic::client::{Login, plain, read_authorities};
+use crate::elastic::ElasticError;
+use crate::elastic::connection::{Connection, Login};
 use crate::error::chain;
 
 /// Data views and dashboards, as Kibana takes them; `dev/dashboards build` makes the file.
@@ -68,12 +69,8 @@ pub struct Address {
     pub url: Url,
     /// The space, where it is not the default one.
     pub space: Option<String>,
-    /// Who asks: Kibana hands it on to Elasticsearch.
-    pub credentials: Option<Login>,
-    /// A PEM file of the authorities that signed its certificate.
-    pub ca_file: Option<PathBuf>,
-    /// The longest that a request may take.
-    pub timeout: std::time::Duration,
+    /// Credentials, which Kibana hands on to Elasticsearch, certificates and timeouts; its addresses are not used.
+    pub connection: Connection,
 }
 
 /// A Kibana.
@@ -118,10 +115,11 @@ pub struct Cause {
 impl Kibana {
     /// Sets the connection up; nothing is sent yet.
     pub fn new(address: Address) -> Result<Self, KibanaError> {
-        let ca = address.ca_file.as_deref().map(read_authorities).transpose();
-        let ca = ca.map_err(KibanaError::Setup)?;
-        let http = plain(&address.url, address.timeout, ca.as_deref());
-        let http = http.map_err(|error| KibanaError::Setup(chain(&error)))?;
+        let http = address.connection.http(&address.url, false);
+        let http = http.map_err(|error| match error {
+            ElasticError::Setup(reason) => KibanaError::Setup(reason),
+            other => KibanaError::Setup(other.to_string()),
+        })?;
         Ok(Self { http, address })
     }
 
@@ -162,8 +160,9 @@ impl Kibana {
         }
         // Kibana takes no change without this header, which no form of another site can send.
         let request = self.http.post(url).header("kbn-xsrf", "facedex");
-        match &self.address.credentials {
+        match &self.address.connection.credentials {
             Some(Login::ApiKey(key)) => request.header("authorization", format!("ApiKey {}", key.expose_secret())),
+            Some(Login::Bearer(token)) => request.bearer_auth(token.expose_secret()),
             Some(Login::Basic(user, password)) => request.basic_auth(user, Some(password.expose_secret())),
             None => request,
         }

@@ -136,6 +136,7 @@ def build(data):
 def main(source, target):
     with open(source, "rb") as file:
         model = build(file.read())
+    steps.fold_batch_norms(model.graph)
     steps.rewrite_prelu(model.graph)
     steps.tidy(model.graph)
     steps.save(model, target)

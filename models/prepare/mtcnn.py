@@ -105,6 +105,7 @@ def build(weights, name):
 
 def main(source, target, name):
     model = build(read_weights(source), name)
+    steps.fold_batch_norms(model.graph)
     steps.rewrite_prelu(model.graph)
     steps.tidy(model.graph)
     steps.save(model, target)

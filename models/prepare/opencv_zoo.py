@@ -14,6 +14,7 @@ def main(source, target, *free):
     model = onnx.load(source)
     steps.fold_quantised_weights(model.graph)
     steps.remove_dropout(model.graph)
+    steps.fold_batch_norms(model.graph)
     steps.rewrite_prelu(model.graph)
     steps.tidy(model.graph)
     steps.free_dimensions(model.graph, free)

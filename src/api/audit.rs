@@ -7,7 +7,7 @@
 mod writer;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,12 @@ pub enum Action {
     DeletePerson,
     /// Renamed a person or changed labels.
     ChangePerson,
+    /// Gave all faces of a person to another.
+    MergePersons,
+    /// Deleted faces for their age.
+    DeleteOldFaces,
+    /// Wrote out everything that is stored of a person.
+    ExportPerson,
     /// Asked who somebody is.
     Identify,
     /// Asked for faces that look alike, which tells as much.
@@ -75,8 +81,13 @@ impl Action {
     /// Whether it changes what is stored: then it may not happen without being written down.
     pub fn changes(self) -> bool {
         match self {
-            Self::Enrol | Self::DeleteFace | Self::DeletePerson | Self::ChangePerson => true,
-            Self::Identify | Self::Search | Self::EsSearch => false,
+            Self::Enrol
+            | Self::DeleteFace
+            | Self::DeletePerson
+            | Self::ChangePerson
+            | Self::MergePersons
+            | Self::DeleteOldFaces => true,
+            Self::Identify | Self::Search | Self::EsSearch | Self::ExportPerson => false,
         }
     }
 }
@@ -227,6 +238,25 @@ impl Entry {
             record.read(uri);
             record
         });
+        Self::with(audit, record)
+    }
+
+    /// The line of a command that somebody runs on this machine.
+    pub fn of_command(audit: &Audit, action: Action, user: &str) -> Self {
+        let record = Record {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            key: format!("command line: {user}"),
+            address: Ipv4Addr::LOCALHOST.into(),
+            action,
+            collections: BTreeSet::new(),
+            faces: Ids::default(),
+            persons: Ids::default(),
+            status: None,
+        };
+        Self::with(audit, Some(record))
+    }
+
+    fn with(audit: &Audit, record: Option<Record>) -> Self {
         let (audit, record) = (audit.clone(), Mutex::new(record));
         Self(Arc::new(Open { audit, record }))
     }

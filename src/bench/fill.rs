@@ -119,6 +119,7 @@ fn record(filling: &Filling, number: u64) -> PhotoRecord {
             run: "synthetic".to_owned(),
             host: "synthetic".to_owned(),
         },
+        ordinal: 0,
     };
     document.set_labels(selectivity_labels(number));
     PhotoRecord {

@@ -1,6 +1,6 @@
 //! The search API under load, and what it costs over asking Elasticsearch itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,9 @@ pub struct Plan {
     pub length: Duration,
     /// How long the overload lasts.
     pub overload: Duration,
-    /// Environment of the server: how to reach Elasticsearch.
+    /// The script of a service to put beside, if there is to be one.
+    pub peer: Option<PathBuf>,
+    /// Environment of the servers: how to reach Elasticsearch.
     pub environment: Vec<(&'static str, String)>,
 }
 
@@ -62,6 +64,8 @@ pub struct Report {
     pub vector_load_straight: Vec<Load>,
     /// Searches by photo at each number of clients.
     pub photo_load: Vec<Load>,
+    /// The same with the peer.
+    pub photo_load_peer: Vec<Load>,
     /// More clients than can be served.
     pub overload: Overload,
 }
@@ -98,9 +102,12 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
         reason,
     })?;
     look(plan, engine, &photo)?;
+    if let Some(script) = plan.peer.as_ref().filter(|script| !script.is_file()) {
+        return Err(BenchError::NoPeer(script.clone()));
+    }
     let population = Arc::new(Population::new(plan.collection.dims as usize, SEED));
     prepare(plan, &population, &told).await?;
-    let server = Server::start(plan).await?;
+    let server = Server::start(facedex(plan)?).await?;
     let http = reqwest::Client::builder()
         .no_proxy()
         .build()
@@ -122,21 +129,41 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
             &bodies,
         ),
     );
-    let by_photo = by_photo(&http, &server.url, &plan.collection.name, photo.clone());
+    let name = &plan.collection.name;
+    let at = format!("{}/v1/search?collection={name}&face=largest", server.url);
+    let ask_photo = by_photo(&http, at, photo.clone());
+    let peer = match &plan.peer {
+        Some(script) => Some(Server::start(peer(script, plan)).await?),
+        None => None,
+    };
+    let ask_peer = peer
+        .as_ref()
+        .map(|peer| by_photo(&http, format!("{}/search", peer.url), photo.clone()));
+    if let Some(ask_peer) = &ask_peer {
+        until_ready(ask_peer).await?;
+    }
 
     told("one client: by vector, straight and through /es/ by turns");
     let vector = by_turns(&straight, &through, plan.length).await;
     told("one client: by photo, in parts and through /v1/search by turns");
-    let photo = photo_by_turns(plan, engine, &photo, &straight, &by_photo).await?;
-    let (mut vector_load, mut vector_load_straight, mut photo_load) = (Vec::new(), Vec::new(), Vec::new());
+    let photo = photo_by_turns(plan, engine, &photo, &straight, &ask_photo).await?;
+    let (mut vector_load, mut vector_load_straight) = (Vec::new(), Vec::new());
+    let (mut photo_load, mut photo_load_peer) = (Vec::new(), Vec::new());
     for &clients in &plan.clients {
         told(&format!("{clients} clients"));
         vector_load_straight.push(closed_loop(&straight, clients, plan.length).await);
         vector_load.push(closed_loop(&through, clients, plan.length).await);
-        photo_load.push(closed_loop(&by_photo, clients, plan.length).await);
+        photo_load.push(closed_loop(&ask_photo, clients, plan.length).await);
+        if let Some(ask_peer) = &ask_peer {
+            photo_load_peer.push(closed_loop(ask_peer, clients, plan.length).await);
+        }
+    }
+    // Its memory and threads are not to be in the way.
+    if let Some(peer) = peer {
+        peer.stop().await?;
     }
     told("more than can be served");
-    let overload = overload(plan, &server, &by_photo).await;
+    let overload = overload(plan, &server, &ask_photo).await;
     Ok(Report {
         faces: plan.faces,
         vector,
@@ -144,6 +171,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
         vector_load,
         vector_load_straight,
         photo_load,
+        photo_load_peer,
         overload,
     })
 }
@@ -191,9 +219,8 @@ fn by_vector(http: &reqwest::Client, url: String, bodies: &Arc<Vec<String>>) -> 
     })
 }
 
-fn by_photo(http: &reqwest::Client, server: &str, collection: &str, photo: Vec<u8>) -> Make {
+fn by_photo(http: &reqwest::Client, url: String, photo: Vec<u8>) -> Make {
     let (http, photo) = (http.clone(), bytes::Bytes::from(photo));
-    let url = format!("{server}/v1/search?collection={collection}&face=largest");
     Arc::new(move |_| {
         http.post(&url)
             .header("content-type", "application/octet-stream")
@@ -302,17 +329,60 @@ struct Server {
     url: String,
 }
 
+/// `facedex serve`.
+fn facedex(plan: &Plan) -> Result<Command, BenchError> {
+    let itself = std::env::current_exe().map_err(|error| BenchError::Program {
+        program: "facedex serve".to_owned(),
+        reason: error.to_string(),
+    })?;
+    let mut command = Command::new(itself);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .envs(plan.environment.iter().cloned());
+    Ok(command)
+}
+
+/// The peer, on the same collection.
+fn peer(script: &Path, plan: &Plan) -> Command {
+    let mut command = Command::new("python3");
+    command
+        .arg(script)
+        .args(["--index", &plan.collection.name])
+        .envs(plan.environment.iter().cloned());
+    command
+}
+
+/// Asks until there is an answer: the peer says where it listens before it does.
+async fn until_ready(make: &Make) -> Result<(), BenchError> {
+    let start = Instant::now();
+    loop {
+        let (status, _) = ask(make(0)).await;
+        match status {
+            200 => return Ok(()),
+            0 if start.elapsed() < PEER_START => tokio::time::sleep(Duration::from_millis(200)).await,
+            _ => {
+                return Err(BenchError::Program {
+                    program: "the peer".to_owned(),
+                    reason: format!("it answers with status {status}"),
+                });
+            }
+        }
+    }
+}
+
+/// The longest that the peer may take to start: at first it fetches its packages.
+const PEER_START: Duration = Duration::from_secs(60);
+
+/// The longest that a server may take to end.
+const STOPPING: Duration = Duration::from_secs(15);
+
 impl Server {
-    async fn start(plan: &Plan) -> Result<Self, BenchError> {
+    async fn start(mut command: Command) -> Result<Self, BenchError> {
+        let program = command.as_std().get_program().to_string_lossy().into_owned();
         let failed = |reason: String| BenchError::Program {
-            program: "facedex serve".to_owned(),
+            program: program.clone(),
             reason,
         };
-        let itself = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
-        let mut command = Command::new(itself);
-        command
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .envs(plan.environment.iter().cloned());
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -338,9 +408,20 @@ impl Server {
         Err(failed(said.join("; ")))
     }
 
+    /// Ends it as a supervisor would, so that its own processes end too.
+    async fn stop(mut self) -> Result<(), BenchError> {
+        let id = self.child.id().map_or_else(String::new, |id| id.to_string());
+        let told = Command::new("kill").arg(id).status().await;
+        let ended = match told {
+            Ok(_) => tokio::time::timeout(STOPPING, self.child.wait()).await.is_ok(),
+            Err(_) => false,
+        };
+        ended.then_some(()).ok_or_else(|| self.failed("it does not end"))
+    }
+
     fn failed(&self, reason: &str) -> BenchError {
         BenchError::Program {
-            program: "facedex serve".to_owned(),
+            program: format!("the server at {}", self.url),
             reason: reason.to_owned(),
         }
     }

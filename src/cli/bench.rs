@@ -53,6 +53,14 @@ pub(super) struct BenchServeArgs {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
     overload: Duration,
 
+    /// The script of the service that is put beside
+    #[arg(long, value_name = "FILE", default_value = "benches/peers/fastapi_search.py")]
+    peer: PathBuf,
+
+    /// Without it
+    #[arg(long, conflicts_with = "peer")]
+    no_peer: bool,
+
     /// Keep the made-up collection, bench-N, so that the next run need not fill it again
     #[arg(long)]
     keep: bool,
@@ -108,6 +116,7 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
         clients: args.clients.clone(),
         length: args.length,
         overload: args.overload,
+        peer: (!args.no_peer).then(|| args.peer.clone()),
         environment: environment(global),
     };
     let report = serve::run(&plan, &mut engine, terminal::note).await;
@@ -158,6 +167,7 @@ fn environment(global: &GlobalArgs) -> Vec<(&'static str, String)> {
     let secrets = [
         ("ELASTICSEARCH_API_KEY", &given.elasticsearch_api_key),
         ("ELASTICSEARCH_PASSWORD", &given.elasticsearch_password),
+        ("ELASTICSEARCH_BEARER_TOKEN", &given.elasticsearch_bearer_token),
     ];
     environment.extend(
         secrets

@@ -73,6 +73,10 @@ pub(super) struct IngestArgs {
     #[arg(long)]
     overwrite: bool,
 
+    /// Store also faces that were deleted on request (`facedex person delete`); without it they are left out
+    #[arg(long)]
+    restore_deleted: bool,
+
     /// Take only the photos of shard I of N, counted from 0: N machines share one job
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
@@ -321,6 +325,7 @@ fn delivery(args: &IngestArgs) -> Delivery {
         batch_bytes: args.speed.bulk_bytes as usize,
         linger: LINGER,
         in_flight: args.speed.bulk_in_flight.into(),
+        restore_deleted: args.restore_deleted,
     }
 }
 
@@ -405,8 +410,8 @@ fn journal(args: &IngestArgs, cluster: Option<&str>, collection: &Collection, en
         // Who a photo shows is part of its own entry.
         options: format!("subject={:?}", args.subject).to_lowercase(),
     };
-    // Whoever rewrites photos wants them looked at, done or not.
-    let ignore_done = args.replace || args.overwrite;
+    // Whoever rewrites photos, or wants deleted faces back, wants them looked at, done or not.
+    let ignore_done = args.replace || args.overwrite || args.restore_deleted;
     Ok(Journal::open(&folder, &key, ignore_done).map_err(IngestError::from)?)
 }
 

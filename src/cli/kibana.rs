@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use super::{NEGATIVE, SUCCESS, print, print_text, show};
 use crate::config::{GlobalArgs, parse_url};
+use crate::elastic::connection::{Connection, Trust};
 use crate::error::Error;
 use crate::kibana::{Address, Imported, Kibana, KibanaError, OBJECTS};
 
@@ -65,9 +66,14 @@ impl KibanaArgs {
         Ok(Kibana::new(Address {
             url: parse_url("--kibana-url (KIBANA_URL)", &self.kibana_url)?,
             space: self.kibana_space.clone().filter(|name| !name.is_empty()),
-            credentials: elasticsearch.credentials,
-            ca_file: self.kibana_ca_file.clone().or(elasticsearch.ca_file),
-            timeout: elasticsearch.timeout,
+            connection: Connection {
+                trust: self
+                    .kibana_ca_file
+                    .clone()
+                    .map_or(elasticsearch.trust, Trust::Authorities),
+                proxy: None,
+                ..elasticsearch
+            },
         })?)
     }
 }

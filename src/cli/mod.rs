@@ -12,6 +12,7 @@ mod keys;
 mod kibana;
 mod label;
 mod models;
+mod person;
 mod picture;
 mod query;
 mod represent;
@@ -107,6 +108,9 @@ enum Command {
     /// Make and look at collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
+    /// Delete, rename, merge and export people
+    #[command(subcommand)]
+    Person(person::PersonCommand),
     /// Fetch and look at the models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -164,6 +168,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Cluster(args) => tasks.block_on(cluster::run(args, global)),
         Command::Label(args) => tasks.block_on(label::run(args, global)),
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
+        Command::Person(command) => tasks.block_on(person::run(command, global)),
         Command::Models(command) => models::run(command, global),
         Command::Bench(command) => tasks.block_on(bench::run(command, global)),
         Command::Kibana(command) => tasks.block_on(kibana::run(command, global)),

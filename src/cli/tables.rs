@@ -159,6 +159,9 @@ pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>) -> String {
     if summary.conflicts > 0 {
         row("  there as another person", summary.conflicts);
     }
+    if summary.deleted > 0 {
+        row("  deleted on request, left out", summary.deleted);
+    }
     if summary.removed > 0 {
         row("  not found any more, removed", summary.removed);
     }
@@ -282,6 +285,7 @@ pub(super) fn bench_serve(report: &serve::Report) -> String {
         ("by vector, straight", &report.vector_load_straight),
         ("by vector, /es/", &report.vector_load),
         ("by photo, /v1/search", &report.photo_load),
+        ("by photo, FastAPI and OpenCV", &report.photo_load_peer),
     ];
     let levels = levels
         .into_iter()

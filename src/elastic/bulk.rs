@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::client::{Payload, Reply};
 use super::error::BLOCKED;
 use super::retry::Backoff;
-use super::{Destination, ElasticError};
+use super::{Destination, ElasticError, collection, tombstones};
 
 /// What to do with one document.
 #[derive(Debug, Clone)]
@@ -136,8 +136,8 @@ struct ItemError {
 
 /// Sends the operations and comes back when each of them has its verdict, in order; retries as long as the policy says.
 ///
-/// Fails only where going on makes no sense: credentials, a missing collection, or the policy's limit. Everything is sent
-/// with `require_alias`, so that a mistyped collection can never become an index of its own.
+/// Fails only where going on makes no sense: credentials, a missing collection, or the policy's limit. What goes to a
+/// collection is sent with `require_alias`, so that a mistyped one can never become an index of its own.
 pub async fn execute(to: &Destination, operations: &[Operation]) -> Result<Vec<Verdict>, ElasticError> {
     let mut job = Job {
         operations,
@@ -272,8 +272,10 @@ async fn send(to: &Destination, operations: &[Operation], batch: &[usize]) -> Re
         operations[at].write(&mut lines);
     }
     let lines = lines.freeze();
+    // Our own indices are made before anything is written to them, and no alias has a name like theirs.
+    let is_index = collection::is_index(&to.collection) || to.collection == tombstones::INDEX;
     let query = [
-        ("require_alias", "true"),
+        ("require_alias", if is_index { "false" } else { "true" }),
         (
             "filter_path",
             "items.*.status,items.*.error,items.*._seq_no,items.*._primary_term",

@@ -1,46 +1,18 @@
-//! The connection: addresses, credentials, certificates, a timeout on every call, and the next node when one is dead.
+//! The client: every request has a timeout, goes to the next node when one is dead, and may be repeated.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use elasticsearch::auth::Credentials;
-use elasticsearch::cert::{Certificate, CertificateValidation};
 use elasticsearch::http::Method;
-use elasticsearch::http::headers::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use url::Url;
 
+use super::connection::Connection;
+use super::node::{Failure, Node, Request, Turn};
 use super::{ElasticError, trace};
-use crate::address::{is_loopback, without_login};
 use crate::error::chain;
-
-/// How to reach Elasticsearch.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    /// The nodes' addresses; one that does not answer is passed over.
-    pub urls: Vec<Url>,
-    /// Who asks.
-    pub credentials: Option<Login>,
-    /// A PEM file of the authorities that signed the nodes' certificates, where the public ones did not.
-    pub ca_file: Option<PathBuf>,
-    /// The longest that one request may take.
-    pub timeout: Duration,
-}
-
-/// Credentials.
-#[derive(Debug, Clone)]
-pub enum Login {
-    /// An API key as Elasticsearch shows it once: base64 of id:key.
-    ApiKey(SecretString),
-    /// User and password.
-    Basic(String, SecretString),
-}
 
 /// A client for one cluster. Cheap to share by reference; every method may be called from many tasks at once.
 pub struct Client {
@@ -49,47 +21,9 @@ pub struct Client {
     timeout: Duration,
 }
 
-struct Node {
-    url: Url,
-    transport: Transport,
-    /// For requests of others: it has no credentials, follows no redirect and leaves bodies as they are.
-    plain: reqwest::Client,
-    health: Mutex<Health>,
-}
-
-/// What is remembered of a node that did not answer.
-#[derive(Debug, Default)]
-struct Health {
-    failures: u32,
-    avoid_until: Option<Instant>,
-}
-
-/// A node that did not answer is asked last for this long, twice as long with every further failure.
-const FIRST_AVOIDANCE: Duration = Duration::from_secs(1);
-const LONGEST_AVOIDANCE: Duration = Duration::from_secs(60);
-
-impl Node {
-    fn is_avoided(&self) -> bool {
-        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        health.avoid_until.is_some_and(|until| until > Instant::now())
-    }
-
-    fn answered(&self) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
-    }
-
-    fn failed(&self) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause = FIRST_AVOIDANCE.saturating_mul(2u32.saturating_pow(health.failures));
-        health.failures += 1;
-        health.avoid_until = Some(Instant::now() + pause.min(LONGEST_AVOIDANCE));
-    }
-
-    /// The address, for messages.
-    fn shown(&self) -> String {
-        without_login(&self.url).into()
-    }
-}
+/// How often a read is tried again, each time at another node, and how long before: a cluster that has just lost a node
+/// needs a moment to notice.
+const READ_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
 /// A whole answer.
 #[derive(Debug)]
@@ -133,47 +67,8 @@ pub enum Payload<'b> {
 impl Client {
     /// Sets the connection up; nothing is sent yet.
     pub fn new(connection: &Connection) -> Result<Self, ElasticError> {
-        let validation = match &connection.ca_file {
-            // Read anew for each node below: the client's certificate type cannot be copied.
-            Some(path) => Some(read_authorities(path).map_err(ElasticError::Setup)?),
-            None => None,
-        };
-        if let Some(Login::ApiKey(key)) = &connection.credentials
-            && HeaderValue::from_str(key.expose_secret()).is_err()
-        {
-            let reason = "the API key has characters that no header can hold; give it as Elasticsearch shows it";
-            return Err(ElasticError::Setup(reason.to_owned()));
-        }
-        let nodes = connection
-            .urls
-            .iter()
-            .map(|url| {
-                let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url.clone()));
-                builder = builder.timeout(connection.timeout);
-                if is_loopback(url) {
-                    // A proxy could not reach it, and would see what goes there.
-                    builder = builder.disable_proxy();
-                }
-                if let Some(login) = &connection.credentials {
-                    builder = builder.auth(login.into());
-                }
-                if let Some(pem) = &validation {
-                    let certificate =
-                        Certificate::from_pem(pem).map_err(|error| ElasticError::Setup(error.to_string()))?;
-                    builder = builder.cert_validation(CertificateValidation::Full(certificate));
-                }
-                let transport = builder
-                    .build()
-                    .map_err(|error| ElasticError::Setup(error.to_string()))?;
-                Ok(Node {
-                    url: url.clone(),
-                    transport,
-                    plain: plain(url, connection.timeout, validation.as_deref())
-                        .map_err(|error| ElasticError::Setup(chain(&error)))?,
-                    health: Mutex::default(),
-                })
-            })
-            .collect::<Result<Vec<_>, ElasticError>>()?;
+        let nodes: Result<Vec<_>, _> = connection.urls.iter().map(|url| Node::new(url, connection)).collect();
+        let nodes = nodes?;
         if nodes.is_empty() {
             return Err(ElasticError::Setup("no address was given".to_owned()));
         }
@@ -193,9 +88,16 @@ impl Client {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<Reply, ElasticError> {
+        let request = Request {
+            method,
+            path,
+            query,
+            payload,
+        };
         let mut reason = String::new();
         for (turn, node) in self.in_order().into_iter().enumerate() {
-            match self.send_to(node, method, path, query, payload).await {
+            let sent = Instant::now();
+            match node.send(request).await {
                 Ok(reply) => {
                     node.answered();
                     return Ok(Reply {
@@ -203,94 +105,82 @@ impl Client {
                         ..reply
                     });
                 }
-                Err(error) => {
-                    node.failed();
-                    reason = chain(&error);
-                    tracing::debug!(node = node.shown(), reason, "no answer");
-                }
+                Err(error) => reason = no_answer(node, sent, &error),
             }
         }
-        Err(ElasticError::Unreachable {
-            nodes: self.addresses(),
-            reason,
-        })
+        Err(self.unreachable(reason))
     }
 
-    /// Passes a request on and gives the answer as soon as its head is there. Nodes that do not answer are passed over, so
-    /// the request must be safe to repeat, as every search is.
+    /// Passes a search of somebody else's on and gives the answer as soon as its head is there. Nodes that do not answer,
+    /// or say that they cannot, are passed over.
     pub async fn pass_on(&self, request: &Foreign) -> Result<reqwest::Response, ElasticError> {
         // What the caller says for those who follow the request goes before what we would.
         let mut headers = trace::headers();
         headers.extend(request.headers.clone());
-        let mut reason = String::new();
+        let (mut reason, mut refusal) = (String::new(), None);
         for node in self.in_order() {
-            let mut url = without_login(&node.url);
-            let path = format!("{}{}", url.path().trim_end_matches('/'), request.path);
-            url.set_path(&path);
-            url.set_query(Some(request.query.as_str()).filter(|query| !query.is_empty()));
-            let sent = node
-                .plain
-                .request(request.method.clone(), url)
-                .headers(headers.clone())
-                .body(request.body.clone())
-                .send();
-            match sent.await {
+            let sent = Instant::now();
+            match node.pass_on(request, headers.clone()).await {
                 Ok(response) => {
                     node.answered();
-                    return Ok(response);
+                    if !lies_with_the_node(response.status().as_u16()) {
+                        return Ok(response);
+                    }
+                    metrics::counter!("facedex_elasticsearch_read_retries_total").increment(1);
+                    refusal = Some(response);
                 }
-                Err(error) => {
-                    node.failed();
-                    reason = chain(&error.without_url());
-                    tracing::debug!(node = node.shown(), reason, "no answer");
-                }
+                Err(error) => reason = no_answer(node, sent, &error),
             }
         }
-        Err(ElasticError::Unreachable {
-            nodes: self.addresses(),
-            reason,
-        })
+        refusal.ok_or_else(|| self.unreachable(reason))
     }
 
-    /// All nodes, each time from another one on, and last those that did not answer lately.
+    /// All nodes: first one that may be back, then the others, each time from another one on, and last those that did not
+    /// answer lately.
     fn in_order(&self) -> Vec<&Node> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
         let in_turn = (0..self.nodes.len()).map(|turn| &self.nodes[(first + turn) % self.nodes.len()]);
-        let (avoided, mut order): (Vec<_>, Vec<_>) = in_turn.partition(|node| node.is_avoided());
-        order.extend(avoided);
-        order
+        let mut order: Vec<(Turn, &Node)> = in_turn.map(|node| (node.turn(now), node)).collect();
+        order.sort_by_key(|(turn, _)| *turn);
+        order.into_iter().map(|(_, node)| node).collect()
     }
 
-    async fn send_to(
+    fn unreachable(&self, reason: String) -> ElasticError {
+        ElasticError::Unreachable {
+            nodes: self.addresses(),
+            reason,
+        }
+    }
+
+    /// [`Client::json`] for what only reads: where a node cannot answer at this time, another one is asked, for as long as
+    /// one request may take.
+    pub async fn read<T: DeserializeOwned>(
         &self,
-        node: &Node,
+        operation: &str,
         method: Method,
         path: &str,
         query: &[(&str, &str)],
         payload: Payload<'_>,
-    ) -> Result<Reply, elasticsearch::Error> {
-        let mut headers = trace::headers();
-        if matches!(payload, Payload::Ndjson(_)) {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    ) -> Result<T, ElasticError> {
+        let start = Instant::now();
+        let mut pauses = READ_PAUSES.iter();
+        loop {
+            let answer = self.json(operation, method, path, query, payload).await;
+            let is_passing = match &answer {
+                Err(ElasticError::Unreachable { .. } | ElasticError::Garbled { .. }) => true,
+                Err(ElasticError::Refused { status, .. }) => lies_with_the_node(*status),
+                _ => false,
+            };
+            match pauses.next() {
+                Some(pause) if is_passing && start.elapsed() < self.timeout => {
+                    metrics::counter!("facedex_elasticsearch_read_retries_total").increment(1);
+                    // Not all at once: others have lost the same node.
+                    tokio::time::sleep(pause.mul_f64(rand::random::<f64>())).await;
+                }
+                _ => return answer,
+            }
         }
-        let query = (!query.is_empty()).then_some(query);
-        let body = payload.bytes()?;
-        let response = node
-            .transport
-            .send(method, path, headers, query, body, Some(self.timeout))
-            .await?;
-        let status = response.status_code().as_u16();
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        Ok(Reply {
-            status,
-            retry_after,
-            repeated: false,
-            body: response.bytes().await?,
-        })
     }
 
     /// Sends a request and reads the JSON of a success; anything else is an error that names `operation`.
@@ -358,54 +248,31 @@ impl Client {
 
     /// The addresses, without credentials, for messages.
     pub fn addresses(&self) -> String {
-        let shown: Vec<String> = self.nodes.iter().map(Node::shown).collect();
+        let shown: Vec<&str> = self.nodes.iter().map(Node::shown).collect();
         shown.join(", ")
     }
 }
 
+fn no_answer(node: &Node, sent: Instant, error: &Failure) -> String {
+    node.failed(sent);
+    let reason = chain(error.as_ref());
+    tracing::debug!(node = node.shown(), reason, "no answer");
+    reason
+}
+
+/// Whether another node may answer what this one could not: it lost a shard's node in the middle, sees no master, or is
+/// going down.
+fn lies_with_the_node(status: u16) -> bool {
+    matches!(status, 500 | 502..=504)
+}
+
 impl Payload<'_> {
-    fn bytes(&self) -> Result<Option<Bytes>, elasticsearch::Error> {
-        Ok(match self {
+    /// Content type and bytes.
+    pub(super) fn encode(&self) -> Option<(&'static str, Bytes)> {
+        match self {
             Payload::None => None,
-            Payload::Json(value) => Some(serde_json::to_vec(value)?.into()),
-            Payload::Ndjson(lines) => Some(Bytes::clone(lines)),
-        })
-    }
-}
-
-impl From<&Login> for Credentials {
-    fn from(login: &Login) -> Self {
-        match login {
-            Login::ApiKey(key) => Self::EncodedApiKey(key.expose_secret().to_owned()),
-            Login::Basic(user, password) => Self::Basic(user.clone(), password.expose_secret().to_owned()),
+            Payload::Json(value) => Some(("application/json", value.to_string().into())),
+            Payload::Ndjson(lines) => Some(("application/x-ndjson", Bytes::clone(lines))),
         }
     }
-}
-
-/// A PEM file of the authorities that signed certificates; an error where it has none.
-pub(crate) fn read_authorities(path: &Path) -> Result<Vec<u8>, String> {
-    let named = |reason: String| format!("CA file {}: {reason}", path.display());
-    let pem = std::fs::read(path).map_err(|error| named(error.to_string()))?;
-    Certificate::from_pem(&pem).map_err(|error| named(error.to_string()))?;
-    Ok(pem)
-}
-
-/// A client without credentials for one address: for requests of others, since the elasticsearch crate's own adds credentials
-/// and waits for whole bodies, and for Kibana.
-pub(crate) fn plain(url: &Url, timeout: Duration, ca: Option<&[u8]>) -> reqwest::Result<reqwest::Client> {
-    let mut builder = reqwest::Client::builder()
-        .timeout(timeout)
-        // To wherever a redirect points, credentials would go along.
-        .redirect(reqwest::redirect::Policy::none())
-        .no_gzip();
-    if is_loopback(url) {
-        // A proxy could not reach it, and would see what goes there.
-        builder = builder.no_proxy();
-    }
-    if let Some(pem) = ca {
-        for certificate in reqwest::Certificate::from_pem_bundle(pem)? {
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    builder.build()
 }

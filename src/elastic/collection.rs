@@ -175,11 +175,21 @@ pub fn check_name(name: &str) -> Result<(), ElasticError> {
     }
 }
 
+/// Whether this is the name of an index of a collection, not of an alias.
+pub(super) fn is_index(name: &str) -> bool {
+    let number = name
+        .strip_prefix(INDEX_PREFIX)
+        .and_then(|rest| rest.rsplit_once('-'))
+        .filter(|(collection, _)| !collection.contains('@'))
+        .map(|(_, number)| number);
+    number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
 /// Looks a collection up.
 pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticError> {
     check_name(name)?;
     let found: BTreeMap<String, IndexReply> = client
-        .json(
+        .read(
             "look up the collection",
             Method::Get,
             &format!("/{name}"),
@@ -398,7 +408,7 @@ pub(super) async fn install_template(client: &Client, name: &str, template: &str
 /// All collections of the cluster, by name.
 pub async fn list(client: &Client) -> Result<Vec<Collection>, ElasticError> {
     let found: BTreeMap<String, IndexReply> = client
-        .json(
+        .read(
             "list the collections",
             Method::Get,
             &format!("/{INDEX_PREFIX}*"),
@@ -505,7 +515,7 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
     });
     let number = |value: &Value| value.as_u64().unwrap_or_default();
     let counted: Value = client
-        .json(
+        .read(
             OPERATION,
             Method::Post,
             &format!("/{name}/_search"),
@@ -517,7 +527,7 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
         return Err(ElasticError::unexpected(OPERATION, "not all shards answered"));
     }
     let stats: Value = client
-        .json(
+        .read(
             OPERATION,
             Method::Get,
             &format!("/{name}/_stats/store"),
@@ -526,7 +536,7 @@ pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError>
         )
         .await?;
     let health: Value = client
-        .json(
+        .read(
             OPERATION,
             Method::Get,
             &format!("/_cluster/health/{name}"),

@@ -17,7 +17,7 @@ use super::{Client, ElasticError};
 pub struct Destination {
     /// The cluster.
     pub client: Arc<Client>,
-    /// The collection's name: an alias.
+    /// The collection's name: an alias. Within `elastic` also one of our indices' own names.
     pub collection: String,
     /// How patiently requests are repeated.
     pub policy: RetryPolicy,
@@ -72,6 +72,14 @@ impl Pulse {
 }
 
 impl Destination {
+    /// The same cluster, written to at another place: an index of ours by its own name.
+    pub(super) fn at(&self, index: &str) -> Self {
+        Self {
+            collection: index.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Something was accepted.
     pub fn progress(&self, backoff: &mut Backoff) {
         backoff.progress();

@@ -32,6 +32,9 @@ pub struct FaceDocument {
     pub model: ModelFields,
     /// Which run wrote it.
     pub ingest: IngestFields,
+    /// Its number among all faces of the photo, in order from the top; a part of its `_id`.
+    #[serde(skip)]
+    pub ordinal: usize,
 }
 
 /// `face.*`

@@ -162,7 +162,7 @@ async fn read<T: serde::de::DeserializeOwned>(
     }
     let path = format!("/{collection}/_doc/{id}");
     match client
-        .json("read a face", Method::Get, &path, query, Payload::None)
+        .read("read a face", Method::Get, &path, query, Payload::None)
         .await
     {
         Ok(found) => Ok(Some(found)),

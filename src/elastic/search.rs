@@ -108,7 +108,7 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     let strict = [("allow_partial_search_results", "false")];
     let start = Instant::now();
     let reply: Result<SearchReply, _> = client
-        .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
         .await;
     metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
     let hits = reply?.hits.hits.into_iter();
@@ -134,7 +134,7 @@ pub async fn by_id(
     let path = format!("/{}/_search", collection.name);
     let strict = [("allow_partial_search_results", "false")];
     let reply: SearchReply = client
-        .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
         .await?;
     let mut stored: HashMap<String, RawHit> = reply.hits.hits.into_iter().map(|hit| (hit.id.clone(), hit)).collect();
     let hits = found
@@ -164,7 +164,7 @@ impl RawHit {
 pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Result<u64, ElasticError> {
     let body = json!({"query": filter::query(filters).unwrap_or_else(|| json!({"match_all": {}}))});
     let reply: Value = client
-        .json(
+        .read(
             "count faces",
             Method::Post,
             &format!("/{collection}/_count"),

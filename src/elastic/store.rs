@@ -1,17 +1,16 @@
 //! Photos to documents that are there exactly once: ids that are taken are looked up and each face gets its outcome.
 
+mod deleted;
 mod rewrite;
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use elasticsearch::http::Method;
-use serde::Deserialize;
-use serde_json::json;
 
+use self::deleted::Deleted;
 use super::bulk::{self, Action, Operation, Verdict, Version};
-use super::client::Payload;
 use super::document::{FaceDocument, StoredFace, face_id};
+use super::mget::mget;
 use super::{Destination, ElasticError, collection};
 
 /// What to do with a photo that is stored already.
@@ -35,8 +34,15 @@ pub struct PhotoRecord {
     pub engine: String,
     /// The run that writes them.
     pub run: String,
-    /// One a face.
+    /// One a face that is to be stored.
     pub faces: Vec<FaceDocument>,
+}
+
+impl PhotoRecord {
+    /// The `_id` of the face at this place of `faces`.
+    fn id(&self, place: usize) -> String {
+        face_id(&self.hash, self.faces[place].ordinal)
+    }
 }
 
 /// How a face ended.
@@ -54,6 +60,8 @@ pub enum Outcome {
         /// The person in the index; `None` for an unlabelled face.
         stored: Option<String>,
     },
+    /// Deleted on request before, and not stored again.
+    Deleted,
     /// The photo is there from another engine.
     OtherEngine {
         /// The engine's fingerprint.
@@ -75,17 +83,28 @@ pub struct Stored {
     pub removed: usize,
 }
 
-/// Writes the photos' faces. Repeating it is safe. All are of one embedding space; where the collection has come into
-/// another one, nothing is written.
+/// Writes the photos' faces, but for those that were deleted on request. Repeating it is safe. All are of one embedding
+/// space; where the collection has come into another one, nothing is written.
 pub async fn store(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
+    let deleted = Deleted::before(to, photos).await?;
+    let kept = deleted.without(photos);
+    let mut stored = write_within_space(to, mode, &kept).await?;
+    deleted.since(to, &kept, &mut stored).await?;
+    deleted.tell(photos, &mut stored);
+    Ok(stored)
+}
+
+/// Writes by the alias that names the space of the photos' vectors.
+async fn write_within_space(
+    to: &Destination,
+    mode: WriteMode,
+    photos: &[PhotoRecord],
+) -> Result<Vec<Stored>, ElasticError> {
     let Some(face) = photos.iter().find_map(|photo| photo.faces.first()) else {
         return write(to, mode, photos).await;
     };
     let space = &face.model.space;
-    let within = Destination {
-        collection: collection::write_alias(&to.collection, space),
-        ..to.clone()
-    };
+    let within = to.at(&collection::write_alias(&to.collection, space));
     match write(&within, mode, photos).await {
         Err(ElasticError::NoCollection { .. }) => {
             collection::claim(&to.client, &to.collection, space).await?;
@@ -132,7 +151,7 @@ pub async fn is_complete(
         && (person.is_none() || stored.values().any(|(face, _)| named(face))))
 }
 
-/// A face of a photo in the batch: which photo, which of its faces.
+/// A face of a photo in the batch: which photo, and its place among the photo's faces here.
 type Place = (usize, usize);
 
 /// Creates what is not there and looks up what is.
@@ -140,10 +159,10 @@ async fn create(to: &Destination, photos: &[PhotoRecord]) -> Result<Vec<Stored>,
     let mut places: Vec<Place> = Vec::new();
     let mut operations = Vec::new();
     for (at, photo) in photos.iter().enumerate() {
-        for (ordinal, document) in photo.faces.iter().enumerate() {
-            places.push((at, ordinal));
+        for (place, document) in photo.faces.iter().enumerate() {
+            places.push((at, place));
             operations.push(Operation {
-                id: face_id(&photo.hash, ordinal),
+                id: photo.id(place),
                 action: Action::Create(encode(document)?),
             });
         }
@@ -158,17 +177,17 @@ async fn create(to: &Destination, photos: &[PhotoRecord]) -> Result<Vec<Stored>,
     let found = look_up(to, &taken).await?;
     let mut stored = vec![Stored::default(); photos.len()];
     let mut written: HashMap<Place, Version> = HashMap::new();
-    for ((&(at, ordinal), operation), verdict) in places.iter().zip(&operations).zip(verdicts) {
+    for ((&(at, place), operation), verdict) in places.iter().zip(&operations).zip(verdicts) {
         let outcome = match verdict {
             Verdict::Done(version) => {
-                written.extend(version.map(|version| ((at, ordinal), version)));
+                written.extend(version.map(|version| ((at, place), version)));
                 Outcome::Indexed
             }
             Verdict::Taken { unanswered } => match found.get(&operation.id) {
                 Some((face, version)) => {
-                    let outcome = compare(&photos[at], ordinal, face, unanswered);
-                    if unanswered && is_ours(&photos[at], ordinal, face) {
-                        written.insert((at, ordinal), *version);
+                    let outcome = compare(&photos[at], place, face, unanswered);
+                    if unanswered && is_ours(&photos[at], place, face) {
+                        written.insert((at, place), *version);
                     }
                     outcome
                 }
@@ -205,9 +224,9 @@ async fn take_back(
         else {
             continue;
         };
-        for (ordinal, outcome) in outcomes.iter_mut().enumerate() {
-            if let Some(version) = written.get(&(at, ordinal)) {
-                removals.insert(face_id(&photos[at].hash, ordinal), ((at, ordinal), *version));
+        for (place, outcome) in outcomes.iter_mut().enumerate() {
+            if let Some(version) = written.get(&(at, place)) {
+                removals.insert(photos[at].id(place), ((at, place), *version));
             }
             *outcome = other.clone();
         }
@@ -240,80 +259,11 @@ async fn take_back(
     Ok(())
 }
 
-/// A stored face as `_mget` and searches give it.
-#[derive(Deserialize)]
-struct Doc {
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(rename = "_source")]
-    source: Option<StoredFace>,
-    #[serde(rename = "_seq_no")]
-    seq_no: Option<i64>,
-    #[serde(rename = "_primary_term")]
-    primary_term: Option<i64>,
-    /// The document's shard could not be asked: that is not the same as no such face.
-    error: Option<DocError>,
-}
-
-#[derive(Deserialize)]
-struct DocError {
-    #[serde(rename = "type")]
-    kind: String,
-    reason: Option<String>,
-}
-
 type Versioned = (StoredFace, Version);
 
-impl Doc {
-    fn versioned(self) -> Option<(String, Versioned)> {
-        let version = Version {
-            seq_no: self.seq_no?,
-            primary_term: self.primary_term?,
-        };
-        Some((self.id, (self.source?, version)))
-    }
-}
-
-/// The stored faces of these ids (`_mget`: it sees writes that no refresh has made searchable yet).
+/// The stored faces of these ids, as they are now.
 async fn look_up(to: &Destination, ids: &[&str]) -> Result<HashMap<String, Versioned>, ElasticError> {
-    const OPERATION: &str = "look up stored faces";
-    #[derive(Deserialize)]
-    struct Reply {
-        docs: Vec<Doc>,
-    }
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let query = [("_source_includes", "person,image,ingest.run,labels")];
-    let (path, body) = (format!("/{}/_mget", to.collection), json!({"ids": ids}));
-    // A shard that is away answers for its documents with an error each, inside a success.
-    let all_answered = |reply: &Reply| match reply.docs.iter().find_map(|doc| doc.error.as_ref()) {
-        None if reply.docs.len() == ids.len() => Ok(()),
-        None => Err(ElasticError::Garbled {
-            operation: OPERATION.to_owned(),
-            reason: format!("{} ids went out, {} documents came back", ids.len(), reply.docs.len()),
-        }),
-        Some(error) if error.kind == "index_not_found_exception" => Err(ElasticError::NoCollection {
-            name: to.collection.clone(),
-        }),
-        Some(error) => Err(ElasticError::Refused {
-            operation: OPERATION.to_owned(),
-            status: 503,
-            kind: error.kind.clone(),
-            reason: error.reason.clone().unwrap_or_default(),
-        }),
-    };
-    let reply: Reply = to
-        .json_checked(
-            OPERATION,
-            Method::Post,
-            &path,
-            &query,
-            Payload::Json(&body),
-            all_answered,
-        )
-        .await?;
-    Ok(reply.docs.into_iter().filter_map(Doc::versioned).collect())
+    mget(to, "look up stored faces", ids, "person,image,ingest.run,labels").await
 }
 
 fn encode(document: &FaceDocument) -> Result<Bytes, ElasticError> {
@@ -323,13 +273,13 @@ fn encode(document: &FaceDocument) -> Result<Bytes, ElasticError> {
 }
 
 /// Whether this very run wrote the stored face from this very photo file.
-fn is_ours(photo: &PhotoRecord, ordinal: usize, stored: &StoredFace) -> bool {
-    stored.ingest.run == photo.run && stored.image.uri == photo.faces[ordinal].image.uri
+fn is_ours(photo: &PhotoRecord, place: usize, stored: &StoredFace) -> bool {
+    stored.ingest.run == photo.run && stored.image.uri == photo.faces[place].image.uri
 }
 
 /// What a stored face of the same id means for the one that was to be written.
-fn compare(photo: &PhotoRecord, ordinal: usize, stored: &StoredFace, unanswered: bool) -> Outcome {
-    let document = &photo.faces[ordinal];
+fn compare(photo: &PhotoRecord, place: usize, stored: &StoredFace, unanswered: bool) -> Outcome {
+    let document = &photo.faces[place];
     if stored.image.engine != photo.engine {
         return Outcome::OtherEngine {
             stored: stored.image.engine.clone(),
@@ -341,7 +291,7 @@ fn compare(photo: &PhotoRecord, ordinal: usize, stored: &StoredFace, unanswered:
     if wanted.is_some() && wanted != known {
         return Outcome::Conflict { stored: known.cloned() };
     }
-    if unanswered && is_ours(photo, ordinal, stored) {
+    if unanswered && is_ours(photo, place, stored) {
         return Outcome::Indexed;
     }
     Outcome::Existing {

@@ -1,6 +1,6 @@
 //! What a request carries on to Elasticsearch for those who follow it through logs: `traceparent`, `x-opaque-id`.
 
-use elasticsearch::http::headers::HeaderMap;
+use reqwest::header::HeaderMap;
 
 tokio::task_local! {
     static HEADERS: HeaderMap;

@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::report::Report;
 use super::{Failure, IngestError, Stage, Summary};
 use crate::elastic::store::{self, Outcome, PhotoRecord, Stored, WriteMode};
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::{Destination, ElasticError, tombstones};
 
 /// How documents are sent.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,8 @@ pub struct Delivery {
     pub linger: Duration,
     /// Batches that may be unanswered at once.
     pub in_flight: usize,
+    /// Store also faces that were deleted on request.
+    pub restore_deleted: bool,
 }
 
 /// What readers and workers hand over.
@@ -103,6 +105,7 @@ impl Ledger {
                         "the photo is stored from another engine ({stored}); --replace rewrites its faces with this one and keeps their labels"
                     ));
                 }
+                Outcome::Deleted => summary.deleted += 1,
                 Outcome::Rejected { reason } => refused = Some(reason.clone()),
             }
         }
@@ -168,6 +171,7 @@ pub async fn deliver(
         throttled: 0,
         to,
         mode: delivery.mode,
+        restore_deleted: delivery.restore_deleted,
     };
     let mut batch = Batch::default();
     loop {
@@ -208,6 +212,7 @@ struct Flights {
     throttled: u64,
     to: Destination,
     mode: WriteMode,
+    restore_deleted: bool,
 }
 
 impl Flights {
@@ -215,7 +220,7 @@ impl Flights {
         if batch.photos.is_empty() {
             return;
         }
-        let (to, mode) = (self.to.clone(), self.mode);
+        let (to, mode, restore) = (self.to.clone(), self.mode, self.restore_deleted);
         self.in_air.spawn(async move {
             let mut photos = batch.photos;
             let records: Vec<PhotoRecord> = photos
@@ -225,7 +230,7 @@ impl Flights {
                     ..photo.record.clone()
                 })
                 .collect();
-            let stored = store::store(&to, mode, &records).await;
+            let stored = write(&to, mode, restore, &records).await;
             (photos, stored)
         });
     }
@@ -254,6 +259,19 @@ impl Flights {
         ledger.journal.enter(&done)?;
         Ok(())
     }
+}
+
+async fn write(
+    to: &Destination,
+    mode: WriteMode,
+    restore_deleted: bool,
+    records: &[PhotoRecord],
+) -> Result<Vec<Stored>, ElasticError> {
+    if restore_deleted {
+        let hashes: Vec<&str> = records.iter().map(|record| record.hash.as_str()).collect();
+        tombstones::lift(to, &hashes).await?;
+    }
+    store::store(to, mode, records).await
 }
 
 #[derive(Default)]

@@ -90,7 +90,7 @@ pub enum IngestError {
     Worker(String),
 }
 
-/// What a run did. `faces = indexed + existing + conflicts`, plus the faces of photos that failed after detection.
+/// What a run did. `faces = indexed + existing + conflicts + deleted`, plus the faces of photos that failed after detection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Photos met, whatever became of them.
@@ -106,6 +106,9 @@ pub struct Summary {
     pub other_labels: u64,
     /// Faces that are there as another person.
     pub conflicts: u64,
+    /// Faces that were deleted on request before, and are not stored again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deleted: u64,
     /// Faces that a rewrite did not find any more.
     #[serde(skip_serializing_if = "is_zero")]
     pub removed: u64,

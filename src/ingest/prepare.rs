@@ -129,10 +129,12 @@ impl Recipe {
         let documents = faces
             .into_iter()
             .zip(labelled)
-            .map(|(face, is_person)| {
+            .enumerate()
+            .map(|(ordinal, (face, is_person))| {
                 let person = entry.person.clone().filter(|_| is_person);
                 let mut document = self.document(face, person, &image, space, photo);
                 document.set_labels(labels.clone());
+                document.ordinal = ordinal;
                 document
             })
             .collect();
@@ -175,6 +177,7 @@ impl Recipe {
                 run: self.run.clone(),
                 host: self.host.clone(),
             },
+            ordinal: 0,
         }
     }
 }

@@ -89,7 +89,7 @@ fn secrets_are_not_printed() {
             "y",
         ])
         .expect(2);
-    assert!(both.stderr.contains("not both"), "{both:?}");
+    assert!(both.stderr.contains("one kind of credentials"), "{both:?}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::harness::api::Api;
 use crate::harness::api::http;
-use crate::harness::serve::Serve;
 use crate::harness::{Ran, Space, photo, root, run};
 
 /// A container of ours: what it runs, and what it sees.
@@ -220,7 +220,7 @@ fn the_compose_file_s_serve_is_healthy_and_asks_for_the_key_that_its_first_lines
         import.stderr.contains("no answer from kibana at http://kibana:5601/"),
         "{import:?}"
     );
-    let running = Serve::start(serve.command(&space, &serve.arguments));
+    let running = Api::run(serve.command(&space, &serve.arguments));
     assert_eq!(get(&format!("{}/v1/collections", running.url), None), 401);
     assert_eq!(
         get(&format!("{}/v1/collections", running.url), Some(key.stdout.trim())),
@@ -293,7 +293,7 @@ fn the_deployment_s_probes_find_a_server_that_asks_for_the_keys_of_its_secret() 
         .env_remove("FACEDEX_COLLECTION");
     make.current_dir(space.path("keys"));
     let key = run(make).expect(0);
-    let running = Serve::start(pod.command(&space, &pod.arguments));
+    let running = Api::run(pod.command(&space, &pod.arguments));
     assert_eq!(
         get(&format!("{}/v1/collections", running.url), Some(key.stdout.trim())),
         200

@@ -306,6 +306,11 @@ fn settle(record: &PhotoRecord, outcomes: &[Outcome]) -> Result<Enrolment, ApiEr
                 let error = ApiError::plain(Code::OtherEngine).with("stored", stored.as_str());
                 return Err(error.with("wanted", record.engine.as_str()));
             }
+            Outcome::Deleted => {
+                let reason =
+                    "this face was deleted on request and is not stored again; `facedex ingest --restore-deleted` does";
+                return Err(ApiError::new(Code::Conflict, reason).with("id", id));
+            }
             Outcome::Rejected { reason } => {
                 tracing::error!(id, reason, "elasticsearch refused a face");
                 return Err(ApiError::plain(Code::ElasticsearchRefused).with("id", id));

@@ -17,7 +17,7 @@ use crate::api::photo;
 use crate::api::state::App;
 use crate::elastic::document::{Person, check_label};
 use crate::elastic::faces::FaceRecord;
-use crate::elastic::persons::{self, Change};
+use crate::elastic::persons::{self, Change, Faces};
 use crate::elastic::search::MAX_CANDIDATES;
 use crate::elastic::{ElasticError, collection};
 
@@ -148,16 +148,21 @@ pub(super) async fn change(
     }
     let collection = InCollection::open(&app, &caller, Scope::Write, query).await?;
     let change = Change {
+        id: None,
         name: wanted.name,
         labels: wanted.labels,
     };
-    let (total, updated) = persons::change(&app.destination(&collection), &id, &change)
+    let changed = persons::change(&app.destination(&collection), &id, &change)
         .await
         .map_err(busy)?;
-    if total == 0 {
+    changed.ids.iter().for_each(|id| caller.entry.face(id));
+    if changed.faces == 0 && changed.updated == 0 {
         return Err(nobody(&id));
     }
-    Ok(Json(ChangedPerson { total, updated }))
+    Ok(Json(ChangedPerson {
+        total: changed.faces,
+        updated: changed.updated,
+    }))
 }
 
 /// What was deleted.
@@ -169,7 +174,8 @@ pub struct DeletedPerson {
 
 /// Delete a person: every face of theirs
 ///
-/// Comes back when a search finds none any more. Faces of other people in the same photos stay.
+/// Comes back when searches of every index behind the collection find none any more. Faces of other people in the same
+/// photos stay. Photos that are ingested or enrolled again do not bring the faces back.
 #[utoipa::path(delete, path = "/v1/persons/{id}", tag = "persons", operation_id = "delete_person",
     params(("id" = String, Path, description = "The person's id, `person.id`."), InCollection),
     responses((status = 200, body = DeletedPerson), (status = "default", body = ErrorBody)))]
@@ -182,13 +188,14 @@ pub(super) async fn delete(
     let id = id(path)?;
     caller.may_do(Scope::Admin)?;
     let collection = InCollection::open(&app, &caller, Scope::Admin, query).await?;
-    let deleted = persons::delete(&app.destination(&collection), &id)
+    let erased = persons::erase(&app.destination(&collection), &Faces::Of(id.clone()))
         .await
         .map_err(busy)?;
-    if deleted == 0 {
+    erased.ids.iter().for_each(|id| caller.entry.face(id));
+    if erased.faces == 0 {
         return Err(nobody(&id));
     }
-    Ok(Json(DeletedPerson { deleted }))
+    Ok(Json(DeletedPerson { deleted: erased.faces }))
 }
 
 fn nobody(id: &str) -> ApiError {

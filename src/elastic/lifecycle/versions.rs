@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::elastic::client::Payload;
-use crate::elastic::collection::{Collection, INDEX_PREFIX};
-use crate::elastic::{Client, ElasticError};
+use crate::elastic::collection::{self, Collection, INDEX_PREFIX};
+use crate::elastic::{Client, Destination, ElasticError};
 
 /// An index of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,7 +73,8 @@ pub async fn list(client: &Client, collection: &Collection) -> Result<Vec<Versio
             "list the collection's indices",
             Method::Get,
             &format!("/{INDEX_PREFIX}{name}-*"),
-            &[],
+            // Closed ones too: what cannot be read is better said than passed over.
+            &[("expand_wildcards", "all")],
             Payload::None,
         )
         .await?;
@@ -99,6 +100,58 @@ pub async fn list(client: &Client, collection: &Collection) -> Result<Vec<Versio
         .collect();
     versions.sort_by_key(|version| version.number);
     Ok(versions)
+}
+
+/// All indices behind the collection that `to` names, the current one first. What is to be gone must be gone from all of
+/// them.
+pub async fn of(to: &Destination) -> Result<Vec<Version>, ElasticError> {
+    let collection = collection::open(&to.client, &to.collection).await?;
+    let mut versions = list(&to.client, &collection).await?;
+    versions.sort_by_key(|version| version.index != collection.index);
+    Ok(versions)
+}
+
+impl Version {
+    /// Where writes to it go: by the alias where that names it, so that a move to another index is noticed.
+    pub fn destination(&self, to: &Destination) -> Destination {
+        match self.state {
+            State::Live => to.clone(),
+            State::Building | State::Kept => to.at(&self.index),
+        }
+    }
+
+    /// Lets writes into an older index that takes none; says whether it did. A block on the current one is somebody's move
+    /// to another index, and is waited for.
+    pub async fn lift_block(&self, to: &Destination) -> Result<bool, ElasticError> {
+        let lifts = self.blocked && self.state == State::Kept;
+        if lifts {
+            self.set_block(to, false).await?;
+        }
+        Ok(lifts)
+    }
+
+    /// Closes it again.
+    pub async fn restore_block(&self, to: &Destination, lifted: bool) -> Result<(), ElasticError> {
+        if lifted {
+            self.set_block(to, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_block(&self, to: &Destination, blocked: bool) -> Result<(), ElasticError> {
+        let path = format!("/{}/_settings", self.index);
+        let settings = json!({"index": {"blocks": {"write": blocked}}});
+        let _: Value = to
+            .json(
+                "change the write block of an older index",
+                Method::Put,
+                &path,
+                &[],
+                Payload::Json(&settings),
+            )
+            .await?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use elasticsearch::http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Doc, Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare, encode};
+use super::{Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare, encode};
 use crate::elastic::bulk::{self, Action, Operation, Verdict, Version};
 use crate::elastic::client::Payload;
-use crate::elastic::document::{FaceDocument, Known, face_id};
+use crate::elastic::document::{FaceDocument, Known, StoredFace};
+use crate::elastic::mget::Doc;
 use crate::elastic::search::MAX_CANDIDATES;
 use crate::elastic::{Destination, ElasticError};
 
@@ -91,8 +92,8 @@ fn is_settled(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versi
     if faces().any(|face| face.image.unfinished) {
         return false;
     }
-    let complete = old.len() == photo.faces.len()
-        && (0..photo.faces.len()).all(|ordinal| old.contains_key(&face_id(&photo.hash, ordinal)));
+    let complete =
+        old.len() == photo.faces.len() && (0..photo.faces.len()).all(|place| old.contains_key(&photo.id(place)));
     match mode {
         WriteMode::Create => true,
         // Another copy of the photo in this run has written it: it is compared like any other.
@@ -105,9 +106,9 @@ fn is_settled(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versi
 /// was lost: it counts as written.
 fn leave(photo: &PhotoRecord, old: &BTreeMap<String, Versioned>, attempted: bool) -> Vec<Outcome> {
     (0..photo.faces.len())
-        .filter_map(|ordinal| {
-            let (stored, _) = old.get(&face_id(&photo.hash, ordinal))?;
-            Some(compare(photo, ordinal, stored, attempted))
+        .filter_map(|place| {
+            let (stored, _) = old.get(&photo.id(place))?;
+            Some(compare(photo, place, stored, attempted))
         })
         .collect()
 }
@@ -148,11 +149,11 @@ impl Plan {
         unfinished: bool,
     ) -> Result<Vec<Operation>, ElasticError> {
         let mut operations = Vec::new();
-        for (ordinal, document) in self.documents.iter().enumerate() {
+        for (place, document) in self.documents.iter().enumerate() {
             let mut document = document.clone();
             document.image.unfinished = unfinished;
             document.image.previous.clone_from(&self.previous);
-            let id = face_id(&photo.hash, ordinal);
+            let id = photo.id(place);
             let source = encode(&document)?;
             let action = match old.get(&id) {
                 Some((_, version)) => Action::Replace(source, *version),
@@ -161,7 +162,7 @@ impl Plan {
             operations.push(Operation { id, action });
         }
         for (id, (face, version)) in old {
-            if (0..self.documents.len()).any(|ordinal| face_id(&photo.hash, ordinal) == *id) {
+            if (0..self.documents.len()).any(|place| photo.id(place) == *id) {
                 continue;
             }
             tracing::warn!(
@@ -190,11 +191,11 @@ fn finish(
         _ => None,
     });
     let mut operations = Vec::with_capacity(documents.len());
-    for ((ordinal, document), version) in documents.iter().enumerate().zip(versions) {
+    for ((place, document), version) in documents.iter().enumerate().zip(versions) {
         let version: Version =
             version.ok_or_else(|| ElasticError::unexpected("rewrite a face", "a write without a version"))?;
         operations.push(Operation {
-            id: face_id(&photo.hash, ordinal),
+            id: photo.id(place),
             action: Action::Replace(encode(document)?, version),
         });
     }
@@ -265,7 +266,7 @@ async fn stored_faces(to: &Destination, hash: &str) -> Result<BTreeMap<String, V
     }
     #[derive(Deserialize)]
     struct Hits {
-        hits: Vec<Doc>,
+        hits: Vec<Doc<StoredFace>>,
     }
     to.refresh().await?;
     let body = json!({

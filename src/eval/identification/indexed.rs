@@ -132,6 +132,7 @@ fn record(known: &Known, engine: &str, space: &str) -> Option<PhotoRecord> {
             run: run.clone(),
             host: run.clone(),
         },
+        ordinal: 0,
     };
     Some(PhotoRecord {
         hash,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::site::{Answer, Site, key, keyed, nap};
 use crate::harness::Space;
-use crate::harness::serve::Serve;
+use crate::harness::api::Api;
 
 /// Every route, what it takes, and the scope that it needs.
 fn routes(collection: &str) -> Vec<(&'static str, String, Value, &'static str)> {
@@ -130,7 +130,7 @@ fn keys_are_taken_up_and_given_up_while_the_server_runs() {
     let until = |secret: &str, expected: u16| {
         let start = Instant::now();
         while status(secret) != expected {
-            assert!(start.elapsed() < Duration::from_secs(5), "{}", site.serve.log());
+            assert!(start.elapsed() < Duration::from_secs(5), "{}", site.serve.said());
             nap(300);
         }
     };
@@ -147,7 +147,7 @@ fn keys_are_taken_up_and_given_up_while_the_server_runs() {
     nap(2500);
     assert_eq!(status(&admin), 200);
     assert_eq!(site.ask("GET", "/v1/collections", &[], "").status, 401);
-    let log = site.serve.log();
+    let log = site.serve.said();
     assert!(log.contains("is broken") && log.contains("stay in force"), "{log}");
     std::fs::write(&file, &good).unwrap();
     until(&brief, 401);
@@ -161,7 +161,7 @@ fn keys_are_taken_up_and_given_up_while_the_server_runs() {
             .contains("revoked")
     );
     for secret in [&admin, &brief] {
-        assert!(!site.serve.log().contains(&secret[4..]), "a key is in the log");
+        assert!(!site.serve.said().contains(&secret[4..]), "a key is in the log");
     }
 }
 
@@ -253,8 +253,8 @@ fn without_keys_an_address_that_others_reach_is_refused() {
         .run(&["serve", "--listen", "127.0.0.1:0", "--audit-log", "/nowhere/audit"])
         .expect(2);
     assert!(log.stderr.contains("/nowhere/audit"), "{log:?}");
-    let open = Serve::start(space.command(&["serve", "--listen", "0.0.0.0:0", "--insecure"]));
-    assert!(open.log().contains("without keys"), "{}", open.log());
+    let open = Api::run(space.command(&["serve", "--listen", "0.0.0.0:0", "--insecure"]));
+    assert!(open.said().contains("without keys"), "{}", open.said());
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn guessing_keys_costs_time() {
         200,
         "others go on"
     );
-    let log = site.serve.log();
+    let log = site.serve.said();
     assert!(log.contains("wrong API key") && !log.contains("fdx_"), "{log}");
 }
 

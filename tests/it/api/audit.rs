@@ -108,7 +108,7 @@ fn nothing_is_changed_that_cannot_be_written_down() {
     assert_eq!(site.space.count(), 0);
     let question = json!({"collection": name, "photo": photo("query/obama-3.jpg")});
     assert_eq!(site.ask("POST", "/v1/search", &json, &question.to_string()).status, 200);
-    let log = site.serve.log();
+    let log = site.serve.said();
     assert!(
         log.contains("cannot write the audit log") && log.contains("No space left"),
         "{log}"

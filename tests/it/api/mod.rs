@@ -5,6 +5,7 @@ mod audit;
 mod door;
 mod enrol;
 mod errors;
+mod examples;
 mod keys;
 mod load;
 mod persons;

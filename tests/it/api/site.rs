@@ -6,12 +6,12 @@ use base64::Engine;
 use serde_json::Value;
 
 use crate::harness::Space;
-use crate::harness::serve::Serve;
+use crate::harness::api::Api;
 
 /// A server with a keys file, or without.
 pub struct Site {
     pub space: Space,
-    pub serve: Serve,
+    pub serve: Api,
 }
 
 /// An answer.
@@ -50,7 +50,7 @@ impl Site {
         let mut command = space.command(&all);
         command.env_remove("FACEDEX_COLLECTION");
         Self {
-            serve: Serve::start(command),
+            serve: Api::run(command),
             space,
         }
     }

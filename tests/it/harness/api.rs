@@ -1,7 +1,9 @@
 //! `facedex serve` as a process of its own, and requests to it.
 
-use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -95,36 +97,49 @@ fn form(options: &[(&str, &str)], photos: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 impl Api {
+    /// Runs `facedex serve` with these arguments and waits until it listens.
     pub fn start(space: &Space, arguments: &[&str]) -> Self {
         let all: Vec<&str> = ["serve", "--listen", "127.0.0.1:0"]
             .iter()
             .chain(arguments)
             .copied()
             .collect();
-        let mut process = space.command(&all).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut before = String::new();
-        let url = loop {
-            let line = lines
-                .next()
-                .unwrap_or_else(|| panic!("the server ended: {before}"))
-                .unwrap();
-            if let Some(url) = line.strip_prefix("listening on ") {
-                break url.to_owned();
-            }
-            before.push_str(&line);
-        };
+        Self::run(space.command(&all))
+    }
+
+    /// The same with a whole command, which must listen on a port of the system's choice.
+    pub fn run(mut command: Command) -> Self {
+        let mut process = command.spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
+        let (found, url) = channel();
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let heard = said.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                if let Some(url) = line.strip_prefix("listening on ") {
+                    let _ = found.send(url.to_owned());
+                }
                 heard.lock().unwrap().push_str(&(line + "\n"));
             }
         });
+        let url = url
+            .recv_timeout(Duration::from_secs(120))
+            .unwrap_or_else(|_| panic!("serve does not listen: {}", said.lock().unwrap()));
         Self { url, process, said }
     }
 
-    /// What the server wrote to standard error since it listens.
+    /// Sends these bytes over a connection of their own, and gives what comes back until it closes.
+    pub fn raw(&self, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        // The server may have seen enough and closed.
+        let _ = stream.write_all(request);
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply);
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+
+    /// What the server wrote to standard error.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }

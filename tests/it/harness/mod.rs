@@ -1,11 +1,13 @@
 //! What all tests stand on: a node, photos, the binary, and collections that are gone afterwards.
 
 pub mod api;
+pub mod cluster;
+pub mod front;
 pub mod images;
 pub mod node;
 pub mod proxy;
-pub mod serve;
 pub mod server;
+pub mod tee;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -48,18 +48,28 @@ pub struct Node {
 impl Node {
     /// Starts a node with its data in `folder`; port 0 is any free one.
     pub fn start(folder: &Path, port: u16) -> Self {
+        Self::spawn(folder, port, &[]).ready(folder)
+    }
+
+    /// The same without waiting for it: the nodes of one cluster wait for each other.
+    pub fn spawn(folder: &Path, port: u16, settings: &[String]) -> Self {
         let process = Command::new(root().join("dev/node"))
             .arg("run")
             .args(["--heap", "512m", "--port", &port.to_string(), "--dir"])
             .arg(folder)
+            .args(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let mut node = Self {
+        Self {
             url: String::new(),
             process,
-        };
+        }
+    }
+
+    /// Waits until it answers.
+    pub fn ready(mut self, folder: &Path) -> Self {
         let deadline = Instant::now() + Duration::from_secs(240);
         loop {
             // Written when the port is bound; `run` removes that of an earlier node first.
@@ -68,10 +78,10 @@ impl Node {
                     try_request(url.trim(), "GET", "/_cluster/health?wait_for_status=yellow", None)
                 && health["timed_out"] == false
             {
-                node.url = url.trim().to_owned();
-                return node;
+                self.url = url.trim().to_owned();
+                return self;
             }
-            let ended = node.process.try_wait().unwrap();
+            let ended = self.process.try_wait().unwrap();
             if ended.is_some() || Instant::now() > deadline {
                 let log = std::fs::read_to_string(folder.join("logs/node.log")).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(30).collect();

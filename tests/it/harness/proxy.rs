@@ -209,6 +209,7 @@ impl Request {
     fn kind(&self) -> Kind {
         let path = self.path.split('?').next().unwrap_or("");
         match path.rsplit('/').next() {
+            _ if path.starts_with("/facedex-tombstones/") => Kind::Other,
             Some("_bulk") => Kind::Bulk,
             Some("_mget") => Kind::Mget,
             Some("_refresh") => Kind::Refresh,

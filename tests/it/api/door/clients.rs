@@ -8,16 +8,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Door, door};
-use crate::harness::{photo, root};
+use crate::harness::{Space, photo, root};
 
 /// The version of the node that the tests run against.
-fn version(door: &Door) -> String {
-    let (_, info) = door.space.elastic("GET", "/", None);
+pub fn version(space: &Space) -> String {
+    let (_, info) = space.elastic("GET", "/", None);
     info["version"]["number"].as_str().unwrap().to_owned()
 }
 
 /// The folder of the clients of the node's version.
-fn clients(version: &str) -> PathBuf {
+pub fn clients(version: &str) -> PathBuf {
     let prepared = Command::new(root().join("dev/clients"))
         .args(["prepare", version])
         .output();
@@ -68,7 +68,7 @@ fn check(found: &Value, version: &str, names: [&str; 2]) {
 #[test]
 fn elasticsearch_py_works_unchanged() {
     let door = door();
-    let version = version(&door);
+    let version = version(&door.space);
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", clients(&version).join("python"));
     python.arg(root().join("tests/it/api/door/client.py"));
@@ -78,7 +78,7 @@ fn elasticsearch_py_works_unchanged() {
 #[test]
 fn the_client_for_node_works_unchanged() {
     let door = door();
-    let version = version(&door);
+    let version = version(&door.space);
     let mut node = Command::new("node");
     node.env("NODE_PATH", clients(&version).join("node/node_modules"));
     node.arg(root().join("tests/it/api/door/client.cjs"));

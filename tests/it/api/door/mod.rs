@@ -1,7 +1,7 @@
 //! The Elasticsearch-native door.
 
 mod attacks;
-mod clients;
+pub mod clients;
 mod msearch;
 mod passing;
 mod refusals;
@@ -17,13 +17,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::harness::serve::{Serve, Tee};
+use crate::harness::api::Api;
+use crate::harness::tee::Tee;
 use crate::harness::{Space, photo};
 
 /// A collection with the gallery, a server with the door, and a record of all that the server asks the node.
 pub struct Door {
     pub space: Space,
-    pub serve: Serve,
+    pub serve: Api,
     pub tee: Tee,
     /// The photo that is searched for, as a builder.
     pub builder: String,
@@ -63,7 +64,7 @@ pub fn door() -> Arc<Door> {
     // As much as an operator who looks for a fault would have logged.
     command.env("FACEDEX_LOG", "debug,ort=error");
     let door = Arc::new(Door {
-        serve: Serve::start(command),
+        serve: Api::run(command),
         tee,
         builder: builder("query/obama-3.jpg", "\"largest\""),
         vector: vector(&space, "query/obama-3.jpg", "largest"),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{door, http, send};
+use crate::harness::api::Api;
 use crate::harness::node::wait_until;
-use crate::harness::serve::Serve;
 
 #[test]
 fn the_callers_credentials_go_on_and_ours_never_do() {
@@ -66,7 +66,7 @@ fn no_photo_and_no_vector_is_logged() {
         door.with_photo(r#"{"knn": {"field": "face.embedding", @, "k": 1}}"#),
     )
     .expect(200);
-    let log = door.serve.log();
+    let log = door.serve.said();
     assert!(log.contains("searched"), "{log}");
     let image = door.builder.split('"').nth(7).unwrap();
     assert!(image.len() > 1000 && !log.contains(&image[..60]), "{log}");
@@ -123,7 +123,7 @@ fn a_node_that_is_away_is_passed_over() {
         .command(&["serve", "--listen", "127.0.0.1:0", "--threads", "1"]);
     // Nothing listens on port 1.
     command.env("ELASTICSEARCH_URL", format!("http://127.0.0.1:1,{}", door.space.url));
-    let serve = Serve::start(command);
+    let serve = Api::run(command);
     let body = door.with_photo(r#"{"knn": {"field": "face.embedding", @, "k": 1}}"#);
     for _ in 0..4 {
         super::post(&serve.url, &format!("/es{}", door.search()), body.clone()).expect(200);
@@ -137,10 +137,10 @@ fn no_node_at_all_is_said_in_elasticsearchs_shape() {
         .space
         .command(&["serve", "--listen", "127.0.0.1:0", "--threads", "1"]);
     command.env("ELASTICSEARCH_URL", "http://127.0.0.1:1");
-    let serve = Serve::start(command);
+    let serve = Api::run(command);
     let got = super::post(&serve.url, &format!("/es{}", door.search()), "{}");
     assert!(got.headers.contains_key("retry-after"));
     let reason = got.refusal(503, "no_node_available_exception");
     assert!(!reason.contains("127.0.0.1"), "addresses are the operator's: {reason}");
-    wait_until("the log says why", || serve.log().contains("unavailable"));
+    wait_until("the log says why", || serve.said().contains("unavailable"));
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Door, builder, door, http, send};
 use crate::harness::Space;
-use crate::harness::serve::Serve;
+use crate::harness::api::Api;
 
 fn knn(clause: &str) -> String {
     format!(r#"{{"knn": {{"field": "face.embedding", {clause}, "k": 3, "num_candidates": 10}}}}"#)
@@ -174,7 +174,7 @@ fn a_key_is_good_for_its_collections_alone() {
     };
     let (ours, theirs) = (key("ours", &door.space.name), key("theirs", &other));
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--keys", &keys];
-    let serve = Serve::start(door.space.command(&arguments));
+    let serve = Api::run(door.space.command(&arguments));
     let ask = |key: Option<&str>, path: &str, body: String| {
         let kind = if path.ends_with("_msearch") {
             "application/x-ndjson"
@@ -249,7 +249,7 @@ fn bodies_that_elasticsearch_would_read_otherwise_are_refused() {
 fn more_photos_than_can_be_worked_off_get_429() {
     let space = Space::new();
     space.run(&["collection", "create", &space.name]).expect(0);
-    let serve = Serve::start(space.command(&["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--queue", "1"]));
+    let serve = Api::run(space.command(&["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--queue", "1"]));
     let body = knn(&builder("query/obama-3.jpg", "\"largest\""));
     let answers = Mutex::new(Vec::new());
     thread::scope(|scope| {

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""The search service that somebody would write without facedex: FastAPI takes a photo, OpenCV finds and embeds its largest
+face, elasticsearch-py asks the index. `facedex bench serve` runs it beside `facedex serve`, with facedex's model files.
+
+usage: fastapi_search.py --index NAME [--workers N]
+       fastapi_search.py --prepare      fetch what it needs, do nothing else
+
+The cluster is ELASTICSEARCH_URL (http://127.0.0.1:9200). It prints `listening on URL` when it does; POST /search takes the
+photo as the whole body. Packages go where opencv_elasticsearch.py's go.
+"""
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import opencv_elasticsearch as opencv
+
+PACKAGES = ["fastapi==0.165.0", "uvicorn==0.54.0"]
+
+
+def prepare():
+    """Folders of packages: those of the other peer, and the server's."""
+    home = opencv.prepare()
+    served = home.with_name(home.name.replace("opencv-", "fastapi-0.165.0-"))
+    if not served.exists():
+        print(f"peer: fetching {', '.join(PACKAGES)} (once) into {served}", file=sys.stderr)
+        work = Path(tempfile.mkdtemp(prefix=".work.", dir=served.parent))
+        try:
+            subprocess.run([sys.executable, "-m", "pip", "--quiet", "--no-input", "install", "--no-warn-conflicts",
+                            "--root-user-action", "ignore", "--only-binary", ":all:", "--target", work, *PACKAGES],
+                           check=True, stdout=sys.stderr)
+            os.rename(work, served)
+        except (OSError, subprocess.CalledProcessError) as error:
+            sys.exit(f"peer: pip could not fetch it ({error}); needed: python3 with pip, PyPI in reach")
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return [home / "site", served]
+
+
+def application():
+    """What each of uvicorn's processes runs."""
+    import threading
+
+    import cv2
+    import numpy
+    from elasticsearch import Elasticsearch
+    from fastapi import FastAPI, Request
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.responses import JSONResponse
+
+    folder = Path(os.environ.get("FACEDEX_MODELS_DIR") or opencv.cache() / "models")
+    files = [str(folder / name) for name in opencv.FACEDEX]
+    client = Elasticsearch(os.environ.get("ELASTICSEARCH_URL", "http://127.0.0.1:9200"))
+    index = os.environ["PEER_INDEX"]
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    own = threading.local()  # OpenCV's models may not be shared by threads
+
+    def search(encoded):
+        if not hasattr(own, "models"):
+            own.models = (cv2.FaceDetectorYN.create(files[0], "", (320, 320), opencv.SCORE, opencv.NMS, opencv.TOP_K),
+                          cv2.FaceRecognizerSF.create(files[1], ""))
+        detector, recognizer = own.models
+        image = cv2.imdecode(numpy.frombuffer(encoded, numpy.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            return JSONResponse({"error": "not an image"}, 415)
+        height, width = image.shape[:2]
+        detector.setInputSize((width, height))
+        _, faces = detector.detect(image)
+        if faces is None:
+            return JSONResponse({"error": "no face"}, 422)
+        largest = max(faces, key=lambda face: face[2] * face[3])
+        vector = recognizer.feature(recognizer.alignCrop(image, largest)).flatten()
+        vector /= numpy.linalg.norm(vector)
+        found = client.search(
+            index=index,
+            knn={"field": "face.embedding", "query_vector": vector.tolist(), "k": 10, "num_candidates": 400,
+                 "rescore_vector": {"oversample": 5}},
+            size=10, source=["person", "image.uri", "face.box", "labels"])
+        return {"faces": [{"box": [float(v) for v in largest[:4]], "matches": found["hits"]["hits"]}]}
+
+    app = FastAPI()
+
+    @app.post("/search")
+    async def post_search(request: Request):
+        return await run_in_threadpool(search, await request.body())
+
+    return app
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--index")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--prepare", action="store_true")
+    arguments = parser.parse_args()
+    folders = [str(folder) for folder in prepare()]
+    if arguments.prepare:
+        return
+    if arguments.index is None:
+        parser.error("--index is needed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ["PEER_INDEX"] = arguments.index
+    # uvicorn's processes import this file and the packages themselves.
+    os.environ["PYTHONPATH"] = os.pathsep.join([*folders, str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    print(f"listening on http://127.0.0.1:{port}", file=sys.stderr, flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", "uvicorn", "--factory", "fastapi_search:application", "--host", "127.0.0.1",
+                              "--port", str(port), "--workers", str(arguments.workers), "--log-level", "warning"])
+
+
+if __name__ == "__main__":
+    main()

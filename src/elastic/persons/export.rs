@@ -1,0 +1,78 @@
+//! Everything that is stored of a person, as it is stored: every field of every face, vectors and pictures included.
+
+use std::collections::VecDeque;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::of_person;
+use super::view::View;
+use crate::elastic::collection::VECTOR_FIELD;
+use crate::elastic::lifecycle::versions;
+use crate::elastic::{Destination, ElasticError};
+
+#[derive(Deserialize)]
+struct Found {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_source", default)]
+    source: Value,
+    #[serde(default)]
+    fields: Value,
+    sort: Vec<Value>,
+}
+
+/// A person's faces, page by page, from every index behind the collection.
+pub struct Export {
+    to: Destination,
+    what: Value,
+    indices: VecDeque<String>,
+    open: Option<(String, View, Option<Vec<Value>>)>,
+}
+
+impl Export {
+    /// Begins with the collection's current index.
+    pub async fn begin(to: &Destination, person: &str) -> Result<Self, ElasticError> {
+        let versions = versions::of(to).await?;
+        Ok(Self {
+            to: to.clone(),
+            // From 9.2 on vectors are no part of `_source`.
+            what: json!({"query": of_person(person), "fields": [VECTOR_FIELD]}),
+            indices: versions.into_iter().map(|version| version.index).collect(),
+            open: None,
+        })
+    }
+
+    /// The next faces, one object each: `collection`, `index`, `id` and the whole `document`.
+    pub async fn next(&mut self) -> Result<Option<Vec<Value>>, ElasticError> {
+        loop {
+            let Some((index, view, after)) = self.open.take() else {
+                let Some(index) = self.indices.pop_front() else {
+                    return Ok(None);
+                };
+                let at = self.to.at(&index);
+                at.refresh().await?;
+                self.open = Some((index, View::open(&at).await?, None));
+                continue;
+            };
+            let page: Vec<Found> = view.page(&self.to, &self.what, after).await?;
+            let Some(last) = page.last() else {
+                view.close(&self.to).await;
+                continue;
+            };
+            let after = Some(last.sort.clone());
+            let lines = page.into_iter().map(|found| self.line(&index, found)).collect();
+            self.open = Some((index, view, after));
+            return Ok(Some(lines));
+        }
+    }
+
+    fn line(&self, index: &str, found: Found) -> Value {
+        let mut document = found.source;
+        let vector = &found.fields[VECTOR_FIELD];
+        if document["face"]["embedding"].is_null() && !vector.is_null() {
+            document["face"]["embedding"] = vector.clone();
+        }
+        json!({"collection": self.to.collection, "index": index, "id": found.id, "document": document})
+    }
+}

@@ -1,0 +1,129 @@
+//! All faces of one person: shown, changed, deleted, exported. Changes reach every index behind the collection, and go on
+//! until a refreshed search finds nothing left to do: searches see only what a refresh has made visible.
+
+mod change;
+mod erase;
+mod export;
+mod view;
+
+use elasticsearch::http::Method;
+use serde_json::{Value, json};
+
+use self::view::Reply;
+use super::bulk::Verdict;
+use super::client::Payload;
+use super::faces::{FaceRecord, LEFT_OUT, RawFace};
+use super::{Client, ElasticError};
+
+pub use self::change::{Change, Changed, change};
+pub use self::erase::{Erased, count, erase};
+pub use self::export::Export;
+
+/// Faces that are changed in one go.
+const PAGE: usize = 1000;
+/// Faces that others change under our hands this often are left to them.
+const ROUNDS: usize = 50;
+const STRICT: (&str, &str) = ("allow_partial_search_results", "false");
+
+/// Which faces are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Faces {
+    /// Those of the person with this id.
+    Of(String),
+    /// Those that were stored before this moment (RFC 3339).
+    Before(String),
+    /// Those of the person that were stored before the moment.
+    OfBefore(String, String),
+}
+
+impl Faces {
+    /// The person whose faces are meant.
+    pub fn person(&self) -> Option<&str> {
+        match self {
+            Self::Of(person) | Self::OfBefore(person, _) => Some(person),
+            Self::Before(_) => None,
+        }
+    }
+
+    fn query(&self) -> Value {
+        let of = |person: &str| json!({"term": {"person.id": person}});
+        let before = |moment: &str| json!({"range": {"@timestamp": {"lt": moment}}});
+        let conditions = match self {
+            Self::Of(person) => vec![of(person)],
+            Self::Before(moment) => vec![before(moment)],
+            Self::OfBefore(person, moment) => vec![of(person), before(moment)],
+        };
+        json!({"bool": {"filter": conditions}})
+    }
+}
+
+fn of_person(person: &str) -> Value {
+    Faces::Of(person.to_owned()).query()
+}
+
+/// Some faces of a person.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// How many faces the person has.
+    pub total: u64,
+    /// Those that were asked for, oldest first.
+    pub faces: Vec<FaceRecord>,
+}
+
+/// The person's faces from `offset` on, at most `limit`.
+pub async fn page(
+    client: &Client,
+    collection: &str,
+    person: &str,
+    offset: usize,
+    limit: usize,
+) -> Result<Page, ElasticError> {
+    let left_out: Vec<&str> = LEFT_OUT.split(',').collect();
+    let body = json!({
+        "query": of_person(person),
+        "from": offset,
+        "size": limit,
+        "track_total_hits": true,
+        "sort": [{"@timestamp": "asc"}, {"image.hash": "asc"}],
+        "_source": {"excludes": left_out},
+    });
+    let path = format!("/{collection}/_search");
+    let reply: Reply<RawFace> = client
+        .read(
+            "find a person's faces",
+            Method::Post,
+            &path,
+            &[STRICT],
+            Payload::Json(&body),
+        )
+        .await?;
+    Ok(Page {
+        total: reply.hits.total.value,
+        faces: reply.hits.hits.into_iter().map(FaceRecord::from).collect(),
+    })
+}
+
+/// Refuses a result with operations that Elasticsearch refused for good. What was changed by others meanwhile is left for
+/// the next round.
+fn settled(operation: &str, verdicts: &[Verdict]) -> Result<(), ElasticError> {
+    for verdict in verdicts {
+        if let Verdict::Rejected { status, kind, reason } = verdict {
+            return Err(ElasticError::Refused {
+                operation: operation.to_owned(),
+                status: *status,
+                kind: kind.clone(),
+                reason: reason.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn busy(operation: &str) -> ElasticError {
+    ElasticError::Refused {
+        operation: operation.to_owned(),
+        status: 409,
+        kind: "version_conflict_engine_exception".to_owned(),
+        reason: "somebody else changes the same faces all the time".to_owned(),
+    }
+}

@@ -1,0 +1,118 @@
+//! A point in time: pages of one and the same state of an index, however many faces there are.
+
+use elasticsearch::http::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{PAGE, STRICT};
+use crate::elastic::bulk;
+use crate::elastic::client::Payload;
+use crate::elastic::document::StoredFace;
+use crate::elastic::{Destination, ElasticError};
+
+#[derive(Deserialize)]
+pub(super) struct Reply<T> {
+    pub(super) hits: Hits<T>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Hits<T> {
+    #[serde(default)]
+    pub(super) total: Total,
+    pub(super) hits: Vec<T>,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Total {
+    pub(super) value: u64,
+}
+
+/// A face that is to be changed.
+#[derive(Deserialize)]
+pub(super) struct Versioned {
+    #[serde(rename = "_id")]
+    pub(super) id: String,
+    #[serde(rename = "_seq_no")]
+    seq_no: i64,
+    #[serde(rename = "_primary_term")]
+    primary_term: i64,
+    #[serde(rename = "_source", default)]
+    pub(super) source: Option<StoredFace>,
+    #[serde(default)]
+    pub(super) sort: Vec<Value>,
+}
+
+impl Versioned {
+    pub(super) fn version(&self) -> bulk::Version {
+        bulk::Version {
+            seq_no: self.seq_no,
+            primary_term: self.primary_term,
+        }
+    }
+}
+
+pub(super) struct View {
+    id: String,
+}
+
+impl View {
+    /// Of the collection or index that `to` names.
+    pub(super) async fn open(to: &Destination) -> Result<Self, ElasticError> {
+        #[derive(Deserialize)]
+        struct Opened {
+            id: String,
+        }
+        let path = format!("/{}/_pit", to.collection);
+        let query = [("keep_alive", "1m")];
+        let opened: Opened = to
+            .json("open a point in time", Method::Post, &path, &query, Payload::None)
+            .await?;
+        Ok(Self { id: opened.id })
+    }
+
+    /// The faces behind `after` that `what` (query, fields) asks for; hits have versions.
+    pub(super) async fn page<T: DeserializeOwned>(
+        &self,
+        to: &Destination,
+        what: &Value,
+        after: Option<Vec<Value>>,
+    ) -> Result<Vec<T>, ElasticError> {
+        let mut body = what.clone();
+        body["pit"] = json!({"id": self.id, "keep_alive": "1m"});
+        body["size"] = json!(PAGE);
+        body["sort"] = json!([{"_shard_doc": "asc"}]);
+        body["seq_no_primary_term"] = json!(true);
+        if let Some(after) = after {
+            body["search_after"] = Value::Array(after);
+        }
+        let reply: Reply<T> = to
+            .json(
+                "look at all faces",
+                Method::Post,
+                "/_search",
+                &[STRICT],
+                Payload::Json(&body),
+            )
+            .await?;
+        Ok(reply.hits.hits)
+    }
+
+    pub(super) async fn close(self, to: &Destination) {
+        let body = json!({"id": self.id});
+        // One that stays open ends by itself after a minute.
+        let closed: Result<Value, _> = to
+            .client
+            .json(
+                "close a point in time",
+                Method::Delete,
+                "/_pit",
+                &[],
+                Payload::Json(&body),
+            )
+            .await;
+        if let Err(error) = closed {
+            tracing::debug!(reason = error.to_string(), "a point in time stays open for a minute");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Out of the segments too: a deleted document stays in its segment's files, vector and all, until a merge writes them anew.
+//!
+//! A merge keeps what copies of the shard may still have to be told, so it takes some rounds until these have caught up
+//! (Elasticsearch renews what it keeps for them twice a minute).
+
+use std::time::{Duration, Instant};
+
+use elasticsearch::http::Method;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::client::Payload;
+use super::lifecycle::versions;
+use super::{Destination, ElasticError};
+
+/// How long between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How many looks until a merge that changed nothing is asked for again.
+const PATIENCE: u32 = 5;
+
+/// How far a purge came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Purged {
+    /// No copy that is there holds a deleted document, and every copy is there.
+    pub complete: bool,
+    /// Documents that are deleted and still in segments, over all copies.
+    pub left: u64,
+    /// Copies that are not there. Their files may hold what was deleted, until they are back and purged.
+    pub missing_copies: u64,
+}
+
+/// Removes deleted documents from the files of every index behind the collection. Comes back when that is done, or when
+/// `limit` is over.
+pub async fn purge(to: &Destination, limit: Duration) -> Result<Purged, ElasticError> {
+    let mut purged = Purged {
+        complete: true,
+        ..Purged::default()
+    };
+    for version in versions::of(to).await? {
+        let of_index = purge_index(&to.at(&version.index), limit).await?;
+        purged.complete &= of_index.complete;
+        purged.left += of_index.left;
+        purged.missing_copies += of_index.missing_copies;
+    }
+    Ok(purged)
+}
+
+async fn purge_index(at: &Destination, limit: Duration) -> Result<Purged, ElasticError> {
+    let start = Instant::now();
+    // Without this a segment is written anew only where a tenth of it is deleted.
+    set_policy(at, json!(0)).await?;
+    let ended = rounds(at, start, limit).await;
+    set_policy(at, Value::Null).await?;
+    ended
+}
+
+async fn rounds(at: &Destination, start: Instant, limit: Duration) -> Result<Purged, ElasticError> {
+    let mut looks = 0;
+    loop {
+        if looks % PATIENCE == 0 {
+            // What is written and not yet committed is in the transaction log as well.
+            post(at, "_flush", &[("force", "true"), ("wait_if_ongoing", "true")]).await?;
+            let expunge = [("only_expunge_deletes", "true"), ("wait_for_completion", "false")];
+            post(at, "_forcemerge", &expunge).await?;
+        }
+        looks += 1;
+        tokio::time::sleep(PAUSE).await;
+        let purged = look(at).await?;
+        if purged.complete || (purged.left == 0 && purged.missing_copies > 0) || start.elapsed() >= limit {
+            // The files of before go with the commit that names them, and with the searches that read them.
+            at.refresh().await?;
+            post(at, "_flush", &[("force", "true"), ("wait_if_ongoing", "true")]).await?;
+            return Ok(purged);
+        }
+    }
+}
+
+/// What is still there.
+async fn look(at: &Destination) -> Result<Purged, ElasticError> {
+    const OPERATION: &str = "look for deleted documents";
+    at.refresh().await?;
+    let path = format!("/{}/_stats/docs,merge", at.collection);
+    let by_copy = [("level", "shards")];
+    let stats: Value = at.json(OPERATION, Method::Get, &path, &by_copy, Payload::None).await?;
+    let total = &stats["_all"]["total"];
+    let number = |value: &Value| {
+        value
+            .as_u64()
+            .ok_or_else(|| ElasticError::unexpected(OPERATION, "no figures"))
+    };
+    // A copy keeps its commit of before until it knows that all others have what is in the new one.
+    let shards = stats["indices"].as_object().into_iter().flatten();
+    let copies = shards.flat_map(|(_, index)| index["shards"].as_object().into_iter().flatten());
+    let mut copies = copies.flat_map(|(_, copies)| copies.as_array().into_iter().flatten());
+    let agree = copies.all(|copy| copy["seq_no"]["global_checkpoint"] == copy["seq_no"]["max_seq_no"]);
+    let left = number(&total["docs"]["deleted"])?;
+    let path = format!("/_cluster/health/{}", at.collection);
+    let health: Value = at.json(OPERATION, Method::Get, &path, &[], Payload::None).await?;
+    let missing_copies = number(&health["unassigned_shards"])? + number(&health["initializing_shards"])?;
+    Ok(Purged {
+        complete: left == 0 && missing_copies == 0 && agree && number(&total["merges"]["current"])? == 0,
+        left,
+        missing_copies,
+    })
+}
+
+async fn post(at: &Destination, what: &str, query: &[(&str, &str)]) -> Result<(), ElasticError> {
+    let path = format!("/{}/{what}", at.collection);
+    let _: Value = at
+        .json(
+            "remove deleted documents from the segments",
+            Method::Post,
+            &path,
+            query,
+            Payload::None,
+        )
+        .await?;
+    Ok(())
+}
+
+async fn set_policy(at: &Destination, share: Value) -> Result<(), ElasticError> {
+    let path = format!("/{}/_settings", at.collection);
+    let settings = json!({"index": {"merge": {"policy": {"expunge_deletes_allowed": share}}}});
+    let _: Value = at
+        .json(
+            "change the merge policy",
+            Method::Put,
+            &path,
+            &[],
+            Payload::Json(&settings),
+        )
+        .await?;
+    Ok(())
+}
