@@ -26,8 +26,8 @@ pub(super) enum PersonCommand {
     /// Delete every face of a person, or all faces older than some time
     ///
     /// Deletes from every index behind the collections, older versions included, and searches all of them again until
-    /// nothing is found. Photos that are ingested again do not bring the faces back. Exit code 0 if faces were deleted
-    /// (and purged, if that was asked for), 1 if there were none or the purge is not complete.
+    /// nothing is found. Photos that are ingested again do not bring the faces back. Exit code 0 if faces were deleted,
+    /// or a purge that was asked for is complete; 1 if there were none, or the purge is not complete.
     Delete(DeleteArgs),
     /// Give a person another name, or another id
     Rename(RenameArgs),

@@ -83,6 +83,16 @@ impl Connection {
 
     /// A client without credentials for this address. It follows no redirect.
     pub(crate) fn http(&self, url: &Url, compress: bool) -> Result<reqwest::Client, ElasticError> {
+        build(self.builder(url, compress)?)
+    }
+
+    /// The same to see whether somebody is there: it connects anew each time, and has as long for all as for a connection.
+    pub(super) fn probe(&self, url: &Url) -> Result<reqwest::Client, ElasticError> {
+        let builder = self.builder(url, false)?.pool_max_idle_per_host(0);
+        build(builder.timeout(self.connect_timeout.min(self.timeout)))
+    }
+
+    fn builder(&self, url: &Url, compress: bool) -> Result<reqwest::ClientBuilder, ElasticError> {
         let setup = |error: reqwest::Error| ElasticError::Setup(chain(&error.without_url()));
         let mut builder = reqwest::Client::builder()
             .timeout(self.timeout)
@@ -109,8 +119,13 @@ impl Connection {
                 .fold(builder, reqwest::ClientBuilder::add_root_certificate),
             Trust::Fingerprint(fingerprint) => builder.use_preconfigured_tls(fingerprint.tls()?),
         };
-        builder.build().map_err(setup)
+        Ok(builder)
     }
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ElasticError> {
+    let client = builder.build();
+    client.map_err(|error| ElasticError::Setup(chain(&error.without_url())))
 }
 
 /// A PEM file of the authorities that signed certificates; an error where it has none.

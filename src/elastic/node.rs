@@ -13,7 +13,8 @@ use elasticsearch::http::transport::Transport;
 use flate2::{Compression, write::GzEncoder};
 use percent_encoding::percent_decode_str;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
 use secrecy::ExposeSecret;
 use url::Url;
@@ -21,6 +22,7 @@ use url::Url;
 use super::client::{Foreign, Payload, Reply};
 use super::connection::{Connection, Login};
 use super::{ElasticError, trace};
+use crate::address::without_login;
 
 /// A node that did not answer is asked last for this long, twice as long with every further failure.
 const FIRST_AVOIDANCE: Duration = Duration::from_secs(1);
@@ -62,6 +64,8 @@ pub(super) struct Node {
     way: Way,
     /// For requests of others: it has no credentials, leaves bodies as they are and does not wait for all of an answer.
     plain: reqwest::Client,
+    /// To see whether the node is there.
+    probe: reqwest::Client,
     health: Mutex<Health>,
 }
 
@@ -88,9 +92,7 @@ pub(super) enum Turn {
 
 impl Node {
     pub(super) fn new(url: &Url, connection: &Connection) -> Result<Self, ElasticError> {
-        let mut base = url.clone();
-        // Only a URL without a host refuses this, and such a one has no credentials either.
-        let _ = base.set_password(None).and_then(|()| base.set_username(""));
+        let base = without_login(url);
         Ok(Self {
             authorization: authorization(url, connection.credentials.as_ref())?,
             compress: connection.compress,
@@ -99,6 +101,7 @@ impl Node {
                 None => Way::Pinned(connection.http(&base, connection.compress)?),
             },
             plain: connection.http(&base, false)?,
+            probe: connection.probe(&base)?,
             health: Mutex::default(),
             base,
         })
@@ -129,6 +132,11 @@ impl Node {
                 self.look_for(&headers).await?;
                 let (path, query) = (request.path, (!request.query.is_empty()).then_some(request.query));
                 let response = transport.send(request.method, path, headers, query, body, None).await?;
+                let asked = self.url(path);
+                if (response.url().origin(), response.url().path()) != (asked.origin(), asked.path()) {
+                    let there = HeaderValue::from_str(without_login(response.url()).as_str()).ok();
+                    return Err(elsewhere(there.as_ref()));
+                }
                 let (status, headers) = (response.status_code().as_u16(), response.headers().clone());
                 Ok(reply(status, &headers, response.bytes().await?))
             }
@@ -156,17 +164,19 @@ impl Node {
         }
     }
 
-    /// Fails where the node accepts no connection in time.
+    /// Fails where the node accepts no connection in time, or sends us elsewhere: the official client would follow, and a
+    /// search that is sent on as GET has no body any more and finds everybody.
     async fn look_for(&self, headers: &HeaderMap) -> Result<(), Failure> {
         if self.health().heard.is_some_and(|heard| heard.elapsed() < TRUSTED_FOR) {
             return Ok(());
         }
-        let mut asking = self.plain.head(self.base.clone());
+        let mut asking = self.probe.head(self.base.clone());
         if let Some(authorization) = headers.get(AUTHORIZATION) {
             asking = asking.header(AUTHORIZATION, authorization);
         }
         match asking.send().await {
             Err(error) if error.is_connect() => Err(error.without_url().into()),
+            Ok(answer) if answer.status().is_redirection() => Err(elsewhere(answer.headers().get(LOCATION))),
             // Whatever else it says or fails to say, it is there.
             _ => Ok(()),
         }
@@ -240,6 +250,11 @@ impl Health {
         self.last_failure = Some(now);
         self.avoid_until = Some(now + self.pause());
     }
+}
+
+fn elsewhere(there: Option<&HeaderValue>) -> Failure {
+    let there = there.and_then(|there| there.to_str().ok()).unwrap_or("nowhere");
+    format!("it redirects to {there}; give the address of the node itself").into()
 }
 
 fn reply(status: u16, headers: &HeaderMap, body: Bytes) -> Reply {

@@ -88,8 +88,11 @@ pub struct Stored {
 pub async fn store(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
     let deleted = Deleted::before(to, photos).await?;
     let kept = deleted.without(photos);
-    let mut stored = write_within_space(to, mode, &kept).await?;
-    deleted.since(to, &kept, &mut stored).await?;
+    let written = write_within_space(to, mode, &kept).await;
+    // After a failure too: some of it may have been written.
+    let now = deleted.since(to, photos).await?;
+    let mut stored = written?;
+    deleted.note(&now, &kept, &mut stored);
     deleted.tell(photos, &mut stored);
     Ok(stored)
 }
@@ -106,7 +109,7 @@ async fn write_within_space(
     let space = &face.model.space;
     let within = to.at(&collection::write_alias(&to.collection, space));
     match write(&within, mode, photos).await {
-        Err(ElasticError::NoCollection { .. }) => {
+        Err(error) if matches!(error, ElasticError::NoCollection { .. }) || error.is_not_found() => {
             collection::claim(&to.client, &to.collection, space).await?;
             write(&within, mode, photos).await
         }

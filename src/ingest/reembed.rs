@@ -1,6 +1,6 @@
 //! Photos of stored faces, read again and embedded anew: how a collection comes into another embedding space.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +35,8 @@ pub struct ReEmbedder<'t> {
     pub pixels: ThreadBudget,
     /// Hears which photos cannot be taken along, and why.
     pub told: &'t (dyn Fn(&str) + Sync),
+    /// Hashes of those photos: they are not read again, above all not while writers wait.
+    pub failed: Mutex<HashSet<String>>,
 }
 
 impl Carrier for ReEmbedder<'_> {
@@ -45,6 +47,7 @@ impl Carrier for ReEmbedder<'_> {
             limits: self.limits,
             pixels: &self.pixels,
             told: self.told,
+            failed: &self.failed,
             photos: Mutex::new(photos),
             done: Mutex::new(HashMap::new()),
         };
@@ -74,6 +77,7 @@ struct Work<'w> {
     limits: Limits,
     pixels: &'w ThreadBudget,
     told: &'w (dyn Fn(&str) + Sync),
+    failed: &'w Mutex<HashSet<String>>,
     photos: Mutex<Vec<Photo>>,
     done: Mutex<HashMap<String, Value>>,
 }
@@ -90,13 +94,20 @@ impl Work<'_> {
                     .to_owned()
             };
             let (uri, hash) = (text("uri"), text("hash"));
+            let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            if failed().contains(&hash) {
+                continue;
+            }
             match self.photo(engine, &uri, &hash, &photo) {
                 Ok(documents) => self
                     .done
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .extend(documents),
-                Err(reason) => (self.told)(&format!("{uri}: {reason}")),
+                Err(reason) => {
+                    (self.told)(&format!("{uri}: {reason}"));
+                    failed().insert(hash);
+                }
             }
         }
     }

@@ -1,7 +1,6 @@
 //! `facedex collection migrate` and `retire`
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
@@ -155,19 +154,13 @@ pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &Globa
 async fn re_embed(migration: &mut Migration, args: &MigrateArgs, global: &GlobalArgs) -> Result<Outcome, Error> {
     let engines = ingest::engines(args.workers, global)?;
     let fetch = Fetcher::new(args.allow_private_addresses, args.fetch_timeout).map_err(IngestError::Fetch)?;
-    let said = Mutex::new(HashSet::new());
     let mut carrier = ReEmbedder {
         pixels: ThreadBudget::new(ingest::PIXELS_PER_WORKER * engines.len() as u64),
         engines,
         fetch: Arc::new(fetch),
         limits: (&args.limits).into(),
-        told: &|reason| {
-            // Every round tries again, and would say it again.
-            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            if said.insert(reason.to_owned()) {
-                terminal::note(&format!("not embedded: {}", terminal::clean(reason)));
-            }
-        },
+        told: &|reason| terminal::note(&format!("not embedded: {}", terminal::clean(reason))),
+        failed: Mutex::default(),
     };
     run(migration, args, &mut carrier).await
 }

@@ -14,7 +14,7 @@ use crate::elastic::Destination;
 use crate::elastic::collection::{self, Layout};
 use crate::elastic::lifecycle::LifecycleError;
 use crate::elastic::lifecycle::deepface::{Common, Store};
-use crate::elastic::lifecycle::export::{self, Header, Line, Progress};
+use crate::elastic::lifecycle::export::{self, Header, Line, Progress, check_space};
 use crate::elastic::lifecycle::import::{Import, Imported, Record};
 use crate::elastic::search;
 use crate::error::Error;
@@ -141,12 +141,7 @@ pub(in crate::cli) struct ImportArgs {
 }
 
 fn parse_space(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '@' | '-' | '.' | '_');
-    if (1..=200).contains(&text.len()) && text.chars().all(plain) {
-        Ok(text.to_owned())
-    } else {
-        Err("a space's name is 1 to 200 of a-z, 0-9, @, -, . and _".to_owned())
-    }
+    check_space(text).map(|()| text.to_owned())
 }
 
 #[derive(Debug, Serialize)]
@@ -189,8 +184,8 @@ pub(super) async fn import(args: &ImportArgs, to: &Destination, global: &GlobalA
             "imported"
         };
         format!(
-            "{} faces {verb}, {} there before, {} failed{photos}\n",
-            counts.imported, counts.existing, counts.failed
+            "{} faces {verb}, {} there before, {} deleted on request, {} failed{photos}\n",
+            counts.imported, counts.existing, counts.deleted, counts.failed
         )
     })?;
     Ok(if report.counts.failed == 0 { SUCCESS } else { NEGATIVE })

@@ -50,14 +50,24 @@ impl Header {
     pub fn parse(line: &str) -> Result<Self, String> {
         let header: Self =
             serde_json::from_str(line).map_err(|error| format!("the first line is no header of an export: {error}"))?;
-        if header.facedex_export == FORMAT {
-            Ok(header)
-        } else {
-            Err(format!(
+        if header.facedex_export != FORMAT {
+            return Err(format!(
                 "it has format {}, this facedex reads {FORMAT}",
                 header.facedex_export
-            ))
+            ));
         }
+        check_space(&header.space)?;
+        Ok(header)
+    }
+}
+
+/// Refuses what could not be a part of an alias's name.
+pub fn check_space(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '@' | '-' | '.' | '_' | '+');
+    if (1..=200).contains(&name.len()) && name.chars().all(plain) {
+        Ok(())
+    } else {
+        Err("a space's name is 1 to 200 of a-z, 0-9, @, -, ., _ and +".to_owned())
     }
 }
 

@@ -1,13 +1,15 @@
 //! Faces with vectors from elsewhere into a collection. What is there stays, so that an import that was cut off is repeated.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::LifecycleError;
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::tombstones::{self, Tombstone, Tombstones};
+use crate::elastic::{Destination, ElasticError, collection};
+use crate::face::Rect;
 use crate::models::catalog::Space;
 
 /// Faces a request.
@@ -33,19 +35,33 @@ pub struct Imported {
     pub imported: u64,
     /// Faces whose ids were taken; they stay as they are.
     pub existing: u64,
+    /// Faces that were deleted on request before; they are not stored again.
+    pub deleted: u64,
     /// Faces that cannot be stored.
     pub failed: u64,
 }
 
-/// The ids of a request, and what became of them.
-type Landed = (Vec<String>, Vec<Verdict>);
+/// A face that can be stored.
+struct Pending {
+    operation: Operation,
+    /// The photo that it is of, and where in it.
+    hash: String,
+    bbox: Option<Rect>,
+}
+
+/// What became of a face.
+enum Landed {
+    Verdict(Verdict),
+    /// It was deleted on request.
+    Deleted,
+}
 
 /// Takes faces and writes them. Without a destination they are looked at and counted.
 pub struct Import<'t> {
     to: Option<&'t Destination>,
     space: Space,
-    batch: Vec<Operation>,
-    in_air: JoinSet<Result<Landed, ElasticError>>,
+    batch: Vec<Pending>,
+    in_air: JoinSet<Result<Vec<(String, Landed)>, ElasticError>>,
     counts: Imported,
     told: &'t dyn Fn(&str),
 }
@@ -79,12 +95,7 @@ impl<'t> Import<'t> {
             self.counts.imported += 1;
             return Ok(());
         }
-        let source =
-            serde_json::to_vec(&record.source).map_err(|error| ElasticError::unexpected("encode a document", error))?;
-        self.batch.push(Operation {
-            id: record.id,
-            action: Action::Create(Bytes::from(source)),
-        });
+        self.batch.push(Pending::new(record)?);
         if self.batch.len() >= BATCH {
             self.send().await?;
         }
@@ -107,13 +118,9 @@ impl<'t> Import<'t> {
         while self.in_air.len() >= IN_FLIGHT {
             self.land().await?;
         }
-        let operations = std::mem::take(&mut self.batch);
-        if let (Some(to), false) = (self.to, operations.is_empty()) {
-            let to = to.clone();
-            self.in_air.spawn(async move {
-                let verdicts = bulk::execute(&to, &operations).await?;
-                Ok((operations.into_iter().map(|operation| operation.id).collect(), verdicts))
-            });
+        let batch = std::mem::take(&mut self.batch);
+        if let (Some(to), false) = (self.to, batch.is_empty()) {
+            self.in_air.spawn(write(to.clone(), self.space.name.clone(), batch));
         }
         Ok(())
     }
@@ -122,8 +129,14 @@ impl<'t> Import<'t> {
         let Some(landed) = self.in_air.join_next().await else {
             return Ok(());
         };
-        let (ids, verdicts) = landed.map_err(|error| ElasticError::unexpected("import faces", error))??;
-        for (id, verdict) in ids.iter().zip(verdicts) {
+        for (id, landed) in landed.map_err(|error| ElasticError::unexpected("import faces", error))?? {
+            let verdict = match landed {
+                Landed::Verdict(verdict) => verdict,
+                Landed::Deleted => {
+                    self.counts.deleted += 1;
+                    continue;
+                }
+            };
             match verdict {
                 // An attempt whose answer was lost has probably written it.
                 Verdict::Done(_) | Verdict::Taken { unanswered: true } => self.counts.imported += 1,
@@ -133,6 +146,71 @@ impl<'t> Import<'t> {
         }
         Ok(())
     }
+}
+
+impl Pending {
+    fn new(record: Record) -> Result<Self, ElasticError> {
+        let source = &record.source;
+        let hash = source["image"]["hash"].as_str().filter(|hash| !hash.is_empty());
+        // The id begins with it, also where others wrote the document.
+        let hash = hash
+            .unwrap_or_else(|| record.id.split('-').next().unwrap_or_default())
+            .to_owned();
+        let bbox = Rect::deserialize(&source["face"]["box"]).ok();
+        let bytes = serde_json::to_vec(source).map_err(|error| ElasticError::unexpected("encode a document", error))?;
+        Ok(Self {
+            operation: Operation {
+                id: record.id,
+                action: Action::Create(Bytes::from(bytes)),
+            },
+            hash,
+            bbox,
+        })
+    }
+
+    fn is_deleted(&self, tombstones: &Tombstones) -> bool {
+        let covers = |tombstone: &Tombstone| self.bbox.is_none_or(|bbox| tombstone.covers(&bbox));
+        tombstones.get(&self.hash).is_some_and(|all| all.iter().any(covers))
+    }
+}
+
+/// Writes faces as an ingest does: by the alias of their space, but for those that were deleted on request, and looks once
+/// more for deletions when they are written (see `store`).
+async fn write(to: Destination, space: String, batch: Vec<Pending>) -> Result<Vec<(String, Landed)>, ElasticError> {
+    let hashes: Vec<&str> = batch.iter().map(|face| face.hash.as_str()).collect();
+    let before = tombstones::of(&to, &hashes).await?;
+    let (deleted, kept): (Vec<&Pending>, Vec<&Pending>) = batch.iter().partition(|face| face.is_deleted(&before));
+    let operations: Vec<Operation> = kept.iter().map(|face| face.operation.clone()).collect();
+    let within = to.at(&collection::write_alias(&to.collection, &space));
+    let verdicts = match bulk::execute(&within, &operations).await {
+        Err(error) if matches!(error, ElasticError::NoCollection { .. }) || error.is_not_found() => {
+            collection::claim(&to.client, &to.collection, &space).await?;
+            bulk::execute(&within, &operations).await?
+        }
+        other => other?,
+    };
+    let now = tombstones::of(&to, &hashes).await?;
+    let (mut landed, mut back) = (Vec::with_capacity(batch.len()), Vec::new());
+    for (face, verdict) in kept.into_iter().zip(verdicts) {
+        let id = face.operation.id.clone();
+        match verdict {
+            Verdict::Done(Some(version)) if face.is_deleted(&now) => {
+                back.push(Operation {
+                    id: id.clone(),
+                    action: Action::Delete(version),
+                });
+                landed.push((id, Landed::Deleted));
+            }
+            verdict => landed.push((id, Landed::Verdict(verdict))),
+        }
+    }
+    bulk::execute(&to, &back).await?;
+    landed.extend(
+        deleted
+            .into_iter()
+            .map(|face| (face.operation.id.clone(), Landed::Deleted)),
+    );
+    Ok(landed)
 }
 
 /// Whether the face can be stored among the others.

@@ -11,11 +11,13 @@ use std::future::Future;
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use tokio::task::JoinSet;
 
 use super::LifecycleError;
 use super::walk::{Face, Photo, Read, View, Walk, with_view};
-use crate::elastic::bulk::{self, Action, Operation, Verdict};
+use crate::elastic::bulk::{self, Action, Operation, Verdict, Version};
+use crate::elastic::mget::mget;
 use crate::elastic::{Destination, ElasticError};
 
 /// Faces that are carried in one go. Photos are not torn apart.
@@ -85,6 +87,7 @@ pub async fn round<C: Carrier>(
     with_view(from, async |source| {
         with_view(to, async |target| {
             let mut work = Work {
+                from,
                 to,
                 round: Round::default(),
                 photos: Vec::new(),
@@ -131,6 +134,7 @@ fn order(left: Option<&Photo>, right: Option<&Photo>) -> Option<Ordering> {
 
 /// What is to be carried and removed, and what is under way.
 struct Work<'d> {
+    from: &'d Destination,
     to: &'d Destination,
     round: Round,
     /// Ids of photos of which some face is to be carried: all of each photo's faces.
@@ -186,8 +190,12 @@ impl Work<'_> {
         while self.in_air.len() >= IN_FLIGHT {
             self.land().await?;
         }
-        let to = self.to.clone();
-        self.in_air.spawn(async move { bulk::execute(&to, &operations).await });
+        let (from, to) = (self.from.clone(), self.to.clone());
+        self.in_air.spawn(async move {
+            let verdicts = bulk::execute(&to, &operations).await?;
+            take_back(&from, &to, &operations, &verdicts).await?;
+            Ok(verdicts)
+        });
         Ok(())
     }
 
@@ -218,6 +226,36 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Removes again what was deleted from the source after it was read for the target. Whoever deletes a face looks at both
+/// indices: either that look at the target finds what was written here, or this look at the source does not find the face.
+async fn take_back(
+    from: &Destination,
+    to: &Destination,
+    operations: &[Operation],
+    verdicts: &[Verdict],
+) -> Result<(), ElasticError> {
+    let put: Vec<(&str, Version)> = operations
+        .iter()
+        .zip(verdicts)
+        .filter_map(|(operation, verdict)| match (&operation.action, verdict) {
+            (Action::Put(..), Verdict::Done(Some(version))) => Some((operation.id.as_str(), *version)),
+            _ => None,
+        })
+        .collect();
+    let ids: Vec<&str> = put.iter().map(|(id, _)| *id).collect();
+    let there: HashMap<String, (IgnoredAny, Version)> =
+        mget(from, "look for faces deleted meanwhile", &ids, "image.hash").await?;
+    let gone: Vec<Operation> = put
+        .into_iter()
+        .filter(|(id, _)| !there.contains_key(*id))
+        .map(|(id, version)| Operation {
+            id: id.to_owned(),
+            action: Action::Delete(version),
+        })
+        .collect();
+    bulk::execute(to, &gone).await.map(|_| ())
 }
 
 /// The whole documents of these photos.

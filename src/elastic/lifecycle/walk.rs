@@ -99,8 +99,8 @@ pub struct View<'d> {
     pit: String,
 }
 
-/// How long a point in time lives on after each request.
-const KEEP: &str = "5m";
+/// How long a point in time lives on after each request: longer than the photos of a batch may take to be read again.
+const KEEP: &str = "1h";
 const STRICT: (&str, &str) = ("allow_partial_search_results", "false");
 
 #[derive(Deserialize)]

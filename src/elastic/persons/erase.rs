@@ -2,6 +2,7 @@
 //! that is being ingested at the same moment does not bring the face back (see `store`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use elasticsearch::http::Method;
@@ -18,6 +19,8 @@ use crate::elastic::tombstones::{self, Tombstone};
 use crate::elastic::{Destination, ElasticError};
 
 const OPERATION: &str = "delete faces";
+/// Between two looks at all indices: somebody else may be writing the same faces.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What was deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -60,8 +63,8 @@ pub async fn erase(to: &Destination, faces: &Faces) -> Result<Erased, ElasticErr
             let lifted = version.lift_block(to).await?;
             let gone = erase_from(to, &version, faces).await;
             version.restore_block(to, lifted).await?;
-            let gone = gone?;
-            clean &= gone.is_empty();
+            let (gone, was_clean) = gone?;
+            clean &= was_clean;
             *erased.indices.entry(version.index).or_default() += gone.len() as u64;
             erased.ids.extend(gone);
         }
@@ -69,12 +72,18 @@ pub async fn erase(to: &Destination, faces: &Faces) -> Result<Erased, ElasticErr
             erased.faces = erased.ids.len() as u64;
             return Ok(erased);
         }
+        tokio::time::sleep(PAUSE).await;
     }
     Err(busy(OPERATION))
 }
 
-/// Deletes the faces from one index and gives their ids. Comes back when a refreshed search finds none.
-async fn erase_from(to: &Destination, version: &Version, faces: &Faces) -> Result<BTreeSet<String>, ElasticError> {
+/// Deletes the faces from one index. Gives their ids, and whether there was none from the start. Comes back when a refreshed
+/// search finds none, or when no deletion meets what was found: then the collection may have moved to another index.
+async fn erase_from(
+    to: &Destination,
+    version: &Version,
+    faces: &Faces,
+) -> Result<(BTreeSet<String>, bool), ElasticError> {
     let at = version.destination(to);
     let path = format!("/{}/_search", version.index);
     let body = json!({
@@ -83,39 +92,36 @@ async fn erase_from(to: &Destination, version: &Version, faces: &Faces) -> Resul
         "seq_no_primary_term": true,
         "_source": ["image.hash", "face.box", "face.score"],
     });
-    let mut gone = BTreeSet::new();
-    for _ in 0..ROUNDS {
-        // Every round must be able to make progress for as long as there are faces: only rounds without any are limited.
-        loop {
-            to.at(&version.index).refresh().await?;
-            let reply: Reply<Versioned> = to
-                .json(OPERATION, Method::Post, &path, &[STRICT], Payload::Json(&body))
-                .await?;
-            let found = reply.hits.hits;
-            if found.is_empty() {
-                if let Some(person) = faces.person() {
-                    forget(&at, person).await?;
-                }
-                return Ok(gone);
+    let (mut gone, mut clean) = (BTreeSet::new(), true);
+    loop {
+        to.at(&version.index).refresh().await?;
+        let reply: Reply<Versioned> = to
+            .json(OPERATION, Method::Post, &path, &[STRICT], Payload::Json(&body))
+            .await?;
+        let found = reply.hits.hits;
+        if found.is_empty() {
+            if let Some(person) = faces.person() {
+                forget(&at, person).await?;
             }
-            tombstones::add(to, &found.iter().map(tombstone).collect::<Vec<_>>()).await?;
-            let operations: Vec<Operation> = found
-                .iter()
-                .map(|face| Operation {
-                    id: face.id.clone(),
-                    action: Action::Delete(face.version()),
-                })
-                .collect();
-            let verdicts = bulk::execute(&at, &operations).await?;
-            settled(OPERATION, &verdicts)?;
-            // Some may be gone by another's hand: an ingest takes back what it wrote of them (see `store`).
-            gone.extend(found.into_iter().map(|face| face.id));
-            if !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Done(_))) {
-                break;
-            }
+            return Ok((gone, clean));
         }
+        clean = false;
+        tombstones::add(to, &found.iter().map(tombstone).collect::<Vec<_>>()).await?;
+        let operations: Vec<Operation> = found
+            .iter()
+            .map(|face| Operation {
+                id: face.id.clone(),
+                action: Action::Delete(face.version()),
+            })
+            .collect();
+        let verdicts = bulk::execute(&at, &operations).await?;
+        settled(OPERATION, &verdicts)?;
+        if !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Done(_))) {
+            return Ok((gone, clean));
+        }
+        // Some may be gone by another's hand: an ingest takes back what it wrote of them (see `store`).
+        gone.extend(found.into_iter().map(|face| face.id));
     }
-    Err(busy(OPERATION))
 }
 
 /// The photo's hash, and where in the photo the face was.

@@ -52,6 +52,9 @@ impl Versioned {
     }
 }
 
+/// How long a point in time lives on after each request: longer than a migration makes writers wait in between.
+const KEEP: &str = "10m";
+
 pub(super) struct View {
     id: String,
 }
@@ -64,7 +67,7 @@ impl View {
             id: String,
         }
         let path = format!("/{}/_pit", to.collection);
-        let query = [("keep_alive", "1m")];
+        let query = [("keep_alive", KEEP)];
         let opened: Opened = to
             .json("open a point in time", Method::Post, &path, &query, Payload::None)
             .await?;
@@ -79,7 +82,7 @@ impl View {
         after: Option<Vec<Value>>,
     ) -> Result<Vec<T>, ElasticError> {
         let mut body = what.clone();
-        body["pit"] = json!({"id": self.id, "keep_alive": "1m"});
+        body["pit"] = json!({"id": self.id, "keep_alive": KEEP});
         body["size"] = json!(PAGE);
         body["sort"] = json!([{"_shard_doc": "asc"}]);
         body["seq_no_primary_term"] = json!(true);

@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
-use super::{Outcome, PhotoRecord, Stored, look_up};
+use super::{Outcome, PhotoRecord, Stored};
 use crate::elastic::bulk::{self, Action, Operation};
-use crate::elastic::document::FaceDocument;
-use crate::elastic::tombstones::{self, Tombstones};
+use crate::elastic::document::{FaceDocument, StoredFace};
+use crate::elastic::mget::mget;
+use crate::elastic::tombstones::{self, Tombstone, Tombstones};
 use crate::elastic::{Destination, ElasticError};
 
 /// The tombstones of a batch's photos.
@@ -33,29 +34,29 @@ impl Deleted {
         Cow::Owned(kept)
     }
 
-    /// Takes back what was written of faces that were deleted meanwhile.
-    pub(super) async fn since(
-        &self,
-        to: &Destination,
-        kept: &[PhotoRecord],
-        stored: &mut [Stored],
-    ) -> Result<(), ElasticError> {
-        let is_written = |stored: &Stored| stored.outcomes.contains(&Outcome::Indexed);
-        let written = kept.iter().zip(stored.iter()).filter(|(_, stored)| is_written(stored));
-        let hashes: Vec<&str> = written.map(|(photo, _)| photo.hash.as_str()).collect();
-        let now = tombstones::of(to, &hashes).await?;
-        for (photo, stored) in kept.iter().zip(stored) {
-            let was_written = is_written(stored);
+    /// Takes back what is there of the deleted faces: of those that were deleted while the photos were written, and what a
+    /// run that was cut off between its write and this look left of others.
+    pub(super) async fn since(&self, to: &Destination, photos: &[PhotoRecord]) -> Result<Tombstones, ElasticError> {
+        let now = tombstones::of(to, &hashes(photos)).await?;
+        for photo in photos {
             for (place, face) in photo.faces.iter().enumerate() {
-                if was_written && covers(&now, &photo.hash, face) {
-                    take_back(to, &photo.id(place)).await?;
-                    if let Some(outcome) = stored.outcomes.get_mut(place) {
-                        *outcome = Outcome::Deleted;
-                    }
+                if covers(&now, &photo.hash, face) {
+                    take_back(to, &photo.id(place), now.get(&photo.hash)).await?;
                 }
             }
         }
-        Ok(())
+        Ok(now)
+    }
+
+    /// Notes which of the faces that were written are taken back.
+    pub(super) fn note(&self, now: &Tombstones, kept: &[PhotoRecord], stored: &mut [Stored]) {
+        for (photo, stored) in kept.iter().zip(stored) {
+            for (face, outcome) in photo.faces.iter().zip(&mut stored.outcomes) {
+                if *outcome == Outcome::Indexed && covers(now, &photo.hash, face) {
+                    *outcome = Outcome::Deleted;
+                }
+            }
+        }
     }
 
     /// Puts the outcomes of the deleted faces between those of the others.
@@ -81,14 +82,23 @@ fn covers(tombstones: &Tombstones, hash: &str, face: &FaceDocument) -> bool {
     of_photo.is_some_and(|all| all.iter().any(|tombstone| tombstone.covers(&face.face.bbox)))
 }
 
-/// Deletes a face whatever its version.
-async fn take_back(to: &Destination, id: &str) -> Result<(), ElasticError> {
-    while let Some((_, version)) = look_up(to, &[id]).await?.remove(id) {
+/// Deletes the face of this id whatever its version, if it is the one that was deleted: another engine may have numbered
+/// the photo's faces otherwise.
+async fn take_back(to: &Destination, id: &str, of_photo: Option<&Vec<Tombstone>>) -> Result<(), ElasticError> {
+    let is_deleted = |face: &StoredFace| {
+        let bbox = face.face.as_ref().map(|face| face.bbox);
+        let covers = |tombstone: &Tombstone| bbox.is_none_or(|bbox| tombstone.covers(&bbox));
+        of_photo.is_some_and(|all| all.iter().any(covers))
+    };
+    loop {
+        let found = mget(to, "look for deleted faces", &[id], "image.hash,face.box,face.score").await?;
+        let Some((_, version)) = found.get(id).filter(|(face, _)| is_deleted(face)) else {
+            return Ok(());
+        };
         let removal = Operation {
             id: id.to_owned(),
-            action: Action::Delete(version),
+            action: Action::Delete(*version),
         };
         bulk::execute(to, &[removal]).await?;
     }
-    Ok(())
 }
