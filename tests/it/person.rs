@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::harness::images::variants;
+use crate::harness::node::wait_until;
 use crate::harness::{Ran, Space, photo, run};
 
 /// A collection with so many photos of one person, one photo of another, and one of several people without names.
@@ -277,4 +278,74 @@ fn an_export_has_everything_that_is_stored() {
     person(&space, &["export", "obama", "--output", &file]).expect(2);
     person(&space, &["export", "nobody"]).expect(2);
     assert_eq!(audited(&space).last().unwrap()["action"], "export_person");
+}
+
+#[test]
+fn an_import_does_not_bring_a_deleted_person_back() {
+    let space = family(2);
+    let file = space.path("all.ndjson");
+    space
+        .run(&["collection", "export", &space.name, "--to", &file])
+        .expect(0);
+    person(&space, &["delete", "obama"]).expect(0);
+    let again = space.run(&["collection", "import", &space.name, "--from", &file, "--json"]);
+    let again = again.expect(0).json();
+    assert_eq!(
+        (&again["deleted"], &again["imported"], &again["existing"]),
+        (&json!(2), &json!(0), &json!(1)),
+        "{again}"
+    );
+    assert_eq!(persons(&space), counts(&[("biden", 1)]));
+}
+
+/// A migration blocks writes, fills the next index, and lets the aliases name it.
+#[test]
+fn a_deletion_that_meets_a_move_to_another_index_is_complete() {
+    let space = family(3);
+    let (old, next) = (space.index(), copy_to_version(&space, 2));
+    let _cleanup = Cleanup(&space, vec![old.clone(), next.clone()]);
+    // No face has there the sequence number that it has here.
+    let path = format!("/{next}/_update_by_query?refresh=true");
+    assert_eq!(space.elastic("POST", &path, None).0, 200);
+    let block = json!({"index": {"blocks": {"write": true}}});
+    space.elastic("PUT", &format!("/{old}/_settings"), Some(block));
+
+    let deletion = space
+        .command(&["person", "delete", "obama", "--json", "--audit-log", "audit.ndjson"])
+        .spawn()
+        .unwrap();
+    wait_until("its deletions wait for the block", || {
+        space.elastic("POST", "/facedex-tombstones/_refresh", None);
+        let query = json!({"query": {"term": {"collection": space.name}}});
+        space.elastic("POST", "/facedex-tombstones/_count", Some(query)).1["count"] == 3
+    });
+    let actions: Vec<Value> = [
+        space.name.clone(),
+        format!("facedex-faces-{}@sface-2021dec@arcface-112", space.name),
+    ]
+    .iter()
+    .flat_map(|alias| {
+        [
+            json!({"remove": {"index": old, "alias": alias}}),
+            json!({"add": {"index": next, "alias": alias}}),
+        ]
+    })
+    .collect();
+    let (status, moved) = space.elastic("POST", "/_aliases", Some(json!({"actions": actions})));
+    assert_eq!(status, 200, "{moved}");
+
+    let ended = deletion.wait_with_output().unwrap();
+    assert_eq!(
+        ended.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    for index in [&old, &next] {
+        assert_eq!(
+            (count_in(&space, index, "obama"), count_in(&space, index, "biden")),
+            (0, 1),
+            "{index}"
+        );
+    }
 }
