@@ -27,7 +27,8 @@ pub struct Knn<'q> {
     pub k: usize,
     /// Candidates each shard looks at; more find more of the true neighbours and take longer.
     pub num_candidates: usize,
-    /// How many times `k` candidates are rescored with the whole vectors, where the index holds shortened ones.
+    /// How many times `num_candidates` each shard looks at and rescores with the whole vectors, where the index holds
+    /// shortened ones: Elasticsearch (9.2.0) takes `num_candidates` for a shard's k, so `k` times this plays no part.
     pub oversample: f32,
     /// Hits below this similarity are left out.
     pub min_similarity: Option<f64>,
@@ -125,7 +126,7 @@ fn body(collection: &Collection, query: &Knn<'_>) -> Value {
 }
 
 /// How many pairs of vectors a search compares in the graphs of all shards, as Elasticsearch's profile counts them. That is
-/// its work, whatever the machine. Rescoring adds `k` times `oversample` a shard.
+/// its work, whatever the machine, rescoring included.
 pub async fn comparisons(client: &Client, collection: &Collection, query: &Knn<'_>) -> Result<u64, ElasticError> {
     const OPERATION: &str = "profile a search";
     let mut body = body(collection, query);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::results::{Filter, Record};
+use super::record::{Filter, Record};
 use crate::eval::plot::{Axis, Plot};
 
 /// Recall@10 against the median latency of one client, a curve an index and a peer; of the largest size that was measured.

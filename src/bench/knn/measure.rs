@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::results::{Filter, IndexKey, Level, Place, Record, SearchKey, Segments};
-use super::truth::{self, Recall, Vectors};
+use super::record::{Filter, IndexKey, Level, Place, Record, SearchKey, Segments};
+use super::truth::{self, Vectors, recalls};
 use super::{K, SEED};
 use crate::bench::BenchError;
 use crate::bench::fill::{Filling, PHOTOS_A_PERSON, carries, face_id, fill};
@@ -82,16 +82,6 @@ impl Size {
         self.truths.insert(name, Arc::clone(&truth));
         truth
     }
-}
-
-/// Recall of the queries of people who are stored, and of strangers.
-pub fn recalls<T: PartialEq>(found: &[Vec<T>], truth: &[Vec<T>]) -> (Recall, Recall) {
-    let half = truth.len() / 2;
-    let of = |range: std::ops::Range<usize>| {
-        let end = range.end.min(found.len());
-        Recall::of((range.start.min(end)..end).map(|at| (&found[at][..], &truth[at][..])))
-    };
-    (of(0..half), of(half..truth.len()))
 }
 
 /// Where indices are made and searched.

@@ -7,7 +7,8 @@
 pub mod frontier;
 mod measure;
 mod peers;
-pub mod results;
+pub mod record;
+mod results;
 pub mod scale;
 mod truth;
 
@@ -15,7 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use results::{Filter, IndexKey, Place, Record, Results, SearchKey, Segments};
+use record::{Filter, IndexKey, Place, Record, SearchKey, Segments};
+use results::Results;
 
 use super::BenchError;
 use crate::elastic::Client;
@@ -42,7 +44,7 @@ pub struct Plan {
     pub layouts: Vec<Layout>,
     /// As filled, merged, or one after the other.
     pub segments: Vec<Segments>,
-    /// Candidates a shard, and how many times k are compared again.
+    /// Candidates a shard, and how many times these are looked at.
     pub efforts: Vec<(usize, f32)>,
     /// Among which faces.
     pub filters: Vec<Filter>,

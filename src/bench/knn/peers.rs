@@ -6,8 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::measure::{Size, recalls};
-use super::results::{Filter, PeerFigures, PeerKey, Place, Record, Results};
+use super::measure::Size;
+use super::record::{Filter, PeerFigures, PeerKey, Place, Record};
+use super::results::Results;
+use super::truth::recalls;
 use crate::bench::BenchError;
 use crate::bench::process::watch;
 

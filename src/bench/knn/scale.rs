@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::results::{Filter, Record, SearchKey, Segments};
+use super::record::{Filter, Record, SearchKey, Segments};
 use crate::elastic::collection::IndexType;
 use crate::elastic::lifecycle::plan::{Need, Wish};
 
@@ -47,7 +47,7 @@ pub struct Model {
     pub index_type: IndexType,
     /// Candidates a shard.
     pub num_candidates: usize,
-    /// How many times k are compared again.
+    /// How many times these are looked at and compared again with whole vectors.
     pub oversample: f32,
     /// The sizes.
     pub measured: Vec<u64>,
@@ -211,7 +211,7 @@ fn need(records: &[Record], way: &SearchKey, faces: u64) -> Option<Need> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::knn::results::{IndexKey, Level, Place};
+    use crate::bench::knn::record::{IndexKey, Level, Place};
     use crate::bench::knn::truth::Recall;
 
     fn records(faces: u64) -> [Record; 2] {

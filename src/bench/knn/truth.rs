@@ -162,6 +162,16 @@ impl Recall {
     }
 }
 
+/// Recall of the queries of people who are stored, and of strangers.
+pub fn recalls<T: PartialEq>(found: &[Vec<T>], truth: &[Vec<T>]) -> (Recall, Recall) {
+    let half = truth.len() / 2;
+    let of = |range: std::ops::Range<usize>| {
+        let end = range.end.min(found.len());
+        Recall::of((range.start.min(end)..end).map(|at| (&found[at][..], &truth[at][..])))
+    };
+    (of(0..half), of(half..truth.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
