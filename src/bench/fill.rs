@@ -134,12 +134,19 @@ fn record(filling: &Filling, number: u64) -> PhotoRecord {
 fn selectivity_labels(number: u64) -> BTreeMap<String, String> {
     [("half", 2), ("tenth", 10), ("hundredth", 100), ("thousandth", 1000)]
         .into_iter()
-        // By person, so that a filter keeps or drops whole people; a multiplier keeps the four apart.
-        .filter(|(_, of)| {
-            (number / PHOTOS_A_PERSON)
-                .wrapping_mul(2_654_435_761)
-                .is_multiple_of(*of)
-        })
+        .filter(|(_, of)| carries(number, *of))
         .map(|(name, _)| (name.to_owned(), "yes".to_owned()))
         .collect()
+}
+
+/// Whether a face carries the label that one of so many people has: by person, so that a filter keeps or drops whole people.
+pub fn carries(number: u64, of: u64) -> bool {
+    (number / PHOTOS_A_PERSON)
+        .wrapping_mul(2_654_435_761)
+        .is_multiple_of(of)
+}
+
+/// The `_id` of the face of this number.
+pub fn face_id(seed: u64, number: u64) -> String {
+    format!("{}-0", photo_hash(seed, number))
 }

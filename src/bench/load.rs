@@ -30,16 +30,28 @@ pub struct Load {
 
 /// Lets `clients` ask for so long.
 pub async fn closed_loop(make: &Make, clients: usize, length: Duration) -> Load {
+    let make = Arc::clone(make);
+    closed_loop_of(move |number| ask(make(number)), clients, length).await
+}
+
+/// The same with anything that can be asked again and again: it gives a status and milliseconds.
+pub async fn closed_loop_of<F>(
+    question: impl Fn(usize) -> F + Clone + Send + 'static,
+    clients: usize,
+    length: Duration,
+) -> Load
+where
+    F: Future<Output = (u16, f64)> + Send,
+{
     let start = Instant::now();
     let number = Arc::new(AtomicUsize::new(0));
     let mut asking = JoinSet::new();
     for _ in 0..clients {
-        let (make, number) = (Arc::clone(make), Arc::clone(&number));
+        let (question, number) = (question.clone(), Arc::clone(&number));
         asking.spawn(async move {
             let mut seen = Vec::new();
             while start.elapsed() < length {
-                let request = make(number.fetch_add(1, Ordering::Relaxed));
-                let (status, took) = ask(request).await;
+                let (status, took) = question(number.fetch_add(1, Ordering::Relaxed)).await;
                 seen.push((status, took));
                 if status == 429 {
                     // As a client would that is told to come again; at once would only be a busier loop.

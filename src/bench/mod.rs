@@ -2,6 +2,7 @@
 
 mod fill;
 pub mod ingest;
+pub mod knn;
 mod load;
 mod process;
 pub mod serve;
@@ -46,6 +47,24 @@ pub enum BenchError {
     /// The photo to search by has nobody in it.
     #[error("{0}: no face in it, or no photo; a search by photo needs one")]
     NoFace(PathBuf),
+    /// The file of results cannot be used.
+    #[error("cannot use the results in {path}: {reason}")]
+    Results {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Searches of a load failed, so that its figures would be those of errors.
+    #[error(
+        "{failed} searches of {clients} clients at once failed; look at the node's log, or ask with fewer --clients"
+    )]
+    Searches {
+        /// How many.
+        failed: u64,
+        /// Clients at once.
+        clients: usize,
+    },
     /// Elasticsearch.
     #[error(transparent)]
     Elastic(#[from] ElasticError),

@@ -1,5 +1,7 @@
 //! `facedex bench`
 
+mod knn;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,12 @@ pub(super) enum BenchCommand {
     /// Fills a collection with made-up faces that are distributed like real ones, starts `facedex serve`, and asks by
     /// vector (through /es/ and straight) and by photo, with more and more clients, at last with more than can be served.
     Serve(BenchServeArgs),
+    /// Recall, latency and cost of searches by vector, against exact ground truth
+    ///
+    /// Fills indices with made-up faces that are distributed like real ones, and searches them as `facedex search` does.
+    /// Every combination of the lists is measured and written to --results at once; one that is there already is not
+    /// measured again.
+    Knn(Box<knn::BenchKnnArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +100,7 @@ pub(super) async fn run(command: &BenchCommand, global: &GlobalArgs) -> Result<u
     match command {
         BenchCommand::Ingest(args) => bench_ingest(args, global).await,
         BenchCommand::Serve(args) => bench_serve(args, global).await,
+        BenchCommand::Knn(args) => knn::run(args, global).await,
     }
 }
 

@@ -72,7 +72,8 @@ struct KnnArgs {
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
     num_candidates: u16,
 
-    /// How many times k candidates are compared again with whole vectors, where the index holds shortened ones
+    /// How many times num_candidates each shard looks at, to compare them again with whole vectors, where the index holds
+    /// shortened ones
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = parse_oversample)]
     oversample: f32,
 

@@ -27,7 +27,8 @@ pub struct Knn<'q> {
     pub k: usize,
     /// Candidates each shard looks at; more find more of the true neighbours and take longer.
     pub num_candidates: usize,
-    /// How many times `k` candidates are rescored with the whole vectors, where the index holds shortened ones.
+    /// How many times `num_candidates` each shard looks at and rescores with the whole vectors, where the index holds
+    /// shortened ones: Elasticsearch (9.2.0) takes `num_candidates` for a shard's k, so `k` times this plays no part.
     pub oversample: f32,
     /// Hits below this similarity are left out.
     pub min_similarity: Option<f64>,
@@ -82,6 +83,25 @@ struct RawHit {
 /// look like a missing person.
 pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> Result<Vec<Hit>, ElasticError> {
     const OPERATION: &str = "search";
+    let body = body(collection, query);
+    // By the index that was looked at, not by its alias: that may stand for vectors of another space by now.
+    let path = format!("/{}/_search", collection.index);
+    let strict = [("allow_partial_search_results", "false")];
+    let start = Instant::now();
+    let reply: Result<SearchReply, _> = client
+        .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .await;
+    metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
+    let hits = reply?.hits.hits.into_iter();
+    hits.map(|hit| {
+        let similarity = similarity(collection.metric, hit.score);
+        hit.with(OPERATION, similarity)
+    })
+    .collect()
+}
+
+/// A kNN search as it goes over the wire.
+fn body(collection: &Collection, query: &Knn<'_>) -> Value {
     let k = query.k.clamp(1, MAX_CANDIDATES);
     let mut clause = json!({
         "field": VECTOR_FIELD,
@@ -98,25 +118,37 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     if let Some(conditions) = filter::query(query.filters) {
         clause["filter"] = conditions;
     }
-    let body = json!({
+    json!({
         "knn": clause,
         "size": k,
         "_source": SOURCE,
-    });
-    // By the index that was looked at, not by its alias: that may stand for vectors of another space by now.
-    let path = format!("/{}/_search", collection.index);
-    let strict = [("allow_partial_search_results", "false")];
-    let start = Instant::now();
-    let reply: Result<SearchReply, _> = client
-        .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
-        .await;
-    metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
-    let hits = reply?.hits.hits.into_iter();
-    hits.map(|hit| {
-        let similarity = similarity(collection.metric, hit.score);
-        hit.with(OPERATION, similarity)
     })
-    .collect()
+}
+
+/// How many pairs of vectors a search compares in the graphs of all shards, as Elasticsearch's profile counts them. That is
+/// its work, whatever the machine, rescoring included.
+pub async fn comparisons(client: &Client, collection: &Collection, query: &Knn<'_>) -> Result<u64, ElasticError> {
+    const OPERATION: &str = "profile a search";
+    let mut body = body(collection, query);
+    body["profile"] = json!(true);
+    let path = format!("/{}/_search", collection.index);
+    let reply: Value = client
+        .json(OPERATION, Method::Post, &path, &[], Payload::Json(&body))
+        .await?;
+    let shards = reply["profile"]["shards"].as_array().map_or(&[][..], Vec::as_slice);
+    let searches = shards
+        .iter()
+        .flat_map(|shard| shard["dfs"]["knn"].as_array().map_or(&[][..], Vec::as_slice));
+    let counts: Vec<u64> = searches
+        .filter_map(|knn| knn["vector_operations_count"].as_u64())
+        .collect();
+    if counts.is_empty() {
+        return Err(ElasticError::unexpected(
+            OPERATION,
+            "no vector_operations_count in the answer",
+        ));
+    }
+    Ok(counts.iter().sum())
 }
 
 /// Faces whose similarities are known, in the order in which they are given. One that is gone by now is left out.

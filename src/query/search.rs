@@ -17,7 +17,7 @@ pub struct SearchOptions {
     pub k: usize,
     /// Candidates each shard looks at.
     pub num_candidates: usize,
-    /// How many times `k` candidates are rescored with whole vectors.
+    /// How many times `num_candidates` each shard looks at and rescores with whole vectors.
     pub oversample: f32,
     /// Conditions that hits must meet.
     pub filters: Vec<Filter>,

@@ -61,3 +61,96 @@ fn a_photo_that_is_no_use_is_said_before_anything_is_filled() {
         assert!(!ran.stderr.contains("merging"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn searches_are_measured_against_the_truth_and_not_twice() {
+    let space = Space::new();
+    let script = root().join("benches/peers/knn.py");
+    let script = script.to_str().unwrap();
+    let mut arguments = vec![
+        "bench",
+        "knn",
+        "--faces",
+        "2000",
+        "--index-types",
+        "int8_hnsw,flat",
+        "--queries",
+        "20",
+    ];
+    arguments.extend([
+        "--num-candidates",
+        "100",
+        "--filters",
+        "none,tenth",
+        "--segments",
+        "as_filled,merged",
+    ]);
+    arguments.extend(["--clients", "1,4", "--length", "200ms", "--plot", "knn.svg", "--json"]);
+    if full() {
+        // The peers' packages are fetched by the long suite alone.
+        arguments.extend(["--peers", "--script", script]);
+    }
+    let report = space.run(&arguments).expect(0).json();
+    let of_kind = |kind: &str| -> Vec<Value> {
+        let results = report["results"].as_array().unwrap();
+        results
+            .iter()
+            .filter(|result| result["kind"] == kind)
+            .cloned()
+            .collect()
+    };
+    let number = |value: &Value| value.as_f64().unwrap();
+    assert_eq!(of_kind("index").len(), 4);
+    for index in of_kind("index") {
+        // At least the whole vectors are on disk.
+        assert!(number(&index["disk_bytes"]) > 2000.0 * 512.0, "{index}");
+        assert!(index["segments"] != "merged" || index["segment_count"] == 1, "{index}");
+    }
+    assert_eq!(of_kind("search").len(), 8);
+    for search in of_kind("search") {
+        let exact = search["index_type"] == "flat";
+        let least = if exact { 1.0 } else { 0.9 };
+        for recall in [&search["recall"], &search["strangers"]] {
+            for at in ["at_1", "at_10"] {
+                assert!((least..=1.0).contains(&number(&recall[at])), "{search}");
+            }
+        }
+        // Elasticsearch counts those of graphs alone.
+        assert!(exact || number(&search["comparisons"]) > 50.0, "{search}");
+        let loads = search["loads"].as_array().unwrap();
+        assert_eq!(loads.len(), 2);
+        for load in loads {
+            let [p50, p95, p99] = ["p50_ms", "p95_ms", "p99_ms"].map(|at| number(&load[at]));
+            assert!(
+                0.0 < p50 && p50 <= p95 && p95 <= p99 && number(&load["per_second"]) > 0.0,
+                "{load}"
+            );
+        }
+    }
+    let peers = of_kind("peer");
+    assert_eq!(peers.is_empty(), !full());
+    for peer in peers.iter().filter(|peer| {
+        ["numpy", "pickle", "faiss-flat"]
+            .iter()
+            .any(|exact| peer["peer"] == *exact)
+    }) {
+        assert_eq!(number(&peer["recall"]["at_10"]), 1.0, "{peer}");
+    }
+    let file = space.folder.path().join("bench-knn.ndjson");
+    let measured = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(measured.lines().count(), report["results"].as_array().unwrap().len());
+    assert!(
+        std::fs::read_to_string(space.folder.path().join("knn.svg"))
+            .unwrap()
+            .contains("recall@10")
+    );
+    // One measurement is lost, as if the run had been cut off in its line: it alone is made again.
+    let kept: Vec<&str> = measured.lines().take(measured.lines().count() - 1).collect();
+    std::fs::write(&file, kept.join("\n") + "\n{\"kind\":\"se").unwrap();
+    let again = space.run(&arguments).expect(0).json();
+    assert_eq!(again["results"].as_array().unwrap().len(), measured.lines().count());
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with(&(kept.join("\n") + "\n")));
+    let (_, left) = space.elastic("GET", "/_cat/indices/*bench-knn-2000-*?format=json", None);
+    assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
+}

@@ -54,7 +54,8 @@ pub struct QuestionOptions {
     #[schema(minimum = 1, maximum = 10_000, default = 400)]
     #[param(minimum = 1, maximum = 10_000, default = 400)]
     pub num_candidates: u16,
-    /// How many times `k` candidates are compared again with whole vectors, where the index holds shortened ones.
+    /// How many times `num_candidates` each shard looks at, to compare them again with whole vectors, where the index holds
+    /// shortened ones.
     #[serde(default = "five")]
     #[schema(minimum = 1, maximum = 10_000, default = 5)]
     #[param(minimum = 1, maximum = 10_000, default = 5)]

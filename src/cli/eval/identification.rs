@@ -55,7 +55,7 @@ pub(in crate::cli) struct IdentificationArgs {
     #[arg(long, value_name = "N", default_value_t = 400)]
     num_candidates: usize,
 
-    /// How many times k candidates are compared again with whole vectors
+    /// How many times num_candidates each shard looks at, to compare them again with whole vectors
     #[arg(long, value_name = "X", default_value_t = 5.0)]
     oversample: f32,
 

@@ -1,0 +1,300 @@
+//! One size of collection: its faces, its queries, the truth about them; an index of them; searches of that.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::record::{Filter, IndexKey, Level, Place, Record, SearchKey, Segments};
+use super::truth::{self, Vectors, recalls};
+use super::{K, SEED};
+use crate::bench::BenchError;
+use crate::bench::fill::{Filling, PHOTOS_A_PERSON, carries, face_id, fill};
+use crate::bench::load::closed_loop_of;
+use crate::bench::vectors::Population;
+use crate::elastic::collection::{self, Collection};
+use crate::elastic::lifecycle::{optimize, storage};
+use crate::elastic::retry::RetryPolicy;
+use crate::elastic::search::{self, Knn};
+use crate::elastic::{Client, Destination, ElasticError, load, scratch};
+use crate::models::catalog::Embedder;
+use crate::query::search::{SearchOptions, search};
+use crate::query::threshold::Threshold;
+
+/// Queries that are unanswered while recall is measured.
+const IN_FLIGHT: usize = 4;
+/// Queries whose comparisons are counted.
+const COUNTED: usize = 50;
+
+/// The ids of the true nearest faces of each query.
+type Truth = Arc<Vec<Vec<String>>>;
+
+/// Faces, queries and truths of one size.
+pub struct Size {
+    /// How many faces.
+    pub faces: u64,
+    /// The faces.
+    pub stored: Vectors,
+    /// Photos that are not stored: the first half of people who are, the others of strangers.
+    pub queries: Vectors,
+    population: Arc<Population>,
+    threads: usize,
+    truths: HashMap<&'static str, Truth>,
+}
+
+impl Size {
+    /// Makes the faces, and as many queries of each kind.
+    pub fn new(faces: u64, dims: usize, queries: u64, threads: usize) -> Self {
+        let population = Arc::new(Population::new(dims, SEED));
+        let people = (faces / PHOTOS_A_PERSON).max(1);
+        let mates = (0..queries).map(|query| {
+            let person = query * people / queries.max(1);
+            population.face(person, PHOTOS_A_PERSON + query)
+        });
+        let strangers = (0..queries).map(|query| population.face(people + 1 + query, 0));
+        Self {
+            faces,
+            stored: Vectors::stored(&population, dims, faces, PHOTOS_A_PERSON, threads),
+            queries: Vectors {
+                dims,
+                values: mates.chain(strangers).flatten().collect(),
+            },
+            population,
+            threads,
+            truths: HashMap::new(),
+        }
+    }
+
+    /// The numbers of the nearest faces of every query.
+    pub fn nearest(&self, filter: Filter) -> Vec<Vec<u32>> {
+        let keep = |number: u64| filter.label().is_none_or(|(_, of)| carries(number, of));
+        truth::nearest(&self.stored, &self.queries, K, self.threads, keep)
+    }
+
+    fn truth(&mut self, filter: Filter) -> Truth {
+        let name = filter.label().map_or("", |(name, _)| name);
+        if let Some(known) = self.truths.get(name) {
+            return Arc::clone(known);
+        }
+        let ids = |numbers: Vec<u32>| numbers.into_iter().map(|n| face_id(SEED, u64::from(n))).collect();
+        let truth: Truth = Arc::new(self.nearest(filter).into_iter().map(ids).collect());
+        self.truths.insert(name, Arc::clone(&truth));
+        truth
+    }
+}
+
+/// Where indices are made and searched.
+pub struct Bench {
+    /// The cluster.
+    pub client: Arc<Client>,
+    /// Its version.
+    pub version: String,
+    /// Whose vectors these are like.
+    pub embedder: Embedder,
+    /// How long each level of clients lasts.
+    pub length: Duration,
+    /// Clients at once.
+    pub clients: Vec<usize>,
+}
+
+impl Bench {
+    /// When and where: before a measurement, so that the load is not its own.
+    pub fn place(&self) -> Place {
+        Place {
+            at: String::new(),
+            elasticsearch: self.version.clone(),
+            load_before: sysinfo::System::load_average().one,
+        }
+    }
+
+    /// The collection of an index, filled and in the wanted state, and what that took. One that is there already is used.
+    pub async fn index(
+        &self,
+        size: &Size,
+        key: &IndexKey,
+        told: &impl Fn(&str),
+    ) -> Result<(Collection, Record), BenchError> {
+        let place = self.place();
+        let to = self.destination(key);
+        let there = match search::count(&self.client, &to.collection, &[]).await {
+            // What was merged once cannot be measured as it was filled.
+            Ok(count) => count == key.faces && key.segments == Segments::Merged,
+            Err(_) => false,
+        };
+        let mut fill_seconds = None;
+        if !there {
+            scratch::remove(&self.client, &to.collection).await?;
+            let start = Instant::now();
+            self.fill(size, key, &to, told).await?;
+            fill_seconds = Some(start.elapsed().as_secs_f64());
+        }
+        let collection = collection::open(&self.client, &to.collection).await?;
+        let mut merge_seconds = None;
+        if key.segments == Segments::Merged {
+            told("merging the segments");
+            let start = Instant::now();
+            optimize::merge(&self.client, &collection).await?;
+            to.refresh().await?;
+            merge_seconds = Some(start.elapsed().as_secs_f64());
+        }
+        let storage = storage::storage(&self.client, &collection).await?;
+        let status = collection::status(&self.client, &to.collection).await?;
+        let record = Record::Index {
+            key: *key,
+            fill_seconds,
+            merge_seconds,
+            segment_count: storage.segments,
+            disk_bytes: status.bytes,
+            off_heap: storage.off_heap.map(Into::into),
+            place: place.now(),
+        };
+        Ok((collection, record))
+    }
+
+    async fn fill(
+        &self,
+        size: &Size,
+        key: &IndexKey,
+        to: &Destination,
+        told: &impl Fn(&str),
+    ) -> Result<(), BenchError> {
+        let space = self.embedder.embedding_space();
+        let made = collection::create(&self.client, &to.collection, &space, &key.layout()).await?;
+        load::begin(&self.client, &made, "bench").await?;
+        let filling = Filling {
+            faces: key.faces,
+            population: Arc::clone(&size.population),
+            seed: SEED,
+            space: self.embedder.space.clone(),
+        };
+        fill(to, &filling, |done| {
+            if done % 50_000 == 0 {
+                told(&format!("{done} of {} faces written", key.faces));
+            }
+        })
+        .await?;
+        load::end(&self.client, &made).await?;
+        to.refresh().await?;
+        Ok(())
+    }
+
+    fn destination(&self, key: &IndexKey) -> Destination {
+        let graph = format!("m{}-ef{}-s{}", key.m, key.ef_construction, key.shards);
+        Destination {
+            client: Arc::clone(&self.client),
+            collection: format!("bench-knn-{}-{}-{graph}", key.faces, key.index_type.name()),
+            policy: RetryPolicy::default(),
+            pulse: Arc::default(),
+        }
+    }
+
+    /// Removes an index.
+    pub async fn remove(&self, key: &IndexKey) -> Result<(), BenchError> {
+        Ok(scratch::remove(&self.client, &self.destination(key).collection).await?)
+    }
+
+    /// Searches as `facedex search` does, all queries for recall, then each level of clients for so long.
+    pub async fn search(
+        &self,
+        size: &mut Size,
+        collection: &Collection,
+        key: &SearchKey,
+    ) -> Result<Record, BenchError> {
+        let place = self.place();
+        let truth = size.truth(key.filter);
+        let label = key.filter.label().map(|(name, _)| format!("labels.{name}=yes"));
+        let filters = label.map(|label| label.parse()).into_iter().collect::<Result<_, _>>();
+        let asking = Arc::new(Asking {
+            client: Arc::clone(&self.client),
+            collection: collection.clone(),
+            options: SearchOptions {
+                k: K,
+                num_candidates: key.num_candidates,
+                oversample: key.oversample,
+                filters: filters.map_err(|error| ElasticError::unexpected("filter", error))?,
+                exact: false,
+            },
+            // Nobody is left out for being unlike: recall is about the index.
+            threshold: Threshold::fixed(&self.embedder, -1.0, None),
+            queries: size.queries.clone(),
+        });
+        let all = stream::iter((0..truth.len()).map(|number| asking.ask(number)));
+        let found: Vec<Vec<String>> = all.buffered(IN_FLIGHT).try_collect().await?;
+        let (recall, strangers) = recalls(&found, &truth);
+        let comparisons = asking.comparisons().await?;
+        let mut loads = Vec::new();
+        for &clients in &self.clients {
+            let asking = Arc::clone(&asking);
+            let count = truth.len();
+            let ask = move |number: usize| {
+                let asking = Arc::clone(&asking);
+                async move {
+                    let start = Instant::now();
+                    // Halves by turns, so that each level meets both kinds of query.
+                    let at = (number % 2) * (count / 2) + (number / 2) % (count / 2).max(1);
+                    let answer = asking.ask(at).await;
+                    let status = if answer.is_ok() { 200 } else { 0 };
+                    (status, start.elapsed().as_secs_f64() * 1000.0)
+                }
+            };
+            let load = closed_loop_of(ask, clients, self.length).await;
+            let failed: u64 = load.statuses.iter().filter(|(s, _)| **s != 200).map(|(_, n)| n).sum();
+            if failed > 0 {
+                return Err(BenchError::Searches { failed, clients });
+            }
+            loads.push(Level {
+                clients,
+                per_second: load.per_second,
+                p50_ms: load.p50_ms,
+                p95_ms: load.p95_ms,
+                p99_ms: load.p99_ms,
+            });
+        }
+        Ok(Record::Search {
+            key: *key,
+            recall,
+            strangers,
+            queries: truth.len() / 2,
+            comparisons,
+            loads,
+            place: place.now(),
+        })
+    }
+}
+
+/// Everything that a search needs but the number of its query.
+struct Asking {
+    client: Arc<Client>,
+    collection: Collection,
+    options: SearchOptions,
+    threshold: Threshold,
+    queries: Vectors,
+}
+
+impl Asking {
+    async fn ask(&self, number: usize) -> Result<Vec<String>, ElasticError> {
+        let query = self.queries.row(number);
+        let found = search(&self.client, &self.collection, query, &self.options, &self.threshold).await?;
+        Ok(found.hits.into_iter().map(|hit| hit.id).collect())
+    }
+
+    /// Comparisons of vectors that a query costs, on average over some of each kind.
+    async fn comparisons(&self) -> Result<f64, ElasticError> {
+        let step = (self.queries.len() / COUNTED).max(1);
+        let (mut sum, mut queries) = (0, 0);
+        for number in (0..self.queries.len()).step_by(step) {
+            let knn = Knn {
+                vector: self.queries.row(number),
+                k: K,
+                num_candidates: self.options.num_candidates,
+                oversample: self.options.oversample,
+                min_similarity: Some(self.threshold.similarity),
+                filters: &self.options.filters,
+            };
+            sum += search::comparisons(&self.client, &self.collection, &knn).await?;
+            queries += 1;
+        }
+        Ok(sum as f64 / f64::from(queries.max(1)))
+    }
+}

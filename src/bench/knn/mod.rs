@@ -1,0 +1,182 @@
+//! How well and how fast an index finds the nearest faces, and what it costs: recall against the truth, latency and
+//! throughput, bytes; beside what people use instead.
+//!
+//! Vectors are made up, distributed like the default embedder's (`vectors.rs`). Searches take the way of `facedex search`
+//! from the vector on. Everything that is measured goes to a file at once; what is in it is not measured again.
+
+pub mod frontier;
+mod measure;
+mod peers;
+pub mod record;
+mod results;
+pub mod scale;
+mod truth;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use record::{Filter, IndexKey, Place, Record, SearchKey, Segments};
+use results::Results;
+
+use super::BenchError;
+use crate::elastic::Client;
+use crate::elastic::collection::{IndexType, Layout};
+use crate::models::catalog::Embedder;
+pub use peers::PEERS;
+
+/// Seed of the made-up people.
+const SEED: u64 = 1;
+/// Neighbours that are asked for.
+const K: usize = 10;
+
+/// What to measure: every combination.
+pub struct Plan {
+    /// The cluster.
+    pub client: Arc<Client>,
+    /// Its version.
+    pub version: String,
+    /// Whose vectors the made-up ones are like.
+    pub embedder: Embedder,
+    /// Faces.
+    pub sizes: Vec<u64>,
+    /// How they are indexed.
+    pub layouts: Vec<Layout>,
+    /// As filled, merged, or one after the other.
+    pub segments: Vec<Segments>,
+    /// Candidates a shard, and how many times these are looked at.
+    pub efforts: Vec<(usize, f32)>,
+    /// Among which faces.
+    pub filters: Vec<Filter>,
+    /// Clients at once.
+    pub clients: Vec<usize>,
+    /// How long each of these levels lasts.
+    pub length: Duration,
+    /// Queries of people who are stored, and as many of strangers.
+    pub queries: u64,
+    /// Where results are kept.
+    pub results: PathBuf,
+    /// The peers' script, if they are measured too,
+    pub script: Option<PathBuf>,
+    /// and which of them.
+    pub peers: Vec<String>,
+    /// Whether the collections stay.
+    pub keep: bool,
+    /// Cores.
+    pub threads: usize,
+}
+
+impl Plan {
+    /// The indices of a size, those of one collection one after the other, as filled before merged.
+    fn indices(&self, faces: u64) -> Vec<Vec<IndexKey>> {
+        let key = |layout: &Layout, segments| IndexKey {
+            faces,
+            dims: self.embedder.dims,
+            index_type: layout.index_type,
+            m: layout.m,
+            ef_construction: layout.ef_construction,
+            shards: layout.shards,
+            segments,
+        };
+        let order = [Segments::AsFilled, Segments::Merged];
+        let states: Vec<Segments> = order
+            .into_iter()
+            .filter(|state| self.segments.contains(state))
+            .collect();
+        self.layouts
+            .iter()
+            .map(|layout| states.iter().map(|state| key(layout, *state)).collect())
+            .collect()
+    }
+
+    /// The ways in which an index is searched.
+    fn searches(&self, index: &IndexKey) -> Vec<SearchKey> {
+        let mut keys = Vec::new();
+        for &filter in &self.filters {
+            for &(num_candidates, oversample) in &self.efforts {
+                let key = SearchKey {
+                    index: *index,
+                    // Without a graph every face is a candidate.
+                    num_candidates: match index.index_type {
+                        IndexType::Flat => K,
+                        _ => num_candidates,
+                    },
+                    oversample: match index.index_type.is_quantised() {
+                        true => oversample,
+                        false => 1.0,
+                    },
+                    filter,
+                };
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+        }
+        keys
+    }
+}
+
+impl Place {
+    /// The same at the end of the measurement.
+    fn now(self) -> Self {
+        Self {
+            at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            ..self
+        }
+    }
+}
+
+/// Measures what the file lacks of the plan; `told` hears what is going on. All of the file's records come back.
+pub async fn run(plan: &Plan, told: impl Fn(&str)) -> Result<Vec<Record>, BenchError> {
+    let mut results = Results::open(&plan.results)?;
+    let bench = measure::Bench {
+        client: Arc::clone(&plan.client),
+        version: plan.version.clone(),
+        embedder: plan.embedder.clone(),
+        length: plan.length,
+        clients: plan.clients.clone(),
+    };
+    for &faces in &plan.sizes {
+        let mut missing = plan.indices(faces);
+        missing.retain(|states| states.iter().any(|key| !is_measured(&results, plan, key)));
+        let dims = plan.embedder.dims;
+        let peers_are_missing =
+            plan.script.is_some() && plan.peers.iter().any(|peer| !results.has_peer(faces, dims, peer));
+        if missing.is_empty() && !peers_are_missing {
+            continue;
+        }
+        told(&format!("{faces} faces: making them up"));
+        let mut size = measure::Size::new(faces, dims, plan.queries, plan.threads);
+        if let Some(script) = &plan.script {
+            peers::run(script, &plan.peers, &size, &mut results, &told).await?;
+        }
+        for states in missing {
+            for key in &states {
+                if is_measured(&results, plan, key) {
+                    continue;
+                }
+                told(&format!("{faces} faces: {}", key.index_type.name()));
+                let known = results.has_index(key);
+                let (collection, record) = bench.index(&size, key, &told).await?;
+                if !known {
+                    results.add(record)?;
+                }
+                for search in plan.searches(key) {
+                    if !results.has_search(&search) {
+                        results.add(bench.search(&mut size, &collection, &search).await?)?;
+                    }
+                }
+            }
+            if !plan.keep
+                && let Some(key) = states.first()
+            {
+                bench.remove(key).await?;
+            }
+        }
+    }
+    Ok(results.records)
+}
+
+fn is_measured(results: &Results, plan: &Plan, index: &IndexKey) -> bool {
+    results.has_index(index) && plan.searches(index).iter().all(|key| results.has_search(key))
+}

@@ -1,0 +1,142 @@
+//! What was measured, one JSON object a line. A line is written when its measurement is done, so that a run that is cut off
+//! goes on where it was.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::record::{IndexKey, PeerKey, Record, SearchKey};
+use crate::bench::BenchError;
+
+/// The file.
+#[derive(Debug)]
+pub struct Results {
+    path: PathBuf,
+    file: File,
+    /// What is in it.
+    pub records: Vec<Record>,
+}
+
+impl Results {
+    /// Opens the file, or makes it. A last line that was cut off is taken away.
+    pub fn open(path: &Path) -> Result<Self, BenchError> {
+        let failed = |reason: std::io::Error| unusable(path, reason.to_string());
+        let mut options = OpenOptions::new();
+        let file = options
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(path)
+            .map_err(failed)?;
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        if whole < text.len() {
+            file.set_len(whole as u64).map_err(failed)?;
+        }
+        let read = |(line, text): (usize, &str)| {
+            serde_json::from_str(text).map_err(|error| {
+                let reason = format!("line {} is no result ({error}); name another file", line + 1);
+                unusable(path, reason)
+            })
+        };
+        let records = text[..whole].lines().enumerate().map(read).collect::<Result<_, _>>()?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            records,
+        })
+    }
+
+    /// Adds a measurement.
+    pub fn add(&mut self, record: Record) -> Result<(), BenchError> {
+        let failed = |reason: String| unusable(&self.path, reason);
+        let mut line = serde_json::to_vec(&record).map_err(|error| failed(error.to_string()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|error| failed(error.to_string()))?;
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Whether this index was measured.
+    pub fn has_index(&self, wanted: &IndexKey) -> bool {
+        self.records
+            .iter()
+            .any(|record| matches!(record, Record::Index { key, .. } if key == wanted))
+    }
+
+    /// Whether these searches were measured.
+    pub fn has_search(&self, wanted: &SearchKey) -> bool {
+        self.records
+            .iter()
+            .any(|record| matches!(record, Record::Search { key, .. } if key == wanted))
+    }
+
+    /// Whether this peer was measured, in whatever ways it is asked.
+    pub fn has_peer(&self, faces: u64, dims: usize, name: &str) -> bool {
+        let same = |key: &PeerKey| key.faces == faces && key.dims == dims && key.peer == name;
+        self.records
+            .iter()
+            .any(|record| matches!(record, Record::Peer { key, .. } if same(key)))
+    }
+}
+
+fn unusable(path: &Path, reason: String) -> BenchError {
+    BenchError::Results {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::knn::record::{Filter, Level, Place, Segments};
+    use crate::bench::knn::truth::Recall;
+    use crate::elastic::collection::IndexType;
+
+    #[test]
+    fn what_was_measured_is_known_again_and_a_torn_line_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("knn.ndjson");
+        let index = IndexKey {
+            faces: 10,
+            dims: 128,
+            index_type: IndexType::BbqHnsw,
+            m: 16,
+            ef_construction: 100,
+            shards: 1,
+            segments: Segments::Merged,
+        };
+        let key = SearchKey {
+            index,
+            num_candidates: 400,
+            oversample: 2.5,
+            filter: Filter::Tenth,
+        };
+        let mut results = Results::open(&path).unwrap();
+        assert!(!results.has_search(&key));
+        let record = Record::Search {
+            key,
+            recall: Recall::default(),
+            strangers: Recall::default(),
+            queries: 5,
+            comparisons: 7.0,
+            loads: vec![Level::default()],
+            place: Place::default(),
+        };
+        results.add(record).unwrap();
+        results.file.write_all(b"{\"kind\":\"sea").unwrap();
+        let results = Results::open(&path).unwrap();
+        assert!(results.has_search(&key) && results.records.len() == 1);
+        assert!(!results.has_search(&SearchKey { oversample: 5.0, ..key }));
+        assert!(!results.has_index(&index) && !results.has_peer(10, 128, "numpy"));
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("}\n"));
+        std::fs::write(&path, "no result\n").unwrap();
+        assert!(
+            Results::open(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("name another file")
+        );
+    }
+}
