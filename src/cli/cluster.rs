@@ -35,7 +35,8 @@ pub(super) struct ClusterArgs {
     filter: Vec<Filter>,
 
     /// Clusters become one while the faces of both are on average as alike as two different people are at this rate
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
+    /// (docs/accuracy.md says how the default was chosen)
+    #[arg(long, value_name = "RATE", default_value_t = 2e-5)]
     max_fmr: f64,
 
     /// The same as a similarity

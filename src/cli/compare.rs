@@ -76,7 +76,7 @@ pub(super) fn run(args: &CompareArgs, global: &GlobalArgs) -> Result<u8, Error> 
             for &precision in &args.precisions {
                 let recipe = Recipe::new(&catalog, Some(detector), Some(embedder), precision)?;
                 let models = Models::of(recipe, Arc::clone(&runtime), global)?;
-                let report = args.look.with_looker(&models, photos.len(), |looker, engine| {
+                let report = args.look.with_looker(&models, photos.len(), &[], |looker, engine| {
                     Ok(verification::verify(looker, engine, &pairs, 0)?)
                 })?;
                 let used = models.recipe.models();

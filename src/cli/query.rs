@@ -14,6 +14,7 @@ use crate::elastic::search::MAX_CANDIDATES;
 use crate::elastic::{Client, ElasticError};
 use crate::error::Error;
 use crate::face::Face;
+use crate::face::gate::Gate;
 use crate::face::select::FaceChoice;
 use crate::query::QueryError;
 use crate::query::answer::{FaceAnswer, Took, milliseconds};
@@ -162,6 +163,10 @@ pub(super) async fn each_photo<T>(
         let mut faces = Vec::with_capacity(chosen.len());
         for ordinal in chosen {
             let face = photo.faces[ordinal].clone();
+            for complaint in Gate::SEARCH.complaints(&face) {
+                let note = format!("warning: face {ordinal} of {}: {complaint}", photo.path);
+                terminal::note(&format!("{note}; its answer means little"));
+            }
             let result = find(&target, &face, &threshold).await?;
             faces.push(FaceAnswer {
                 ordinal,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::EvalError;
 use super::cache::{Cache, Look};
+use crate::face::detect::shrink;
 use crate::face::image::{Limits, decode, read};
 use crate::face::select::FaceChoice;
 use crate::face::{Face, FaceEngine, FaceError};
@@ -22,6 +23,8 @@ pub struct Looker<'l> {
     pub limits: Limits,
     /// Which face of a photo is the person that its name says.
     pub subject: FaceChoice,
+    /// Factors, at most 1, by which photos are made smaller before anything looks at them, each in turn; none: as they are.
+    pub shrink: Vec<f32>,
     /// Hears of every photo that is done.
     pub done: &'l (dyn Fn() + Sync),
 }
@@ -52,7 +55,8 @@ impl Looker<'_> {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = photos.get(at) else { return Ok(part) };
-                    part.push((at, self.one(&mut engine, path)?));
+                    let factor = self.shrink.get(at % self.shrink.len().max(1)).copied();
+                    part.push((at, self.one(&mut engine, path, factor.unwrap_or(1.0))?));
                     (self.done)();
                 }
             };
@@ -70,7 +74,7 @@ impl Looker<'_> {
         Ok(seen)
     }
 
-    fn one(&self, engine: &mut Option<FaceEngine>, path: &Path) -> Result<Seen, EvalError> {
+    fn one(&self, engine: &mut Option<FaceEngine>, path: &Path, factor: f32) -> Result<Seen, EvalError> {
         let unreadable = |hash: String, reason: String| Seen {
             hash,
             unreadable: Some(reason),
@@ -81,10 +85,15 @@ impl Looker<'_> {
             Err(error) => return Ok(unreadable(String::new(), error.to_string())),
         };
         let hash = blake3::hash(&bytes).to_hex()[..32].to_owned();
-        let (look, took_ms) = match self.cache.get(&hash) {
+        let known = match factor < 1.0 {
+            true => format!("{hash}-{factor}"),
+            false => hash.clone(),
+        };
+        let (look, took_ms) = match self.cache.get(&known) {
             Some(look) => (look, None),
             None => {
                 let photo = match decode(&bytes, &self.limits) {
+                    Ok(photo) if factor < 1.0 => shrink(&photo, factor),
                     Ok(photo) => photo,
                     Err(error) => return Ok(unreadable(hash, error.to_string())),
                 };
@@ -100,7 +109,7 @@ impl Looker<'_> {
                     faces: engine.faces(&photo)?,
                 };
                 let took = start.elapsed().as_secs_f64() * 1e3;
-                self.cache.put(&hash, &look)?;
+                self.cache.put(&known, &look)?;
                 (look, Some(took))
             }
         };

@@ -53,6 +53,10 @@ pub struct Report {
     pub discards: Vec<f64>,
     /// For each measure the error rate of what is left.
     pub measures: BTreeMap<String, Vec<f64>>,
+    /// For each measure where the worse photo of a pair stands that is just left in.
+    pub limits: BTreeMap<String, Vec<f32>>,
+    /// Photos in which no face was found.
+    pub undetected: usize,
 }
 
 /// Draws the curves of a folder of people.
@@ -78,17 +82,22 @@ pub fn discard(looker: &Looker<'_>, engine: &str, embedder: &Embedder, photos: &
         .iter()
         .map(|(a, b)| verify::similarity(&a.embedding, &b.embedding) < threshold)
         .collect();
-    let measures = MEASURES.iter().map(|(name, measure)| {
+    let (mut measures, mut limits) = (BTreeMap::new(), BTreeMap::new());
+    for (name, measure) in MEASURES {
         let worse: Vec<f32> = pairs.iter().map(|(a, b)| measure(a).min(measure(b))).collect();
-        ((*name).to_owned(), errors_left(&worse, &wrong))
-    });
+        let (left, from) = errors_left(&worse, &wrong);
+        measures.insert(name.to_owned(), left);
+        limits.insert(name.to_owned(), from);
+    }
     Ok(Report {
         engine: engine.to_owned(),
         pairs: pairs.len(),
         threshold,
         fnmr: share(&wrong),
         discards: DISCARDS.to_vec(),
-        measures: measures.collect(),
+        measures,
+        limits,
+        undetected: seen.iter().filter(|seen| seen.subject.is_none()).count(),
     })
 }
 
@@ -106,13 +115,16 @@ fn share(wrong: &[bool]) -> f64 {
     wrong.iter().filter(|wrong| **wrong).count() as f64 / wrong.len().max(1) as f64
 }
 
-/// The error rate that is left when the worst shares are left out.
-fn errors_left(quality: &[f32], wrong: &[bool]) -> Vec<f64> {
+/// The error rate that is left when the worst shares are left out, and from which quality on that is.
+fn errors_left(quality: &[f32], wrong: &[bool]) -> (Vec<f64>, Vec<f32>) {
     let mut order: Vec<usize> = (0..quality.len()).collect();
     order.sort_by(|a, b| quality[*a].total_cmp(&quality[*b]));
-    let sorted: Vec<bool> = order.into_iter().map(|at| wrong[at]).collect();
-    let left = |discard: &f64| share(&sorted[(discard * sorted.len() as f64) as usize..]);
-    DISCARDS.iter().map(left).collect()
+    let sorted: Vec<bool> = order.iter().map(|at| wrong[*at]).collect();
+    let cuts = DISCARDS.map(|discard| (discard * sorted.len() as f64) as usize);
+    (
+        cuts.iter().map(|cut| share(&sorted[*cut..])).collect(),
+        cuts.iter().map(|cut| quality[order[*cut]]).collect(),
+    )
 }
 
 /// The curves as a plot.
@@ -146,8 +158,9 @@ mod tests {
         let wrong: Vec<bool> = (0..100).map(|at| at < 10).collect();
         let knows: Vec<f32> = (0..100).map(|at| at as f32).collect();
         let against: Vec<f32> = knows.iter().map(|value| -value).collect();
-        let left = errors_left(&knows, &wrong);
+        let (left, from) = errors_left(&knows, &wrong);
         assert_eq!((left[0], left[3]), (0.1, 0.0));
-        assert!(errors_left(&against, &wrong)[3] > 0.1);
+        assert_eq!((from[0], from[3]), (0.0, 10.0));
+        assert!(errors_left(&against, &wrong).0[3] > 0.1);
     }
 }

@@ -110,7 +110,7 @@ impl Detector {
 }
 
 /// The photo at `scale` (below 1), area-averaged.
-pub(super) fn shrink(photo: &RgbImage, scale: f32) -> RgbImage {
+pub(crate) fn shrink(photo: &RgbImage, scale: f32) -> RgbImage {
     let side = |length: u32| ((length as f32 * scale).round() as u32).max(1);
     let (width, height) = (side(photo.width()), side(photo.height()));
     let mut small = Image::new(width, height, PixelType::U8x3);

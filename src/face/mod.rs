@@ -4,6 +4,7 @@ pub mod align;
 pub mod detect;
 pub mod embed;
 pub mod engine;
+pub mod gate;
 pub mod geometry;
 pub mod image;
 pub mod landmarks;

@@ -201,6 +201,8 @@ pub enum Stage {
     Detect,
     /// Choosing the face that is the named person.
     Subject,
+    /// Asking whether that face is good enough to stand for the person.
+    Quality,
     /// Writing the documents.
     Index,
     /// The photo is there as another person.
@@ -215,6 +217,7 @@ impl Stage {
             Self::Decode => "decode",
             Self::Detect => "detect",
             Self::Subject => "subject",
+            Self::Quality => "quality",
             Self::Index => "index",
             Self::Conflict => "conflict",
         }

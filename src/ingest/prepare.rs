@@ -15,6 +15,7 @@ use super::source::Entry;
 use super::{Failure, Stage, now};
 use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
 use crate::elastic::store::PhotoRecord;
+use crate::face::gate::Gate;
 use crate::face::image::{Encoded, ImageError, Limits};
 use crate::face::select::Subject;
 use crate::face::{Face, FaceEngine, thumbnail};
@@ -33,10 +34,32 @@ pub struct Recipe {
     pub limits: Limits,
     /// Which face is the person that a photo was given.
     pub subject: Subject,
+    /// What the face of a named person must have.
+    pub gate: Gate,
     /// Given to every face, under those of the source.
     pub labels: BTreeMap<String, String>,
     /// Store a small picture with each face.
     pub thumbnails: bool,
+}
+
+/// Why no documents are made of a photo whose faces were found.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// [`Subject::Only`] met several faces.
+    #[error("{0} faces where --subject only expects one")]
+    Several(usize),
+    /// The named person's face falls short of the gate.
+    #[error("{}", .0.join("; "))]
+    Poor(Vec<String>),
+}
+
+impl Refused {
+    fn stage(&self) -> Stage {
+        match self {
+            Self::Several(_) => Stage::Subject,
+            Self::Poor(_) => Stage::Quality,
+        }
+    }
 }
 
 /// A photo that is ready to be written.
@@ -82,7 +105,6 @@ impl Recipe {
         times.add(Work::Align, spent.align);
         times.add(Work::Embed, spent.embed);
         let start = Instant::now();
-        let count = faces.len();
         let record = self
             .record(
                 &entry,
@@ -92,15 +114,12 @@ impl Recipe {
                 engine.fingerprint(),
                 &engine.embedder().space,
             )
-            .ok_or_else(|| {
-                let reason = format!("{count} faces where --subject only expects one");
-                fail(Stage::Subject, reason)
-            })?;
+            .map_err(|refused| fail(refused.stage(), refused.to_string()))?;
         times.add(Work::Document, start.elapsed());
         Ok(Prepared { entry, record })
     }
 
-    /// The documents of a photo's faces; `None` where [`Subject::Only`] meets several.
+    /// The documents of a photo's faces.
     pub fn record(
         &self,
         entry: &Entry,
@@ -109,11 +128,21 @@ impl Recipe {
         faces: Vec<Face>,
         engine: &str,
         space: &str,
-    ) -> Option<PhotoRecord> {
+    ) -> Result<PhotoRecord, Refused> {
         let labelled = match &entry.person {
             None => vec![false; faces.len()],
-            Some(_) => self.subject.labels(&faces, photo.width(), photo.height())?,
+            Some(_) => self
+                .subject
+                .labels(&faces, photo.width(), photo.height())
+                .ok_or(Refused::Several(faces.len()))?,
         };
+        // The photo as a whole is left out: its faces are stored together or not at all, and a person's bystanders without
+        // the person are of no use.
+        let named = faces.iter().zip(&labelled).filter(|(_, is_person)| **is_person);
+        let complaints: Vec<String> = named.flat_map(|(face, _)| self.gate.complaints(face)).collect();
+        if !complaints.is_empty() {
+            return Err(Refused::Poor(complaints));
+        }
         let image = ImageFields {
             uri: entry.uri.clone(),
             hash: hash.clone(),
@@ -138,7 +167,7 @@ impl Recipe {
                 document
             })
             .collect();
-        Some(PhotoRecord {
+        Ok(PhotoRecord {
             hash,
             engine: image.engine,
             run: self.run.clone(),

@@ -136,7 +136,7 @@ fn plain(stage: Stage, reason: &str) -> String {
         Stage::Read => "cannot be read".to_owned(),
         Stage::Index => "refused by elasticsearch".to_owned(),
         Stage::Conflict => "stored as another person".to_owned(),
-        Stage::Decode | Stage::Detect | Stage::Subject => {
+        Stage::Decode | Stage::Detect | Stage::Subject | Stage::Quality => {
             let head = reason.split([':', ';', '(']).next().unwrap_or_default().trim();
             let mut text = String::with_capacity(head.len());
             for c in head.chars() {
@@ -176,6 +176,10 @@ mod tests {
         assert_eq!(
             shown(Stage::Subject, "3 faces where --subject only expects one"),
             "# faces where --subject only expects one"
+        );
+        assert_eq!(
+            shown(Stage::Quality, "the face is too small: 12 pixels"),
+            "the face is too small"
         );
         for stage in [Stage::Conflict, Stage::Index, Stage::Read] {
             assert!(!shown(stage, "stored as \"Ada\" in /home/ada").contains("ada"));

@@ -1,7 +1,10 @@
 //! Ingest: what is stored, and that nothing is stored twice, lost, or overwritten unasked.
 
+use image::ImageFormat;
+use image::imageops::FilterType;
 use serde_json::{Value, json};
 
+use crate::harness::images::{encode, open};
 use crate::harness::{Space, images, photo};
 
 fn gallery() -> String {
@@ -79,6 +82,45 @@ fn one_face_of_a_crowd_is_the_named_person() {
     let summary = space.ingest(1, &[&crowd, "--person-from-dir", "--subject", "only"]);
     assert_eq!((&summary["failed"], &summary["indexed"]), (&json!(1), &json!(0)));
     assert_eq!(space.dead_letters()[0]["stage"], "subject");
+}
+
+#[test]
+fn a_named_face_that_falls_short_is_left_out_and_the_reason_is_recorded() {
+    let space = Space::new();
+    let small = open("gallery/Eileen_Collins/astronaut.png").resize(110, 110, FilterType::Triangle);
+    let small = space.put("all/Eileen_Collins/1.png", &encode(&small, ImageFormat::Png));
+    space.put_photo("gallery/Eileen_Collins/astronaut.png", "all/Eileen_Collins/2.png");
+    let summary = space.ingest(1, &[&space.path("all"), "--person-from-dir", "--min-quality", "strict"]);
+    assert_eq!(
+        (&summary["indexed"], &summary["failures"]),
+        (&json!(1), &json!({"quality": 1})),
+        "{summary}"
+    );
+    let letter = &space.dead_letters()[0];
+    let reason = letter["reason"].as_str().unwrap();
+    assert!(reason.starts_with("the face is too small: "), "{reason}");
+    assert!(letter["uri"].as_str().unwrap().ends_with("/1.png"), "{letter}");
+    // A face without a name stands for nobody, and one measure may be given alone.
+    let unnamed = space.ingest(0, &[&small, "--min-quality", "strict"]);
+    assert_eq!(unnamed["indexed"], 1, "{unnamed}");
+    let strictest = space.ingest(
+        1,
+        &[&space.path("all"), "--person-from-dir", "--min-score", "1", "--dry-run"],
+    );
+    assert_eq!(strictest["failures"], json!({"quality": 2}), "{strictest}");
+    // Searches warn, and answer.
+    space.count();
+    let asked = space.run(&["search", &small, "--json"]).expect(0);
+    assert!(!asked.stderr.contains("warning"), "{asked:?}");
+    let tiny = open("gallery/Eileen_Collins/astronaut.png").resize(64, 64, FilterType::Triangle);
+    let tiny = space.put("tiny.png", &encode(&tiny, ImageFormat::Png));
+    let asked = space
+        .run(&["search", &tiny, "--json", "--min-similarity", "-1"])
+        .expect(0);
+    assert!(
+        asked.stderr.contains("too small") && asked.stderr.contains("tiny.png"),
+        "{asked:?}"
+    );
 }
 
 #[test]

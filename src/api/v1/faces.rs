@@ -24,8 +24,9 @@ use crate::elastic::faces::FaceRecord;
 use crate::elastic::store::{Outcome, PhotoRecord, WriteMode, store};
 use crate::elastic::{collection, faces};
 use crate::face::Rect;
+use crate::face::gate::Gate;
 use crate::face::select::Subject;
-use crate::ingest::prepare::Recipe;
+use crate::ingest::prepare::{Recipe, Refused};
 use crate::ingest::source::Entry;
 use crate::query::photo::QueryPhoto;
 
@@ -228,6 +229,7 @@ impl Order {
                     OneSubject::Central => Subject::Central,
                     OneSubject::Largest => Subject::Largest,
                 },
+                gate: Gate::default(),
                 labels,
                 thumbnails: options.thumbnail,
             },
@@ -247,8 +249,7 @@ impl Order {
                 let hash = image_hash(&bytes);
                 let mut seen = QueryPhoto::decode(engine, "photo", &bytes, &self.recipe.limits)?;
                 let faces = std::mem::take(&mut seen.faces);
-                let count = faces.len();
-                if count == 0 {
+                if faces.is_empty() {
                     return Err(ApiError::plain(Code::NoFace).with("photo", "photo"));
                 }
                 let entry = Entry {
@@ -263,7 +264,10 @@ impl Order {
                 let (engine, space) = (engine.fingerprint(), &engine.embedder().space);
                 self.recipe
                     .record(&entry, hash, &seen.pixels, faces, engine, space)
-                    .ok_or_else(|| ApiError::plain(Code::SeveralFaces).with("faces", count))
+                    .map_err(|refused| match refused {
+                        Refused::Several(count) => ApiError::plain(Code::SeveralFaces).with("faces", count),
+                        Refused::Poor(_) => ApiError::new(Code::Internal, refused.to_string()),
+                    })
             })
             .await
     }

@@ -61,7 +61,7 @@ pub(super) fn run(args: &CalibrateArgs, global: &GlobalArgs) -> Result<u8, Error
         .unwrap_or_default();
     let models = Models::open(global)?;
     let embedder = &models.recipe.embedder;
-    let report = args.look.with_looker(&models, photos.len(), |looker, engine| {
+    let report = args.look.with_looker(&models, photos.len(), &[], |looker, engine| {
         Ok(calibrate::calibrate(
             looker,
             engine,

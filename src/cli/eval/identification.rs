@@ -18,6 +18,9 @@ use crate::eval::people::{Split, photos, split};
 use crate::eval::plot;
 use crate::query::search::SearchOptions;
 
+/// Photos that vote.
+const VOTERS: usize = 5;
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct IdentificationArgs {
     /// Photos to enrol, a folder a person
@@ -43,7 +46,8 @@ pub(in crate::cli) struct IdentificationArgs {
 
     /// How people are searched for: exact, or a type of index (hnsw, int8_hnsw, int4_hnsw, bbq_hnsw, flat); exact
     /// comparison with the mean of the similarities of a person's two or three most alike photos or of all (mean2, mean3,
-    /// mean) instead of the highest; the figures at the top of the JSON are the first one's
+    /// mean) instead of the highest, or with votes of the five most alike photos (vote); the figures at the top of the JSON
+    /// are the first one's
     #[arg(long, value_name = "WAY,...", value_delimiter = ',', default_values = ["int8_hnsw", "exact"])]
     through: Vec<Way>,
 
@@ -81,6 +85,7 @@ impl Way {
             Self::Exact(Fusion::MeanOfTop(2)) => "mean2",
             Self::Exact(Fusion::MeanOfTop(3)) => "mean3",
             Self::Exact(Fusion::MeanOfTop(_)) => "mean",
+            Self::Exact(Fusion::Vote(_)) => "vote",
             Self::Index(index_type) => index_type.name(),
         }
     }
@@ -95,6 +100,7 @@ impl FromStr for Way {
             "mean2" => Ok(Self::Exact(Fusion::MeanOfTop(2))),
             "mean3" => Ok(Self::Exact(Fusion::MeanOfTop(3))),
             "mean" => Ok(Self::Exact(Fusion::MeanOfTop(usize::MAX))),
+            "vote" => Ok(Self::Exact(Fusion::Vote(VOTERS))),
             name => IndexType::from_str(name, false).map(Self::Index),
         }
     }
@@ -132,7 +138,7 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
         .map(|split| split.gallery.len() + split.probes.len())
         .sum();
     let embedder = models.recipe.embedder.clone();
-    let (engine, all) = args.look.with_looker(&models, photos, |looker, engine| {
+    let (engine, all) = args.look.with_looker(&models, photos, &[], |looker, engine| {
         let faces = splits.iter().map(|split| identification::embed(looker, split));
         Ok((engine.to_owned(), faces.collect::<Result<Vec<Faces>, _>>()?))
     })?;

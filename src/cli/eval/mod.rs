@@ -86,11 +86,13 @@ pub(super) struct LookArgs {
 }
 
 impl LookArgs {
-    /// Gives `work` what looks at photos, with a bar that counts them up to `photos`, and the engine's fingerprint.
+    /// Gives `work` what looks at photos, with a bar that counts them up to `photos`, and the engine's fingerprint. Photos are
+    /// made smaller by the factors in `shrink`.
     pub(super) fn with_looker<T>(
         &self,
         models: &Models,
         photos: usize,
+        shrink: &[f32],
         work: impl FnOnce(&Looker<'_>, &str) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let fingerprint = models.recipe.fingerprint();
@@ -110,6 +112,7 @@ impl LookArgs {
             workers: self.workers.map_or_else(cores, usize::from),
             limits: (&self.limits).into(),
             subject: self.face,
+            shrink: shrink.to_vec(),
             done: &|| bar.inc(1),
         };
         let result = work(&looker, &fingerprint);

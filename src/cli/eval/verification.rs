@@ -47,7 +47,7 @@ pub(super) fn run(args: &VerificationArgs, global: &GlobalArgs) -> Result<u8, Er
     let pairs = pairs::read(&args.pairs, &args.images)?;
     let models = Models::open(global)?;
     let photos: std::collections::BTreeSet<_> = pairs.iter().flat_map(|pair| [&pair.a, &pair.b]).collect();
-    let report = args.look.with_looker(&models, photos.len(), |looker, engine| {
+    let report = args.look.with_looker(&models, photos.len(), &[], |looker, engine| {
         Ok(verification::verify(looker, engine, &pairs, args.worst_pairs)?)
     })?;
     if let Some(file) = &args.plot {

@@ -14,17 +14,33 @@ pub enum Fusion {
     Max,
     /// The mean of the so many most alike ones, or of all where there are fewer.
     MeanOfTop(usize),
+    /// Each of the so many faces that are most alike of all has a vote; equal votes are told apart by the most alike face.
+    Vote(usize),
 }
 
 impl Fusion {
-    fn of(self, mut similarities: Vec<f32>) -> f32 {
+    /// `least` is the similarity from which on faces vote.
+    fn of(self, mut similarities: Vec<f32>, least: f32) -> f32 {
         similarities.sort_by(|a, b| b.total_cmp(a));
         let most = match self {
             Self::Max => 1,
             Self::MeanOfTop(count) => count,
+            Self::Vote(voters) => {
+                let votes = similarities.partition_point(|similarity| *similarity >= least);
+                let best = similarities.first().copied().unwrap_or(-1.0);
+                return (votes as f32 + best) / (voters + 1) as f32;
+            }
         };
         similarities.truncate(most);
         similarities.iter().sum::<f32>() / similarities.len().max(1) as f32
+    }
+
+    /// The similarity from which on faces vote.
+    fn least<'s>(self, all: impl Iterator<Item = &'s f32>) -> f32 {
+        let Self::Vote(voters) = self else { return -1.0 };
+        let mut all: Vec<f32> = all.copied().collect();
+        all.sort_by(|a, b| b.total_cmp(a));
+        all.get(voters.saturating_sub(1)).copied().unwrap_or(-1.0)
     }
 }
 
@@ -65,9 +81,10 @@ fn one(probe: &Known, gallery: &[Known], fusion: Fusion) -> Searched {
             people.entry(&enrolled.person).or_default().push(similarity);
         }
     }
+    let least = fusion.least(people.values().flatten());
     let fused = people
         .into_iter()
-        .map(|(person, similarities)| (person, fusion.of(similarities)));
+        .map(|(person, similarities)| (person, fusion.of(similarities, least)));
     let mut candidates: Vec<(&str, f32)> = fused.collect();
     candidates.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
     candidates.truncate(RANKS);
@@ -87,8 +104,11 @@ mod tests {
     #[test]
     fn several_faces_are_one_similarity() {
         let faces = vec![0.5, 0.875, 0.75];
-        assert_eq!(Fusion::Max.of(faces.clone()), 0.875);
-        assert_eq!(Fusion::MeanOfTop(2).of(faces.clone()), 0.8125);
-        assert_eq!(Fusion::MeanOfTop(9).of(faces), 2.125 / 3.0);
+        let fused = |fusion: Fusion| fusion.of(faces.clone(), fusion.least(faces.iter()));
+        assert_eq!(fused(Fusion::Max), 0.875);
+        assert_eq!(fused(Fusion::MeanOfTop(2)), 0.8125);
+        assert_eq!(fused(Fusion::MeanOfTop(9)), 2.125 / 3.0);
+        // Two of the three vote.
+        assert_eq!(fused(Fusion::Vote(2)), 2.875 / 3.0);
     }
 }
