@@ -112,7 +112,7 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
     let name = format!("bench-{}", args.faces);
     let collection = open_or_create(&client, &name, &facts.embedding_space(), &Layout::default()).await?;
     let plan = serve::Plan {
-        node: first_url(global),
+        node: urls(global)?.swap_remove(0),
         to: Destination {
             client: Arc::clone(&client),
             collection: name.clone(),
@@ -126,7 +126,7 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
         length: args.length,
         overload: args.overload,
         peer: (!args.no_peer).then(|| args.peer.clone()),
-        environment: environment(global),
+        environment: environment(global)?,
     };
     let report = serve::run(&plan, &mut engine, terminal::note).await;
     if !args.keep {
@@ -137,9 +137,10 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
     Ok(SUCCESS)
 }
 
-fn first_url(global: &GlobalArgs) -> String {
-    let url = global.elasticsearch.elasticsearch_url.first();
-    url.map_or_else(String::new, |url| url.expose_secret().trim_end_matches('/').to_owned())
+/// The nodes' addresses, without a slash at the end.
+fn urls(global: &GlobalArgs) -> Result<Vec<String>, Error> {
+    let urls = global.elasticsearch.connection()?.urls.into_iter();
+    Ok(urls.map(|url| url.as_str().trim_end_matches('/').to_owned()).collect())
 }
 
 async fn bench_ingest(args: &BenchIngestArgs, global: &GlobalArgs) -> Result<u8, Error> {
@@ -148,7 +149,7 @@ async fn bench_ingest(args: &BenchIngestArgs, global: &GlobalArgs) -> Result<u8,
         rounds: args.rounds,
         peer: (!args.no_peer).then(|| args.peer.clone()),
         cores: args.workers.map_or_else(cores, usize::from),
-        environment: environment(global),
+        environment: environment(global)?,
     };
     let client = client(global)?;
     client.info().await?;
@@ -169,10 +170,9 @@ async fn bench_ingest(args: &BenchIngestArgs, global: &GlobalArgs) -> Result<u8,
 }
 
 /// How the programs reach the cluster, without showing it in the list of processes.
-fn environment(global: &GlobalArgs) -> Vec<(&'static str, String)> {
+fn environment(global: &GlobalArgs) -> Result<Vec<(&'static str, String)>, Error> {
     let given = &global.elasticsearch;
-    let urls: Vec<&str> = given.elasticsearch_url.iter().map(|url| url.expose_secret()).collect();
-    let mut environment = vec![("ELASTICSEARCH_URL", urls.join(","))];
+    let mut environment = vec![("ELASTICSEARCH_URL", urls(global)?.join(","))];
     let secrets = [
         ("ELASTICSEARCH_API_KEY", &given.elasticsearch_api_key),
         ("ELASTICSEARCH_PASSWORD", &given.elasticsearch_password),
@@ -198,5 +198,5 @@ fn environment(global: &GlobalArgs) -> Vec<(&'static str, String)> {
             .into_iter()
             .filter_map(|(name, path)| Some((name, path.as_ref()?.display().to_string()))),
     );
-    environment
+    Ok(environment)
 }

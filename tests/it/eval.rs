@@ -491,11 +491,8 @@ fn a_third_party_s_model_is_an_entry_of_the_user_s_catalog() {
         Path::new(&folder).join("theirs.onnx"),
     )
     .unwrap();
-    let builtin = include_str!("../../models/catalog.toml");
-    let digest = builtin
-        .split("file = \"mobilefacenet_192.onnx\"\nsha256 = [\"")
-        .nth(1)
-        .unwrap();
+    let theirs = std::fs::read(Path::new(&folder).join("theirs.onnx")).unwrap();
+    let digest: String = Sha256::digest(theirs).iter().map(|byte| format!("{byte:02x}")).collect();
     let entry = format!(
         r#"[[models]]
 name = "theirs-r50"
@@ -512,7 +509,7 @@ input = {{ tensor = "input", layout = "nchw", colour = "rgb", mean = 127.5, std 
 crop = {{ size = 112, template = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]] }}
 embedder = {{ space = "theirs-r50@arcface-112", dims = 192, metric = "cosine" }}
 "#,
-        &digest[..64]
+        digest
     );
     let catalog = Path::new(&folder).join("catalog.toml");
     std::fs::write(&catalog, &entry).unwrap();
