@@ -5,6 +5,7 @@ use std::path::Path;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::harness::images::{encode, open};
 use crate::harness::{Space, photo};
@@ -492,7 +493,10 @@ fn a_third_party_s_model_is_an_entry_of_the_user_s_catalog() {
     )
     .unwrap();
     let theirs = std::fs::read(Path::new(&folder).join("theirs.onnx")).unwrap();
-    let digest: String = Sha256::digest(theirs).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = Sha256::digest(theirs)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let entry = format!(
         r#"[[models]]
 name = "theirs-r50"

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::record::{Filter, Record, SearchKey, Segments};
 use crate::elastic::collection::IndexType;
-use crate::elastic::lifecycle::plan::{Need, Wish};
+use crate::elastic::lifecycle::plan::{Need, OTHER_BYTES, Wish};
 
 /// Sizes that are planned.
 const PLANNED: [u64; 3] = [10_000_000, 100_000_000, 1_000_000_000];
@@ -152,7 +152,7 @@ fn model(records: &[Record], way: &SearchKey) -> Option<Model> {
         })
     });
     let plans = PLANNED.iter().filter_map(|&faces| {
-        let need = need(records, way, faces)?;
+        let need = need(way, faces)?;
         let each = faces as f64 / need.shards as f64;
         Some(Planned {
             faces,
@@ -177,35 +177,18 @@ fn model(records: &[Record], way: &SearchKey) -> Option<Model> {
     })
 }
 
-/// What so many faces need, with the bytes of a document besides its vector as they were measured at the largest size.
-fn need(records: &[Record], way: &SearchKey, faces: u64) -> Option<Need> {
-    let largest = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Index { key, disk_bytes, .. }
-                if key.index_type == way.index.index_type && key.segments == Segments::Merged =>
-            {
-                Some((key.faces, *disk_bytes))
-            }
-            _ => None,
-        })
-        .max()?;
-    let wish = |faces, other_bytes| Wish {
+/// What so many faces need. Made-up documents are smaller than real ones, so theirs do not count.
+fn need(way: &SearchKey, faces: u64) -> Option<Need> {
+    let wish = Wish {
         faces,
-        dims: way.index.dims as u32,
+        dims: u32::try_from(way.index.dims).ok()?,
         m: way.index.m,
         replicas: 1,
         node_bytes: NODE_BYTES,
-        other_bytes,
+        other_bytes: OTHER_BYTES,
     };
-    let of = |wish: Wish| {
-        wish.needs()
-            .into_iter()
-            .find(|need| need.index_type == way.index.index_type)
-    };
-    let vectors = of(wish(largest.0, 0))?.disk_bytes;
-    let other = largest.1.saturating_sub(vectors) / largest.0.max(1);
-    of(wish(faces, other))
+    let index_type = way.index.index_type;
+    wish.needs().into_iter().find(|need| need.index_type == index_type)
 }
 
 #[cfg(test)]
@@ -214,7 +197,7 @@ mod tests {
     use crate::bench::knn::record::{IndexKey, Level, Place};
     use crate::bench::knn::truth::Recall;
 
-    fn records(faces: u64) -> [Record; 2] {
+    fn record(faces: u64) -> Record {
         let index = IndexKey {
             faces,
             dims: 128,
@@ -225,41 +208,29 @@ mod tests {
             segments: Segments::Merged,
         };
         let log = (faces as f64).ln();
-        [
-            Record::Index {
-                key: index,
-                fill_seconds: None,
-                merge_seconds: None,
-                segment_count: 1,
-                // Whole vectors, shortened ones, the graph, and 300 bytes.
-                disk_bytes: faces * (512 + 132 + 64 + 300),
-                off_heap: None,
-                place: Place::default(),
+        Record::Search {
+            key: SearchKey {
+                index,
+                num_candidates: 400,
+                oversample: 5.0,
+                filter: Filter::None,
             },
-            Record::Search {
-                key: SearchKey {
-                    index,
-                    num_candidates: 400,
-                    oversample: 5.0,
-                    filter: Filter::None,
-                },
-                recall: Recall::default(),
-                strangers: Recall::default(),
-                queries: 1,
-                comparisons: 100.0 + 300.0 * log,
-                loads: vec![Level {
-                    clients: 1,
-                    p50_ms: 1.0 + log,
-                    ..Level::default()
-                }],
-                place: Place::default(),
-            },
-        ]
+            recall: Recall::default(),
+            strangers: Recall::default(),
+            queries: 1,
+            comparisons: 100.0 + 300.0 * log,
+            loads: vec![Level {
+                clients: 1,
+                p50_ms: 1.0 + log,
+                ..Level::default()
+            }],
+            place: Place::default(),
+        }
     }
 
     #[test]
     fn a_logarithm_is_found_again_and_carried_on() {
-        let all: Vec<Record> = [10_000, 100_000, 1_000_000].into_iter().flat_map(records).collect();
+        let all: Vec<Record> = [10_000, 100_000, 1_000_000].into_iter().map(record).collect();
         let models = models(&all);
         let [model] = &models[..] else { panic!("{models:?}") };
         let check = model.check.unwrap();
@@ -269,7 +240,10 @@ mod tests {
         }
         let last = model.plans.last().unwrap();
         assert_eq!(last.faces, 1_000_000_000);
-        assert_eq!(last.shards, (1_000_000_000u64 * 1008).div_ceil(50 << 30));
+        assert_eq!(
+            last.shards,
+            (1_000_000_000u64 * (512 + 132 + 64 + OTHER_BYTES)).div_ceil(50 << 30)
+        );
         let each = 1e9 / last.shards as f64;
         assert!((last.shard_ms - (1.0 + each.ln())).abs() < 1e-6);
         assert!((last.comparisons / last.shards as f64 - (100.0 + 300.0 * each.ln())).abs() < 1e-3);
@@ -277,8 +251,8 @@ mod tests {
 
     #[test]
     fn one_size_makes_no_model_and_two_no_check() {
-        assert!(models(&records(10_000)).is_empty());
-        let two: Vec<Record> = [10_000, 100_000].into_iter().flat_map(records).collect();
+        assert!(models(&[record(10_000)]).is_empty());
+        let two: Vec<Record> = [10_000, 100_000].into_iter().map(record).collect();
         assert!(models(&two)[0].check.is_none());
     }
 }
