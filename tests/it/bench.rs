@@ -37,7 +37,7 @@ fn ingest_is_measured_beside_inference_alone_and_leaves_nothing() {
     assert!((report["bound"]["seconds"].as_f64().unwrap() - bound).abs() < 1e-9);
     // A run's line each, then the report.
     assert_eq!(ran.stdout.lines().count(), runs.len() + 1);
-    let (_, left) = space.elastic("GET", "/_cat/indices/*bench-*?format=json", None);
+    let (_, left) = space.elastic("GET", "/_cat/indices/*bench-*,-*bench-knn-*?format=json", None);
     assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
 }
 

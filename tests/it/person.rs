@@ -305,8 +305,11 @@ fn a_deletion_that_meets_a_move_to_another_index_is_complete() {
     let (old, next) = (space.index(), copy_to_version(&space, 2));
     let _cleanup = Cleanup(&space, vec![old.clone(), next.clone()]);
     // No face has there the sequence number that it has here.
-    let path = format!("/{next}/_update_by_query?refresh=true");
-    assert_eq!(space.elastic("POST", &path, None).0, 200);
+    for id in space.documents().keys() {
+        let touch = json!({"doc": {"labels": {"moved": "yes"}}});
+        let (status, touched) = space.elastic("POST", &format!("/{next}/_update/{id}?refresh=true"), Some(touch));
+        assert_eq!(status, 200, "{touched}");
+    }
     let block = json!({"index": {"blocks": {"write": true}}});
     space.elastic("PUT", &format!("/{old}/_settings"), Some(block));
 

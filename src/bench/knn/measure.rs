@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use elasticsearch::http::Method;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
 
 use super::record::{Filter, IndexKey, Level, Place, Record, SearchKey, Segments};
 use super::truth::{self, Vectors, recalls};
@@ -13,6 +15,7 @@ use crate::bench::BenchError;
 use crate::bench::fill::{Filling, PHOTOS_A_PERSON, carries, face_id, fill};
 use crate::bench::load::closed_loop_of;
 use crate::bench::vectors::Population;
+use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection};
 use crate::elastic::lifecycle::{optimize, storage};
 use crate::elastic::retry::RetryPolicy;
@@ -139,13 +142,13 @@ impl Bench {
             merge_seconds = Some(start.elapsed().as_secs_f64());
         }
         let storage = storage::storage(&self.client, &collection).await?;
-        let status = collection::status(&self.client, &to.collection).await?;
+        let disk_bytes = segment_bytes(&self.client, &collection).await?;
         let record = Record::Index {
             key: *key,
             fill_seconds,
             merge_seconds,
             segment_count: storage.segments,
-            disk_bytes: status.bytes,
+            disk_bytes,
             off_heap: storage.off_heap.map(Into::into),
             place: place.now(),
         };
@@ -297,4 +300,19 @@ impl Asking {
         }
         Ok(sum as f64 / f64::from(queries.max(1)))
     }
+}
+
+/// Bytes of the primaries' segments. The index's own statistics lag behind by ten seconds.
+async fn segment_bytes(client: &Client, collection: &Collection) -> Result<u64, ElasticError> {
+    let path = format!("/{}/_segments", collection.index);
+    let reply: Value = client
+        .json("measure the segments", Method::Get, &path, &[], Payload::None)
+        .await?;
+    let shards = reply["indices"][&collection.index]["shards"].as_object();
+    let copies = shards.into_iter().flatten().filter_map(|(_, copies)| copies.as_array());
+    let primaries = copies.flatten().filter(|copy| copy["routing"]["primary"] == true);
+    let segments = primaries.filter_map(|copy| copy["segments"].as_object()).flatten();
+    Ok(segments
+        .filter_map(|(_, segment)| segment["size_in_bytes"].as_u64())
+        .sum())
 }
