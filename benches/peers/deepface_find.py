@@ -25,7 +25,8 @@ import urllib.request
 import uuid
 from pathlib import Path
 
-import opencv_elasticsearch as opencv
+from opencv_elasticsearch import IMAGES
+from packages import cache, install
 
 PACKAGES = ["deepface==0.0.103", "tf-keras", "opencv-python-headless==4.14.0.94"]
 WEIGHTS = {"face_recognition_sface_2021dec.onnx": "sface_2021dec.onnx", "face_detection_yunet_2023mar.onnx": "yunet_2023mar.onnx"}
@@ -33,30 +34,17 @@ FIND = {"model_name": "SFace", "detector_backend": "yunet", "enforce_detection":
 
 
 def prepare():
-    home = opencv.cache() / "peers" / f"deepface-0.0.103-python{sys.version_info.major}.{sys.version_info.minor}"
-    if not home.exists():
-        print(f"peer: fetching {', '.join(PACKAGES)} (some GB, once) into {home}", file=sys.stderr)
-        home.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".work.", dir=home.parent))
-        try:
-            subprocess.run([sys.executable, "-m", "pip", "--quiet", "--no-input", "install", "--no-warn-conflicts",
-                            "--root-user-action", "ignore", "--target", work, *PACKAGES], check=True, stdout=sys.stderr)
-            os.rename(work, home)
-        except (OSError, subprocess.CalledProcessError) as error:
-            sys.exit(f"peer: pip could not fetch it ({error}); needed: python3 with pip, PyPI in reach")
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return home
+    return install("deepface-0.0.103", PACKAGES, "some GB", options=())
 
 
 def lay_out(folder, limit, work):
     """A folder of the first `limit` photos, which both search, and deepface's folder of weights."""
     people, weights = work / "photos", work / ".deepface" / "weights"
     weights.mkdir(parents=True)
-    models = Path(os.environ.get("FACEDEX_MODELS_DIR") or opencv.cache() / "models")
+    models = Path(os.environ.get("FACEDEX_MODELS_DIR") or cache() / "models")
     for name, ours in WEIGHTS.items():
         (weights / name).symlink_to(models / ours)
-    photos = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in opencv.IMAGES)[:limit]
+    photos = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGES)[:limit]
     for photo in photos:
         link = people / photo.parent.name / photo.name
         link.parent.mkdir(parents=True, exist_ok=True)

