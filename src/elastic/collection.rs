@@ -7,12 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::client::Payload;
-use super::{Client, ElasticError};
+use super::{Client, ElasticError, template};
 use crate::models::catalog::{Metric, Space};
 
-/// The template for every faces index, as it goes over the wire.
-const TEMPLATE: &str = include_str!("../../mappings/faces.json");
-pub(super) const TEMPLATE_NAME: &str = "facedex-faces";
 /// Every faces index begins with this.
 pub(super) const INDEX_PREFIX: &str = "facedex-faces-";
 /// The vector field.
@@ -252,8 +249,8 @@ pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticE
 /// Makes a collection: template, index, alias.
 pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout) -> Result<Collection, ElasticError> {
     let index = expect_free(client, name).await?;
-    install_faces_template(client).await?;
-    let mut body = index_body(layout, space, &uuid::Uuid::new_v4().to_string());
+    template::install_faces_template(client).await?;
+    let mut body = template::index_body(layout, space, &uuid::Uuid::new_v4().to_string());
     body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, &space.name): {}});
     let made: Result<Value, _> = client
         .json(
@@ -275,21 +272,6 @@ pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout)
         Err(error) => Err(error),
         Ok(_) => open(client, name).await,
     }
-}
-
-/// Settings and metadata of an index of a collection; the template has the rest.
-pub(super) fn index_body(layout: &Layout, space: &Space, collection_id: &str) -> Value {
-    json!({
-        "settings": {"index": index_settings(layout)},
-        "mappings": {
-            "_meta": {
-                "space": space.name,
-                "collection_id": collection_id,
-                "created_by": concat!("facedex ", env!("CARGO_PKG_VERSION")),
-            },
-            "properties": {"face": {"properties": {"embedding": vector_field(space.dims, space.metric, layout)}}},
-        },
-    })
 }
 
 /// The alias by which vectors are written. It names their space and stays behind when the collection moves to another one:
@@ -319,90 +301,6 @@ pub(super) async fn describe_index(client: &Client, name: &str, index: &str) -> 
         .get(index)
         .and_then(|reply| describe(name, index, reply))
         .ok_or_else(|| ElasticError::unexpected(OPERATION, format!("{index} has no facedex metadata")))
-}
-
-/// What Elasticsearch calls a metric.
-fn similarity_name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Cosine => "cosine",
-        Metric::Euclidean => "l2_norm",
-    }
-}
-
-fn index_settings(layout: &Layout) -> Value {
-    match layout.replicas {
-        Some(replicas) => json!({"number_of_shards": layout.shards, "number_of_replicas": replicas}),
-        None => json!({"number_of_shards": layout.shards, "auto_expand_replicas": "0-1"}),
-    }
-}
-
-fn index_options(layout: &Layout) -> Value {
-    match layout.index_type {
-        IndexType::Flat => json!({"type": "flat"}),
-        graph => json!({"type": graph.name(), "m": layout.m, "ef_construction": layout.ef_construction}),
-    }
-}
-
-/// The template as it is compiled in.
-fn template() -> Result<Value, ElasticError> {
-    serde_json::from_str(TEMPLATE).map_err(|error| ElasticError::unexpected("mappings/faces.json", error))
-}
-
-/// The vector field of an index of this layout.
-fn vector_field(dims: usize, metric: Metric, layout: &Layout) -> Value {
-    json!({
-        "type": "dense_vector",
-        "dims": dims,
-        "index": true,
-        "similarity": similarity_name(metric),
-        "index_options": index_options(layout),
-    })
-}
-
-/// The template with the collection's own vector field, as its index should be.
-pub(super) fn wanted_template(collection: &Collection) -> Result<Value, ElasticError> {
-    let mut template = template()?;
-    template["template"]["mappings"]["properties"]["face"]["properties"]["embedding"] =
-        vector_field(collection.dims as usize, collection.metric, &collection.layout());
-    Ok(template)
-}
-
-/// The version of an index template that the cluster has.
-pub(super) async fn installed_template_version(client: &Client, name: &str) -> Result<Option<i64>, ElasticError> {
-    let path = format!("/_index_template/{name}");
-    let installed: Result<Value, _> = client
-        .json("read the index template", Method::Get, &path, &[], Payload::None)
-        .await;
-    match installed {
-        Ok(reply) => Ok(reply["index_templates"][0]["index_template"]["version"].as_i64()),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Puts the template of faces indices where it is missing or older than ours.
-pub(super) async fn install_faces_template(client: &Client) -> Result<(), ElasticError> {
-    install_template(client, TEMPLATE_NAME, TEMPLATE).await
-}
-
-/// Puts an index template of `mappings/` where it is missing or older than ours.
-pub(super) async fn install_template(client: &Client, name: &str, template: &str) -> Result<(), ElasticError> {
-    let template: Value = serde_json::from_str(template).map_err(|error| ElasticError::unexpected(name, error))?;
-    let installed = installed_template_version(client, name).await?;
-    if installed.is_some() && installed >= template["version"].as_i64() {
-        return Ok(());
-    }
-    let path = format!("/_index_template/{name}");
-    let _: Value = client
-        .json(
-            "install the index template",
-            Method::Put,
-            &path,
-            &[],
-            Payload::Json(&template),
-        )
-        .await?;
-    Ok(())
 }
 
 /// All collections of the cluster, by name.
@@ -578,12 +476,5 @@ mod tests {
         ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_template_is_json_with_a_version() {
-        let template: Value = serde_json::from_str(TEMPLATE).unwrap();
-        assert!(template["version"].is_i64());
-        assert_eq!(template["template"]["mappings"]["dynamic"], "strict");
     }
 }

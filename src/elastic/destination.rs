@@ -169,6 +169,20 @@ impl Destination {
         }
     }
 
+    /// Changes settings of an index of ours.
+    pub(super) async fn put_settings(
+        &self,
+        operation: &str,
+        index: &str,
+        settings: &Value,
+    ) -> Result<(), ElasticError> {
+        let path = format!("/{index}/_settings");
+        let _: Value = self
+            .json(operation, Method::Put, &path, &[], Payload::Json(settings))
+            .await?;
+        Ok(())
+    }
+
     /// Makes everything written so far visible to searches.
     pub async fn refresh(&self) -> Result<(), ElasticError> {
         let path = format!("/{}/_refresh", self.collection);

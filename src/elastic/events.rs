@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::client::Payload;
-use super::collection::install_template;
 use super::event::Event;
 use super::retry::{Backoff, RetryPolicy};
+use super::template::install_template;
 use super::{Client, ElasticError};
 
 /// The template for every events index, as it goes over the wire.

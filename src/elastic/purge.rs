@@ -119,16 +119,7 @@ async fn post(at: &Destination, what: &str, query: &[(&str, &str)]) -> Result<()
 }
 
 async fn set_policy(at: &Destination, share: Value) -> Result<(), ElasticError> {
-    let path = format!("/{}/_settings", at.collection);
     let settings = json!({"index": {"merge": {"policy": {"expunge_deletes_allowed": share}}}});
-    let _: Value = at
-        .json(
-            "change the merge policy",
-            Method::Put,
-            &path,
-            &[],
-            Payload::Json(&settings),
-        )
-        .await?;
-    Ok(())
+    at.put_settings("change the merge policy", &at.collection, &settings)
+        .await
 }

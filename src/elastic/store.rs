@@ -90,7 +90,10 @@ pub async fn store(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) ->
     let kept = deleted.without(photos);
     let written = write_within_space(to, mode, &kept).await;
     // After a failure too: some of it may have been written.
-    let now = deleted.since(to, photos).await?;
+    let is_written = written.as_ref().map_or(true, |stored| {
+        stored.iter().any(|photo| photo.outcomes.contains(&Outcome::Indexed))
+    });
+    let now = deleted.since(to, photos, is_written).await?;
     let mut stored = written?;
     deleted.note(&now, &kept, &mut stored);
     deleted.tell(photos, &mut stored);

@@ -13,7 +13,7 @@ use super::client::Payload;
 use super::collection::{Collection, VECTOR_FIELD};
 use super::document::Person;
 use super::filter::{self, Filter};
-use super::{Client, ElasticError};
+use super::{Client, ElasticError, pit};
 
 /// Faces a request.
 const PAGE: usize = 2000;
@@ -130,19 +130,7 @@ pub async fn map<T: Send + 'static>(
         one_slice(client, body, Arc::clone(&each))
     });
     let parts = try_join_all(slices).await;
-    let closed: Result<Value, _> = client
-        .json(
-            OPERATION,
-            Method::Delete,
-            "/_pit",
-            &[],
-            Payload::Json(&json!({"id": pit})),
-        )
-        .await;
-    if let Err(error) = closed {
-        // One that stays open ends by itself.
-        tracing::debug!(reason = error.to_string(), "a point in time stays open for two minutes");
-    }
+    pit::close(client, pit).await;
     Ok(parts?.into_iter().flatten().collect())
 }
 

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::drift::drift;
 use super::walk::{Photo, Read, Walk, with_view};
 use crate::elastic::client::Payload;
-use crate::elastic::collection::{self, Collection, VECTOR_FIELD};
+use crate::elastic::collection::{Collection, VECTOR_FIELD};
 use crate::elastic::document::face_id;
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::{Destination, ElasticError, template};
 use crate::models::catalog::Metric;
 
 /// A vector's length may differ from 1 by this much: single-precision arithmetic accounts for less than a tenth of it.
@@ -101,7 +101,7 @@ async fn mappings(
     examples: usize,
     found: &mut Findings,
 ) -> Result<(), ElasticError> {
-    let wanted = collection::wanted_template(collection)?;
+    let wanted = template::wanted_template(collection)?;
     let path = format!("/{}/_mapping", collection.index);
     let reply: Value = to
         .json("read the mapping", Method::Get, &path, &[], Payload::None)
@@ -109,7 +109,7 @@ async fn mappings(
     for difference in drift(&wanted["template"]["mappings"], &reply[&collection.index]["mappings"]) {
         found.add(examples, || difference);
     }
-    let installed = collection::installed_template_version(&to.client, collection::TEMPLATE_NAME).await?;
+    let installed = template::installed_template_version(&to.client, template::TEMPLATE_NAME).await?;
     if installed != wanted["version"].as_i64() {
         let installed = installed.map_or("none".to_owned(), |version| format!("version {version}"));
         found.add(examples, || {

@@ -19,7 +19,7 @@ use super::sample::{Sample, sample};
 use super::versions::{self, State, Version, building_alias, index_name};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, Layout};
-use crate::elastic::{Client, Destination, ElasticError, load};
+use crate::elastic::{Client, Destination, ElasticError, load, template};
 use crate::models::catalog::Space;
 
 /// So few changes can be caught up with while writers wait.
@@ -200,13 +200,13 @@ impl Migration {
     /// Makes the next index, or goes on with the one that an earlier run began.
     async fn begin(&mut self) -> Result<(), LifecycleError> {
         let Some(begun) = &self.begun else {
-            collection::install_faces_template(&self.client).await?;
+            template::install_faces_template(&self.client).await?;
             // Without refreshes and copies until it is full.
             let layout = Layout {
                 replicas: Some(0),
                 ..self.goal.layout.clone()
             };
-            let mut body = collection::index_body(&layout, &self.goal.space, &self.collection.collection_id);
+            let mut body = template::index_body(&layout, &self.goal.space, &self.collection.collection_id);
             body["aliases"] = json!({building_alias(&self.collection.name): {}});
             body["settings"]["index"]["refresh_interval"] = json!("-1");
             body["mappings"]["_meta"]["migrated_from"] = json!(self.collection.index);
@@ -305,18 +305,9 @@ impl Migration {
     }
 
     async fn settings(&self, index: &str, settings: &Value) -> Result<(), ElasticError> {
-        let path = format!("/{index}/_settings");
-        let _: Value = self
-            .from
-            .json(
-                "change an index's settings",
-                Method::Put,
-                &path,
-                &[],
-                Payload::Json(settings),
-            )
-            .await?;
-        Ok(())
+        self.from
+            .put_settings("change an index's settings", index, settings)
+            .await
     }
 
     /// Comes back when every write that was under way is done and no other is let in.

@@ -139,18 +139,9 @@ impl Version {
     }
 
     async fn set_block(&self, to: &Destination, blocked: bool) -> Result<(), ElasticError> {
-        let path = format!("/{}/_settings", self.index);
         let settings = json!({"index": {"blocks": {"write": blocked}}});
-        let _: Value = to
-            .json(
-                "change the write block of an older index",
-                Method::Put,
-                &path,
-                &[],
-                Payload::Json(&settings),
-            )
-            .await?;
-        Ok(())
+        to.put_settings("change the write block of an older index", &self.index, &settings)
+            .await
     }
 }
 

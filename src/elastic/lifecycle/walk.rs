@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::elastic::bulk::Version;
 use crate::elastic::client::Payload;
 use crate::elastic::collection::VECTOR_FIELD;
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::{Destination, ElasticError, pit};
 
 /// A face as a walk meets it.
 #[derive(Debug, Clone, Deserialize)]
@@ -117,17 +117,9 @@ struct Hits {
 impl<'d> View<'d> {
     /// Holds on to what the index holds now; everything acknowledged before this call is in it.
     pub async fn open(to: &'d Destination) -> Result<Self, ElasticError> {
-        #[derive(Deserialize)]
-        struct Opened {
-            id: String,
-        }
         to.refresh().await?;
-        let path = format!("/{}/_pit", to.collection);
-        let query = [("keep_alive", KEEP)];
-        let opened: Opened = to
-            .json("open a point in time", Method::Post, &path, &query, Payload::None)
-            .await?;
-        Ok(Self { to, pit: opened.id })
+        let pit = pit::open(to, KEEP).await?;
+        Ok(Self { to, pit })
     }
 
     async fn search(&mut self, mut body: Value) -> Result<Vec<Face>, ElasticError> {
@@ -151,24 +143,7 @@ impl<'d> View<'d> {
 
     /// Ends it; one that stays open ends by itself.
     pub async fn close(self) {
-        let body = json!({"id": self.pit});
-        let closed: Result<Value, _> = self
-            .to
-            .client
-            .json(
-                "close a point in time",
-                Method::Delete,
-                "/_pit",
-                &[],
-                Payload::Json(&body),
-            )
-            .await;
-        if let Err(error) = closed {
-            tracing::debug!(
-                reason = error.to_string(),
-                "a point in time stays open for some minutes"
-            );
-        }
+        pit::close(&self.to.client, &self.pit).await;
     }
 }
 

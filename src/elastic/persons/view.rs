@@ -9,7 +9,7 @@ use super::{PAGE, STRICT};
 use crate::elastic::bulk;
 use crate::elastic::client::Payload;
 use crate::elastic::document::StoredFace;
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::{Destination, ElasticError, pit};
 
 #[derive(Deserialize)]
 pub(super) struct Reply<T> {
@@ -62,16 +62,8 @@ pub(super) struct View {
 impl View {
     /// Of the collection or index that `to` names.
     pub(super) async fn open(to: &Destination) -> Result<Self, ElasticError> {
-        #[derive(Deserialize)]
-        struct Opened {
-            id: String,
-        }
-        let path = format!("/{}/_pit", to.collection);
-        let query = [("keep_alive", KEEP)];
-        let opened: Opened = to
-            .json("open a point in time", Method::Post, &path, &query, Payload::None)
-            .await?;
-        Ok(Self { id: opened.id })
+        let id = pit::open(to, KEEP).await?;
+        Ok(Self { id })
     }
 
     /// The faces behind `after` that `what` (query, fields) asks for; hits have versions.
@@ -102,20 +94,6 @@ impl View {
     }
 
     pub(super) async fn close(self, to: &Destination) {
-        let body = json!({"id": self.id});
-        // One that stays open ends by itself after a minute.
-        let closed: Result<Value, _> = to
-            .client
-            .json(
-                "close a point in time",
-                Method::Delete,
-                "/_pit",
-                &[],
-                Payload::Json(&body),
-            )
-            .await;
-        if let Err(error) = closed {
-            tracing::debug!(reason = error.to_string(), "a point in time stays open for a minute");
-        }
+        pit::close(&to.client, &self.id).await;
     }
 }

@@ -36,8 +36,17 @@ impl Deleted {
 
     /// Takes back what is there of the deleted faces: of those that were deleted while the photos were written, and what a
     /// run that was cut off between its write and this look left of others.
-    pub(super) async fn since(&self, to: &Destination, photos: &[PhotoRecord]) -> Result<Tombstones, ElasticError> {
-        let now = tombstones::of(to, &hashes(photos)).await?;
+    /// Where nothing was written no write can have met a deletion, and what was known before is enough.
+    pub(super) async fn since(
+        &self,
+        to: &Destination,
+        photos: &[PhotoRecord],
+        is_written: bool,
+    ) -> Result<Cow<'_, Tombstones>, ElasticError> {
+        let now = match is_written {
+            true => Cow::Owned(tombstones::of(to, &hashes(photos)).await?),
+            false => Cow::Borrowed(&self.0),
+        };
         for photo in photos {
             for (place, face) in photo.faces.iter().enumerate() {
                 if covers(&now, &photo.hash, face) {

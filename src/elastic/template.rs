@@ -1,0 +1,124 @@
+//! What an index is made with: the template that all share, and what is a collection's own.
+
+use elasticsearch::http::Method;
+use serde_json::{Value, json};
+
+use super::client::Payload;
+use super::collection::{Collection, IndexType, Layout};
+use super::{Client, ElasticError};
+use crate::models::catalog::{Metric, Space};
+
+/// The template for every faces index, as it goes over the wire.
+const TEMPLATE: &str = include_str!("../../mappings/faces.json");
+pub(super) const TEMPLATE_NAME: &str = "facedex-faces";
+
+/// Settings and metadata of an index of a collection; the template has the rest.
+pub(super) fn index_body(layout: &Layout, space: &Space, collection_id: &str) -> Value {
+    json!({
+        "settings": {"index": index_settings(layout)},
+        "mappings": {
+            "_meta": {
+                "space": space.name,
+                "collection_id": collection_id,
+                "created_by": concat!("facedex ", env!("CARGO_PKG_VERSION")),
+            },
+            "properties": {"face": {"properties": {"embedding": vector_field(space.dims, space.metric, layout)}}},
+        },
+    })
+}
+
+/// What Elasticsearch calls a metric.
+fn similarity_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "cosine",
+        Metric::Euclidean => "l2_norm",
+    }
+}
+
+fn index_settings(layout: &Layout) -> Value {
+    match layout.replicas {
+        Some(replicas) => json!({"number_of_shards": layout.shards, "number_of_replicas": replicas}),
+        None => json!({"number_of_shards": layout.shards, "auto_expand_replicas": "0-1"}),
+    }
+}
+
+fn index_options(layout: &Layout) -> Value {
+    match layout.index_type {
+        IndexType::Flat => json!({"type": "flat"}),
+        graph => json!({"type": graph.name(), "m": layout.m, "ef_construction": layout.ef_construction}),
+    }
+}
+
+/// The template as it is compiled in.
+fn template() -> Result<Value, ElasticError> {
+    serde_json::from_str(TEMPLATE).map_err(|error| ElasticError::unexpected("mappings/faces.json", error))
+}
+
+/// The vector field of an index of this layout.
+fn vector_field(dims: usize, metric: Metric, layout: &Layout) -> Value {
+    json!({
+        "type": "dense_vector",
+        "dims": dims,
+        "index": true,
+        "similarity": similarity_name(metric),
+        "index_options": index_options(layout),
+    })
+}
+
+/// The template with the collection's own vector field, as its index should be.
+pub(super) fn wanted_template(collection: &Collection) -> Result<Value, ElasticError> {
+    let mut template = template()?;
+    template["template"]["mappings"]["properties"]["face"]["properties"]["embedding"] =
+        vector_field(collection.dims as usize, collection.metric, &collection.layout());
+    Ok(template)
+}
+
+/// The version of an index template that the cluster has.
+pub(super) async fn installed_template_version(client: &Client, name: &str) -> Result<Option<i64>, ElasticError> {
+    let path = format!("/_index_template/{name}");
+    let installed: Result<Value, _> = client
+        .json("read the index template", Method::Get, &path, &[], Payload::None)
+        .await;
+    match installed {
+        Ok(reply) => Ok(reply["index_templates"][0]["index_template"]["version"].as_i64()),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts the template of faces indices where it is missing or older than ours.
+pub(super) async fn install_faces_template(client: &Client) -> Result<(), ElasticError> {
+    install_template(client, TEMPLATE_NAME, TEMPLATE).await
+}
+
+/// Puts an index template of `mappings/` where it is missing or older than ours.
+pub(super) async fn install_template(client: &Client, name: &str, template: &str) -> Result<(), ElasticError> {
+    let template: Value = serde_json::from_str(template).map_err(|error| ElasticError::unexpected(name, error))?;
+    let installed = installed_template_version(client, name).await?;
+    if installed.is_some() && installed >= template["version"].as_i64() {
+        return Ok(());
+    }
+    let path = format!("/_index_template/{name}");
+    let _: Value = client
+        .json(
+            "install the index template",
+            Method::Put,
+            &path,
+            &[],
+            Payload::Json(&template),
+        )
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_json_with_a_version() {
+        let template: Value = serde_json::from_str(TEMPLATE).unwrap();
+        assert!(template["version"].is_i64());
+        assert_eq!(template["template"]["mappings"]["dynamic"], "strict");
+    }
+}
