@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-full test-8 test-browser lint lint-deploy models photos node-start node-stop wipe clean cargo
+.PHONY: help demo test test-full test-8 test-browser bench bench-instructions lint lint-deploy models photos node-start node-stop wipe clean cargo
 
 FACEDEX := target/release/facedex
 # Which Elasticsearch the tests start: empty means 9.2.0 where a JDK 21+ is found, else 8.19.0.
@@ -42,6 +42,14 @@ test-browser: cargo ## The page in a real headless Chromium, against a real node
 	cargo test --locked --no-run --test it
 	@$${CARGO_TARGET_DIR:-target}/debug/facedex models fetch
 	@dev/browser test
+
+bench: models photos ## How long each stage takes (the peers: `facedex bench`, docs/benchmarks.md)
+	cargo bench --locked --bench stages
+
+bench-instructions: cargo photos ## Instructions of our own part, compared with the last run's; needs valgrind
+	@command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind" >&2; exit 2; }
+	@command -v gungraun-runner >/dev/null || { echo "gungraun-runner is missing: cargo install gungraun-runner --version 0.20.0" >&2; exit 2; }
+	cargo bench --locked --bench instructions
 
 lint: cargo ## Format and lints alone
 	cargo fmt --check

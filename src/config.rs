@@ -15,6 +15,7 @@ use toml::{Table, Value};
 pub use self::elasticsearch::{ElasticsearchArgs, parse_url};
 use crate::face::Precision;
 use crate::face::image::Limits;
+use crate::models::catalog::Provider;
 
 /// The file that is read from the working directory if there is one.
 const DEFAULT_FILE: &str = "facedex.toml";
@@ -136,6 +137,17 @@ pub struct EngineArgs {
     /// What finds faces [default: yunet-2023mar]
     #[arg(long, global = true, env = "FACEDEX_DETECTOR", value_name = "MODEL")]
     pub detector: Option<String>,
+
+    /// What runs the embedder: ONNX Runtime's own kernels (cpu), or OpenVINO (`facedex models fetch --provider openvino`)
+    #[arg(
+        long,
+        global = true,
+        env = "FACEDEX_PROVIDER",
+        value_name = "WHAT",
+        default_value = "cpu",
+        hide_possible_values = true
+    )]
+    pub provider: Provider,
 
     /// Models and calibrations besides those that are built in [default: catalog.toml in the models' folder]
     #[arg(long, global = true, env = "FACEDEX_CATALOG", value_name = "FILE")]

@@ -53,7 +53,7 @@ def photos(source, limit):
     """(name, encoded bytes) of each photo."""
     found = 0
     if os.path.isdir(source):
-        paths = (os.path.join(folder, name) for folder, _, names in sorted(os.walk(source)) for name in sorted(names))
+        paths = (os.path.join(folder, name) for folder, _, names in sorted(os.walk(source, followlinks=True)) for name in sorted(names))
         stream = ((path, Path(path).read_bytes()) for path in paths if path.lower().endswith(IMAGES))
     else:
         archive = tarfile.open(source)

@@ -7,7 +7,7 @@ use std::sync::{LazyLock, Mutex};
 
 use facedex::face::detect::Detector;
 use facedex::face::image::{Limits, decode};
-use facedex::models::catalog::{self, Catalog};
+use facedex::models::catalog::{Catalog, Provider};
 use facedex::models::runtime::Runtime;
 use libfuzzer_sys::fuzz_target;
 
@@ -19,9 +19,7 @@ const LIMITS: Limits = Limits {
 
 static DETECTOR: LazyLock<Mutex<Detector>> = LazyLock::new(|| {
     let catalog = Catalog::builtin().expect("the catalog parses");
-    let library = catalog::runtime_library(&catalog.runtime).expect("`facedex models fetch` was run");
-    let models = catalog::models_dir(None).expect("there is a cache folder");
-    let runtime = Runtime::open(&library, &catalog.runtime.minimum, &models).expect("the runtime loads");
+    let runtime = Runtime::open(&catalog, None, Provider::Cpu).expect("`facedex models fetch` was run");
     let model = catalog.default_detector();
     Mutex::new(Detector::load(&runtime, model, 1).expect("the detector loads"))
 });

@@ -73,7 +73,7 @@ impl Action {
             ("PATCH", ["v1", "persons", _]) => Some(Self::ChangePerson),
             ("POST", ["v1", "identify"]) => Some(Self::Identify),
             ("POST", ["v1", "search"]) => Some(Self::Search),
-            (_, ["es", .., "_search" | "_msearch"]) => Some(Self::EsSearch),
+            (_, ["es", .., "_search" | "_msearch" | "_count"]) => Some(Self::EsSearch),
             _ => None,
         }
     }

@@ -339,6 +339,10 @@ impl ApiError {
     }
 }
 
+/// What was refused, as an extension of the answer, whatever its shape.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused(pub Code);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let row = self.code.row();
@@ -356,6 +360,7 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
+        response.extensions_mut().insert(Refused(self.code));
         // Under /es/ it is given another shape.
         response.extensions_mut().insert(self);
         response

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::response::Response;
 
-use super::error::ApiError;
+use super::error::Refused;
 use super::state::App;
 use crate::elastic::event::{Event, Facedex, Failed, Http, HttpRequest, HttpResponse, QueryFigures, What};
 
@@ -75,8 +75,8 @@ pub fn of(
         query: told.query,
     };
     let mut event = Event::now(what.taking(took), &app.host, facedex);
-    event.error = response.extensions().get::<ApiError>().map(|error| Failed {
-        code: error.code.row().code,
+    event.error = response.extensions().get::<Refused>().map(|Refused(code)| Failed {
+        code: code.row().code,
         reason: None,
     });
     event.http = Some(Http {

@@ -19,6 +19,7 @@ pub mod v1;
 
 use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,10 +33,11 @@ use axum_server::tls_rustls::RustlsConfig;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::access::Access;
-use self::audit::Audit;
+use self::audit::{Action, Audit};
 use self::error::{ApiError, Code};
 use self::inference::Inference;
 pub use self::state::{App, Settings};
@@ -89,6 +91,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// that is closed just as it is used again looks like a failure.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// How often the certificate's files are looked at.
+const RENEWAL: Duration = Duration::from_secs(2);
+
 /// Serves until SIGINT or SIGTERM, then finishes what is under way; a second signal ends at once.
 pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>) -> Result<(), ServeError> {
     let recorder = PrometheusBuilder::new()
@@ -97,7 +102,11 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         .map_err(|error| ServeError::Metrics(error.to_string()))?;
     let (address, timeout) = (settings.listen, settings.timeout);
     let tls = match &settings.tls {
-        Some((certificate, key)) => Some(tls(certificate, key).await?),
+        Some((certificate, key)) => {
+            let config = tls(certificate, key).await?;
+            tokio::spawn(renew(config.clone(), certificate.clone(), key.clone()));
+            Some(config)
+        }
         None => None,
     };
     let access = Arc::new(Access::open(&settings.access, address)?);
@@ -111,13 +120,14 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         elastic: client,
         inference: Inference::start(engines, settings.queue)?.ok_or(ServeError::NoEngine)?,
         places: Arc::new(Semaphore::new(settings.concurrency)),
+        changes: TaskTracker::new(),
         metrics: recorder,
         run: uuid::Uuid::new_v4().to_string(),
         host: gethostname::gethostname().to_string_lossy().into_owned(),
         settings,
     });
     tokio::spawn(upkeep(app.clone()));
-    let audit = app.audit.clone();
+    let (audit, changes) = (app.audit.clone(), app.changes.clone());
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let unusable = |reason| ServeError::Listen { address, reason };
     let listener = TcpListener::bind(address).map_err(unusable)?;
@@ -141,6 +151,10 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
             server.http_builder().http1().header_read_timeout(IDLE_TIMEOUT);
             server.first_request_timeout(HEAD_TIMEOUT).serve(service).await?;
         }
+    }
+    changes.close();
+    if tokio::time::timeout(timeout, changes.wait()).await.is_err() {
+        terminal::note("warning: ended in the middle of a change; send it again");
     }
     events.close().await;
     audit.close().await?;
@@ -178,8 +192,14 @@ async fn limits(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
             .after(Duration::from_secs(1))
             .into_response();
     };
+    let changes = Action::of(request.method(), request.uri().path()).is_some_and(Action::changes);
     match tokio::time::timeout(app.settings.timeout, next.run(request)).await {
         Ok(response) => response,
+        Err(_) if changes => {
+            let message = "the change takes longer than a request may (--timeout) and goes on; see whether it is done, or \
+                           send it again: that changes nothing twice";
+            ApiError::new(Code::Timeout, message).into_response()
+        }
         Err(_) => ApiError::plain(Code::Timeout).into_response(),
     }
 }
@@ -201,6 +221,24 @@ async fn tls(certificate: &std::path::Path, key: &std::path::Path) -> Result<Rus
             key: key.display().to_string(),
             reason,
         })
+}
+
+/// Takes up a certificate that was renewed. One that cannot be used leaves the one that is in use.
+async fn renew(config: RustlsConfig, certificate: PathBuf, key: PathBuf) {
+    let changed = || [&certificate, &key].map(|file| std::fs::metadata(file).and_then(|of| of.modified()).ok());
+    let mut seen = changed();
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        let now = changed();
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match config.reload_from_pem_file(&certificate, &key).await {
+            Ok(()) => tracing::info!(certificate = %certificate.display(), "took up a renewed certificate"),
+            Err(reason) => tracing::error!(%reason, "the renewed certificate cannot be used: the old one stays"),
+        }
+    }
 }
 
 /// Waits for the signals. What is under way has the time of one request to end.

@@ -35,7 +35,7 @@ use crate::query::answer::Took;
         v1::persons::get, v1::persons::change, v1::persons::delete,
         v1::stats::stats, v1::stats::collections, health::ready,
     ),
-    components(schemas(FaceText, CollectionName)),
+    components(schemas(FaceText, OneFaceText, CollectionName)),
     modifiers(&Keys),
     security((), ("api_key" = [])),
     tags(
@@ -131,15 +131,28 @@ pub struct FaceText;
 
 impl PartialSchema for FaceText {
     fn schema() -> RefOr<Schema> {
-        let word = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .pattern(Some("^(all|largest|central|[0-9]{1,9})$"));
-        let number = ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(0))
-            .maximum(Some(u32::MAX));
-        AnyOfBuilder::new().item(word).item(number).into()
+        face("^(all|largest|central|[0-9]{1,9})$")
     }
+}
+
+/// Which face of a photo, where it can be only one.
+pub struct OneFaceText;
+
+impl PartialSchema for OneFaceText {
+    fn schema() -> RefOr<Schema> {
+        face("^(largest|central|[0-9]{1,9})$")
+    }
+}
+
+impl ToSchema for OneFaceText {}
+
+fn face(pattern: &str) -> RefOr<Schema> {
+    let word = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    let number = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0))
+        .maximum(Some(u32::MAX));
+    AnyOfBuilder::new().item(word).item(number).into()
 }
 
 impl ToSchema for FaceText {}
@@ -236,11 +249,10 @@ impl<T: ToSchema + WithPhotos> PartialSchema for JsonBody<T> {
                     continue;
                 }
                 let number = ObjectBuilder::new().schema_type(Type::Number).build();
-                let vector = ArrayBuilder::new()
-                    .items(number)
-                    .min_items(Some(128))
-                    .max_items(Some(128));
-                let vector = vector.description(Some("What represent gave for a face, instead of the photo."));
+                let vector = ArrayBuilder::new().items(number);
+                let vector = vector.description(Some(
+                    "What represent gave for a face, instead of the photo: as many numbers.",
+                ));
                 object.properties.insert(embedding_name(name), vector.into());
             }
         })

@@ -1,5 +1,6 @@
 //! What all requests share.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,12 +8,15 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::access::{Access, AccessSettings};
 use super::audit::Audit;
+use super::error::{ApiError, Code};
 use super::inference::Inference;
 use crate::elastic::events::Events;
-use crate::elastic::{Client, Destination, destination::Pulse, retry::RetryPolicy};
+use crate::elastic::{Client, Destination, destination::Pulse, retry::RetryPolicy, trace};
 use crate::face::image::Limits;
 
 /// How the server was asked to run.
@@ -60,6 +64,8 @@ pub struct App {
     pub settings: Settings,
     /// Requests that may still be taken.
     pub places: Arc<Semaphore>,
+    /// Changes under way.
+    pub changes: TaskTracker,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
     /// This process, in the documents that it writes.
@@ -83,5 +89,18 @@ impl App {
             },
             pulse: Arc::new(Pulse::default()),
         }
+    }
+
+    /// Runs a change to its end, whoever still waits for it: half of one (a write block that is not lifted again, a photo
+    /// of which some faces are stored) must not be left because a client has gone or a request's time is over.
+    pub async fn to_its_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let change = trace::carrying(trace::headers(), change).in_current_span();
+        self.changes.spawn(change).await.unwrap_or_else(|error| {
+            tracing::error!(reason = error.to_string(), "a change failed");
+            Err(ApiError::plain(Code::Internal))
+        })
     }
 }

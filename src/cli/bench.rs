@@ -169,10 +169,24 @@ async fn bench_ingest(args: &BenchIngestArgs, global: &GlobalArgs) -> Result<u8,
     Ok(SUCCESS)
 }
 
-/// How the programs reach the cluster, without showing it in the list of processes.
+/// Which models the programs take, and how they reach the cluster, without showing it in the list of processes.
 fn environment(global: &GlobalArgs) -> Result<Vec<(&'static str, String)>, Error> {
     let given = &global.elasticsearch;
-    let mut environment = vec![("ELASTICSEARCH_URL", urls(global)?.join(","))];
+    let engine = &global.engine;
+    let mut environment = vec![
+        ("ELASTICSEARCH_URL", urls(global)?.join(",")),
+        ("FACEDEX_PRECISION", engine.precision.to_string()),
+        ("FACEDEX_PROVIDER", engine.provider.to_string()),
+    ];
+    let names = [
+        ("FACEDEX_EMBEDDER", &engine.embedder),
+        ("FACEDEX_DETECTOR", &engine.detector),
+    ];
+    environment.extend(
+        names
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?))),
+    );
     let secrets = [
         ("ELASTICSEARCH_API_KEY", &given.elasticsearch_api_key),
         ("ELASTICSEARCH_PASSWORD", &given.elasticsearch_password),
@@ -192,6 +206,7 @@ fn environment(global: &GlobalArgs) -> Result<Vec<(&'static str, String)>, Error
     let paths = [
         ("ELASTICSEARCH_CA_FILE", &given.elasticsearch_ca_file),
         ("FACEDEX_MODELS_DIR", &global.models_dir),
+        ("FACEDEX_CATALOG", &engine.catalog),
     ];
     environment.extend(
         paths

@@ -92,17 +92,17 @@ struct Listed {
 
 pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let start = Instant::now();
-    let client = Arc::new(client(global)?);
-    let collection = collection::open(&client, &args.collection.collection).await?;
     let embedder = recipe(global)?.embedder;
-    collection.expect_space(&embedder.space)?;
-    for filter in &args.filter {
-        filter.check(&collection)?;
-    }
     let threshold = match args.min_similarity {
         Some(similarity) => Threshold::fixed(&embedder, similarity, None),
         None => Threshold::for_comparison(&embedder, args.max_fmr)?,
     };
+    let client = Arc::new(client(global)?);
+    let collection = collection::open(&client, &args.collection.collection).await?;
+    collection.expect_space(&embedder.space)?;
+    for filter in &args.filter {
+        filter.check(&collection)?;
+    }
     let grouping = Grouping {
         threshold: threshold.similarity,
         neighbours: args.neighbours.into(),

@@ -1,6 +1,7 @@
 //! `--events`, which `ingest` and `serve` have.
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 /// Whether the events index is written.
 // Off by default: nobody expects a second index, it needs a privilege more, and who searched when is not everybody's to see.
@@ -9,7 +10,7 @@ use clap::Args;
 pub(super) struct EventsArgs {
     /// Write into the indices facedex-events-YEAR.MONTH what is done and how it goes, for Kibana's dashboards: counts,
     /// durations and outcomes; no pictures, no vectors, no names
-    #[arg(long, env = "FACEDEX_EVENTS")]
+    #[arg(long, env = "FACEDEX_EVENTS", value_parser = BoolishValueParser::new())]
     events: bool,
 
     /// Write no events, whatever else is said

@@ -35,7 +35,7 @@ use crate::config::{self, GlobalArgs, LogFormat};
 use crate::elastic::Client;
 use crate::error::Error;
 use crate::face::{FaceEngine, FaceError, Recipe};
-use crate::models::catalog::{self, Catalog};
+use crate::models::catalog::{self, Catalog, Provider};
 use crate::models::fetch::{self, Places, State};
 use crate::models::runtime::{Runtime, RuntimeError};
 use crate::terminal;
@@ -235,10 +235,19 @@ fn recipe(global: &GlobalArgs) -> Result<Recipe, Error> {
 
 /// ONNX Runtime; a process can open it once.
 fn runtime(global: &GlobalArgs) -> Result<Arc<Runtime>, Error> {
-    let facts = catalog(global)?.runtime;
-    let library = catalog::runtime_library(&facts)?;
-    let models = catalog::models_dir(global.models_dir.as_deref())?;
-    Ok(Arc::new(Runtime::open(&library, &facts.minimum, &models)?))
+    let catalog = catalog(global)?;
+    let open = |provider| Runtime::open(&catalog, global.models_dir.as_deref(), provider);
+    let opened = match (open(global.engine.provider), global.engine.provider) {
+        (Err(error), Provider::OpenVino) => {
+            terminal::note(&format!(
+                "warning: OpenVINO cannot be used ({error}); `facedex models fetch --provider openvino` fetches it. \
+                 Running on ONNX Runtime's own kernels"
+            ));
+            open(Provider::Cpu)?
+        }
+        (opened, _) => opened?,
+    };
+    Ok(Arc::new(opened))
 }
 
 impl Models {
@@ -250,7 +259,7 @@ impl Models {
     fn of(recipe: Recipe, runtime: Arc<Runtime>, global: &GlobalArgs) -> Result<Self, Error> {
         let catalog = catalog(global)?;
         let models = catalog::models_dir(global.models_dir.as_deref())?;
-        let places = Places::from_environment(&catalog, Some(&models))?;
+        let places = Places::from_environment(&catalog, Some(&models), global.engine.provider)?;
         for model in recipe.models() {
             // A damaged file would store vectors that look like any other.
             if fetch::model_state(model, &places)? == State::Unknown {

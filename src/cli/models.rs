@@ -79,7 +79,7 @@ struct Paths<'a> {
 /// Results go to standard output, progress to standard error.
 pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Error> {
     let catalog = super::catalog(global)?;
-    let places = Places::from_environment(&catalog, global.models_dir.as_deref())?;
+    let places = Places::from_environment(&catalog, global.models_dir.as_deref(), global.engine.provider)?;
     match command {
         ModelsCommand::Fetch { names } => {
             let recipe = super::recipe(global)?;
@@ -143,7 +143,7 @@ fn fetched(report: &Report) -> String {
     report.files.iter().map(line).collect()
 }
 
-fn listing<'a>(catalog: &'a Catalog, places: &Places) -> Result<Listing<'a>, FetchError> {
+fn listing<'a>(catalog: &'a Catalog, places: &'a Places) -> Result<Listing<'a>, FetchError> {
     let defaults = catalog.defaults().map(|model| &model.name);
     let listed = |model: &'a Model| -> Result<Listed<'a>, FetchError> {
         Ok(Listed {
@@ -158,9 +158,9 @@ fn listing<'a>(catalog: &'a Catalog, places: &Places) -> Result<Listing<'a>, Fet
         models: catalog.models.iter().map(listed).collect::<Result<_, _>>()?,
         ensembles: &catalog.ensembles,
         runtime: ListedRuntime {
-            facts: &catalog.runtime,
+            facts: &places.runtime,
             path: places.library.clone(),
-            state: library_state(catalog, places)?,
+            state: library_state(places)?,
         },
     })
 }
@@ -210,6 +210,7 @@ fn table(listing: &Listing<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::catalog::Provider;
 
     #[test]
     fn a_listing_shows_what_is_missing_and_whose_licence_it_is() {
@@ -217,6 +218,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let places = Places {
             models: folder.path().join("models"),
+            runtime: catalog.runtime(Provider::Cpu).clone(),
             library: folder.path().join("lib.so"),
             library_is_given: false,
             cache: folder.path().to_owned(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::events::EventsArgs;
 use super::keys::KeysFileArg;
@@ -66,7 +67,7 @@ pub(super) struct ServeArgs {
     keys: KeysFileArg,
 
     /// Without keys, serve also an address that others can reach: everybody may do everything
-    #[arg(long, env = "FACEDEX_INSECURE")]
+    #[arg(long, env = "FACEDEX_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
 
     /// Requests a second that each key has, or without keys each address; more get 429 [default: no limit]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -94,7 +95,7 @@ pub struct ElasticsearchArgs {
     pub elasticsearch_proxy: Option<SecretString>,
 
     /// Compress what goes to Elasticsearch and comes back: for slow or paid-for networks
-    #[arg(long, global = true, env = "ELASTICSEARCH_GZIP")]
+    #[arg(long, global = true, env = "ELASTICSEARCH_GZIP", value_parser = BoolishValueParser::new())]
     pub elasticsearch_gzip: bool,
 
     /// The longest that one request may take

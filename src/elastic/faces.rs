@@ -173,7 +173,8 @@ async fn read<T: serde::de::DeserializeOwned>(
 
 /// Deletes one face; searches do not find it any more when this comes back. Says whether it was there.
 pub async fn delete(to: &Destination, id: &str) -> Result<bool, ElasticError> {
-    if !is_id(id) {
+    let there: Option<Value> = read(&to.client, &to.collection, id, &[("_source", "false")]).await?;
+    if there.is_none() {
         return Ok(false);
     }
     let path = format!("/{}/_doc/{id}", to.collection);
@@ -188,7 +189,8 @@ pub async fn delete(to: &Destination, id: &str) -> Result<bool, ElasticError> {
         .await;
     match deleted {
         Ok(_) => Ok(true),
-        Err(error) if error.is_not_found() => Ok(false),
+        // It was there: an attempt whose answer was lost has deleted it, or somebody else just now.
+        Err(error) if error.is_not_found() => Ok(true),
         Err(error) => Err(error),
     }
 }

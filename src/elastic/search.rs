@@ -59,9 +59,22 @@ pub struct Hit {
     pub labels: BTreeMap<String, String>,
 }
 
+/// What Elasticsearch answers to a search for faces.
 #[derive(Deserialize)]
-struct SearchReply {
+pub struct SearchReply {
     hits: Hits,
+}
+
+impl SearchReply {
+    /// The faces of an answer that is scored as `metric` is, best first.
+    pub fn hits(self, metric: Metric) -> Result<Vec<Hit>, ElasticError> {
+        let hits = self.hits.hits.into_iter();
+        hits.map(|hit| {
+            let similarity = similarity(metric, hit.score);
+            hit.with("search", similarity)
+        })
+        .collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,12 +105,7 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
         .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
         .await;
     metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
-    let hits = reply?.hits.hits.into_iter();
-    hits.map(|hit| {
-        let similarity = similarity(collection.metric, hit.score);
-        hit.with(OPERATION, similarity)
-    })
-    .collect()
+    reply?.hits(collection.metric)
 }
 
 /// A kNN search as it goes over the wire.

@@ -51,8 +51,8 @@ pub enum CatalogError {
 /// The facts of all models and of ONNX Runtime.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    /// The library that runs the models.
-    pub runtime: RuntimeFacts,
+    runtime: RuntimeFacts,
+    openvino: RuntimeFacts,
     /// The Python packages that the preparation scripts need, as pip requirements.
     pub requirements: Vec<String>,
     /// All models, in the file's order.
@@ -96,6 +96,39 @@ pub struct Platform {
     pub member: String,
     /// The library's digest.
     pub sha256: Digest,
+    /// Libraries that must lie in the same folder.
+    #[serde(default)]
+    pub beside: Vec<Beside>,
+}
+
+/// A library that another one loads.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// Its path inside the wheel; it keeps its name.
+    pub member: String,
+    /// Its digest.
+    pub sha256: Digest,
+}
+
+/// What runs the embedders. Detectors and landmark models always run on ONNX Runtime's own kernels, so that no box moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Provider {
+    /// ONNX Runtime itself
+    #[default]
+    Cpu,
+    /// OpenVINO, for x86-64; where it cannot be used, ONNX Runtime itself
+    #[value(name = "openvino")]
+    OpenVino,
+}
+
+impl std::fmt::Display for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::OpenVino => "openvino",
+        })
+    }
 }
 
 /// A wheel as pip is asked for it, whatever Python asks.
@@ -337,6 +370,7 @@ struct File {
     defaults: Defaults,
     prepare: Requirements,
     runtime: RuntimeFacts,
+    openvino: RuntimeFacts,
     models: Vec<Model>,
     #[serde(default)]
     ensembles: Vec<Ensemble>,
@@ -373,6 +407,7 @@ impl Catalog {
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         let file: File = toml::from_str(text)?;
         file.runtime.check()?;
+        file.openvino.check()?;
         let index = |name: &str, role: Role| {
             file.models
                 .iter()
@@ -384,12 +419,21 @@ impl Catalog {
             refiner: index(&file.defaults.refiner, Role::Refiner)?,
             embedder: index(&file.defaults.embedder, Role::Embedder)?,
             runtime: file.runtime,
+            openvino: file.openvino,
             requirements: file.prepare.requirements,
             models: file.models,
             ensembles: file.ensembles,
         };
         catalog.check()?;
         Ok(catalog)
+    }
+
+    /// The library that a provider needs.
+    pub fn runtime(&self, provider: Provider) -> &RuntimeFacts {
+        match provider {
+            Provider::Cpu => &self.runtime,
+            Provider::OpenVino => &self.openvino,
+        }
     }
 
     /// The model of this name.

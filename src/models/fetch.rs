@@ -23,8 +23,8 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use super::catalog::{
-    Catalog, CatalogError, Digest, Manager, Model, Prepare, Script, Source, cache_dir, given_runtime_library,
-    models_dir, runtime_library,
+    Beside, Catalog, CatalogError, Digest, Manager, Model, Prepare, Provider, RuntimeFacts, Script, Source, cache_dir,
+    given_runtime_library, models_dir, runtime_library,
 };
 
 /// What every script imports.
@@ -35,7 +35,9 @@ const SHARED_SCRIPT: (&str, &str) = ("graph.py", include_str!("../../models/prep
 pub struct Places {
     /// The folder of the models.
     pub models: PathBuf,
-    /// ONNX Runtime's shared library.
+    /// Which release of ONNX Runtime.
+    pub runtime: RuntimeFacts,
+    /// Its shared library.
     pub library: PathBuf,
     /// Whether the user named that library, which is then neither fetched nor checked.
     pub library_is_given: bool,
@@ -47,15 +49,28 @@ pub struct Places {
 
 impl Places {
     /// The places that the environment names; `models` comes before `FACEDEX_MODELS_DIR`.
-    pub fn from_environment(catalog: &Catalog, models: Option<&Path>) -> Result<Self, CatalogError> {
+    pub fn from_environment(
+        catalog: &Catalog,
+        models: Option<&Path>,
+        provider: Provider,
+    ) -> Result<Self, CatalogError> {
+        let runtime = catalog.runtime(provider).clone();
         let python = std::env::var_os("FACEDEX_PYTHON").filter(|v| !v.is_empty());
         Ok(Self {
             models: models_dir(models)?,
-            library: runtime_library(&catalog.runtime)?,
+            library: runtime_library(&runtime)?,
+            runtime,
             library_is_given: given_runtime_library().is_some(),
             cache: cache_dir()?,
             python: python.unwrap_or_else(|| "python3".into()),
         })
+    }
+}
+
+impl Places {
+    fn beside(&self, library: &Beside) -> PathBuf {
+        let name = library.member.rsplit('/').next().unwrap_or_default();
+        self.library.with_file_name(name)
     }
 }
 
@@ -120,13 +135,20 @@ pub fn model_state(model: &Model, places: &Places) -> Result<State, FetchError> 
     state(&places.models.join(&model.file), &model.sha256, &model.replaces)
 }
 
-/// The state of ONNX Runtime's library.
-pub fn library_state(catalog: &Catalog, places: &Places) -> Result<State, FetchError> {
+/// The state of ONNX Runtime's library and of those beside it: present if all are.
+pub fn library_state(places: &Places) -> Result<State, FetchError> {
     if places.library_is_given && places.library.is_file() {
         return Ok(State::Given);
     }
-    let known = catalog.runtime.platform().map(|p| std::slice::from_ref(&p.sha256));
-    state(&places.library, known.unwrap_or_default(), &[])
+    let platform = places.runtime.platform();
+    let known = platform.map(|platform| std::slice::from_ref(&platform.sha256));
+    let mut whole = state(&places.library, known.unwrap_or_default(), &[])?;
+    for beside in platform.iter().flat_map(|platform| &platform.beside) {
+        if whole == State::Present {
+            whole = state(&places.beside(beside), std::slice::from_ref(&beside.sha256), &[])?;
+        }
+    }
+    Ok(whole)
 }
 
 fn state(path: &Path, accepted: &[Digest], replaced: &[Digest]) -> Result<State, FetchError> {
@@ -149,7 +171,7 @@ pub fn fetch(
     places: &Places,
     say: &mut dyn FnMut(&str),
 ) -> Result<Report, FetchError> {
-    if let Some(report) = all_in_place(catalog, models, places)? {
+    if let Some(report) = all_in_place(models, places)? {
         return Ok(report);
     }
     create_dir(&places.cache)?;
@@ -174,11 +196,11 @@ pub fn fetch(
     Ok(Report { files })
 }
 
-fn all_in_place(catalog: &Catalog, models: &[&Model], places: &Places) -> Result<Option<Report>, FetchError> {
-    if !matches!(library_state(catalog, places)?, State::Present | State::Given) {
+fn all_in_place(models: &[&Model], places: &Places) -> Result<Option<Report>, FetchError> {
+    if !matches!(library_state(places)?, State::Present | State::Given) {
         return Ok(None);
     }
-    let mut files = vec![Placed::new(&catalog.runtime.name, &places.library, false)];
+    let mut files = vec![Placed::new(&places.runtime.name, &places.library, false)];
     for model in models {
         if model_state(model, places)? != State::Present {
             return Ok(None);
@@ -213,8 +235,8 @@ struct Fetcher<'a> {
 
 impl Fetcher<'_> {
     fn library(&mut self) -> Result<Placed, FetchError> {
-        let (runtime, path) = (&self.catalog.runtime, &self.places.library);
-        match library_state(self.catalog, self.places)? {
+        let (runtime, path) = (&self.places.runtime, &self.places.library);
+        match library_state(self.places)? {
             State::Present | State::Given => return Ok(Placed::new(&runtime.name, path, false)),
             _ if self.places.library_is_given => return Err(FetchError::NoGivenLibrary(path.clone())),
             State::Unknown | State::Unprepared => return Err(unknown_file(path, &runtime.name, "ORT_DYLIB_PATH")),
@@ -236,10 +258,15 @@ impl Fetcher<'_> {
         let archive = self.archive(&runtime.name, &runtime.package, &wheel.sha256, |fetcher, folder| {
             fetcher.python()?.download(&runtime.package, &options, folder)
         })?;
-        put(
-            path,
-            &member(&archive, &runtime.package, &platform.member, &platform.sha256)?,
-        )?;
+        let libraries = platform
+            .beside
+            .iter()
+            .map(|beside| (self.places.beside(beside), &beside.member, &beside.sha256))
+            // The one that is looked for comes last: where it is, the others are.
+            .chain([(path.clone(), &platform.member, &platform.sha256)]);
+        for (to, name, sha256) in libraries {
+            put(&to, &member(&archive, &runtime.package, name, sha256)?)?;
+        }
         Ok(Placed::new(&runtime.name, path, true))
     }
 

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use ort::environment::Environment;
+use ort::ep::{self, ExecutionProviderDispatch};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
 
-use super::catalog::{Colour, Model};
+use super::catalog::{self, Catalog, CatalogError, Colour, Model, Provider, Role};
 
 /// Why a model cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,9 @@ pub enum RuntimeError {
         /// The output that was asked for.
         output: String,
     },
+    /// A folder is not known.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// The catalog gives the model another role.
     #[error("the model {0} is no embedder")]
     WrongRole(String),
@@ -89,30 +93,32 @@ pub enum RuntimeError {
 pub struct Runtime {
     environment: Environment,
     models_dir: PathBuf,
+    provider: Provider,
 }
 
 impl Runtime {
-    /// Loads ONNX Runtime from `library`. `minimum` is the oldest release that this build accepts, for the message.
-    pub fn open(library: &Path, minimum: &str, models_dir: &Path) -> Result<Self, RuntimeError> {
-        if !library.is_file() {
-            return Err(RuntimeError::NoLibrary {
-                path: library.into(),
-                minimum: minimum.into(),
-            });
+    /// Loads the ONNX Runtime that the provider needs; a process can do so once. `models_dir` is where the models are, if
+    /// not in the usual place.
+    pub fn open(catalog: &Catalog, models_dir: Option<&Path>, provider: Provider) -> Result<Self, RuntimeError> {
+        let facts = catalog.runtime(provider);
+        let (path, minimum) = (catalog::runtime_library(facts)?, facts.minimum.clone());
+        if !path.is_file() {
+            return Err(RuntimeError::NoLibrary { path, minimum });
         }
         let bad = |reason: String| RuntimeError::BadLibrary {
-            path: library.into(),
-            minimum: minimum.into(),
+            path: path.clone(),
+            minimum: minimum.clone(),
             reason,
         };
-        let environment = ort::init_from(library)
+        let environment = ort::init_from(&path)
             .map_err(|error| bad(error.to_string()))?
             .with_name("facedex")
             .build()
             .map_err(|error| bad(error.to_string()))?;
         Ok(Self {
             environment,
-            models_dir: models_dir.into(),
+            models_dir: catalog::models_dir(models_dir)?,
+            provider,
         })
     }
 
@@ -125,10 +131,16 @@ impl Runtime {
                 model: model.name.clone(),
             });
         }
-        let session = self.session(&path, threads).map_err(|error| RuntimeError::BadModel {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let provider = match model.role {
+            Role::Embedder => self.provider,
+            Role::Detector | Role::Stage | Role::Refiner => Provider::Cpu,
+        };
+        let session = self
+            .session(&path, threads, provider)
+            .map_err(|error| RuntimeError::BadModel {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
         Ok(Network {
             session,
             name: model.name.clone(),
@@ -140,15 +152,33 @@ impl Runtime {
         })
     }
 
-    fn session(&self, path: &Path, threads: usize) -> ort::Result<Session> {
-        Session::builder(&self.environment)?
+    fn session(&self, path: &Path, threads: usize, provider: Provider) -> ort::Result<Session> {
+        let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
             // Spinning threads would take cores from the other workers and from Elasticsearch.
-            .with_intra_op_spinning(false)?
-            .commit_from_file(path)
+            .with_intra_op_spinning(false)?;
+        let builder = match provider {
+            Provider::Cpu => Ok(builder),
+            Provider::OpenVino => builder.with_execution_providers([openvino(threads)]),
+        };
+        let mut builder = builder.unwrap_or_else(|refused| {
+            tracing::warn!(%refused, "OpenVINO cannot be used: running on ONNX Runtime's own kernels");
+            refused.recover()
+        });
+        builder.commit_from_file(path)
     }
+}
+
+/// OpenVINO on the processor, in single precision: vectors agree with ONNX Runtime's own.
+fn openvino(threads: usize) -> ExecutionProviderDispatch {
+    ep::OpenVINO::default()
+        .with_device_type("CPU")
+        .with_precision("FP32")
+        .with_num_threads(threads)
+        .build()
+        .error_on_failure()
 }
 
 /// A model with one image input, ready to run.

@@ -5,3 +5,4 @@ import "./scene.mjs";
 import "./questions.mjs";
 import "./people.mjs";
 import "./reach.mjs";
+import "./keys.mjs";

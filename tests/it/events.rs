@@ -238,7 +238,7 @@ fn without_events_nothing_is_written_and_where_they_cannot_be_the_work_goes_on()
     let file = photo("query/biden.jpg");
     let file = file.to_str().unwrap();
     let mut environment = space.command(&["ingest", file, "--no-events"]);
-    environment.env("FACEDEX_EVENTS", "true");
+    environment.env("FACEDEX_EVENTS", "1");
     run(environment).expect(0);
     space.run(&["ingest", file]).expect(0);
     assert_eq!(events(url), [json!(null); 0]);

@@ -9,7 +9,7 @@ use facedex::face::geometry::Landmarks;
 use facedex::face::image::{Limits, decode};
 use facedex::face::landmarks::Refiner;
 use facedex::face::{FaceEngine, Point, Recipe, Rect};
-use facedex::models::catalog::{self, Catalog};
+use facedex::models::catalog::{Catalog, Provider};
 use facedex::models::runtime::Runtime;
 use image::RgbImage;
 use serde::Deserialize;
@@ -57,9 +57,7 @@ fn stages() -> MutexGuard<'static, Stages> {
     let stages = STAGES.get_or_init(|| {
         fetch_models();
         let catalog = Catalog::builtin().unwrap();
-        let library = catalog::runtime_library(&catalog.runtime).unwrap();
-        let models = catalog::models_dir(None).unwrap();
-        let runtime = Runtime::open(&library, &catalog.runtime.minimum, &models).unwrap();
+        let runtime = Runtime::open(&catalog, None, Provider::Cpu).unwrap();
         Mutex::new(Stages {
             detector: Detector::load(&runtime, catalog.default_detector(), 1).unwrap(),
             refiner: Refiner::load(&runtime, catalog.default_refiner(), 1).unwrap(),

@@ -30,6 +30,7 @@ mod lifecycle;
 mod mutated;
 mod outage;
 mod person;
+mod provider;
 mod query;
 mod remote;
 mod sources;

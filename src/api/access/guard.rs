@@ -2,15 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, Uri};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::keys::{Fingerprint, KeySet, Scope, Standing};
 use super::origin::{self, Site};
@@ -231,56 +229,61 @@ pub async fn guard(
                 let entry = Entry::new(&app.audit, action, &caller, &id, asked.uri);
                 entry.ends(denied.error.code.row().status);
             }
-            return refusal(request.uri().path(), denied.error);
+            return denied.error.into_response();
         }
     };
     let entry = Entry::new(&app.audit, action, &caller, &id, asked.uri);
     let changes = action.is_some_and(Action::changes);
     if changes && let Err(error) = entry.started().await {
         entry.ends(Code::NotAudited.row().status);
-        return refusal(request.uri().path(), not_audited(&error.to_string(), false));
+        return not_audited(&error.to_string(), Done::Nothing).into_response();
     }
     caller.entry = entry.clone();
     request.extensions_mut().insert(caller);
     let response = next.run(request).await;
     entry.ends(response.status());
-    if changes && let Err(error) = entry.written().await {
-        return not_audited(&error.to_string(), response.status().is_success()).into_response();
+    // A change that nobody waits for any more goes on, and its line is written when it ends.
+    let goes_on = response.status() == StatusCode::GATEWAY_TIMEOUT;
+    if changes
+        && !goes_on
+        && let Err(error) = entry.written().await
+    {
+        let done = match response.status().is_success() {
+            true => Done::All,
+            false => Done::Unknown,
+        };
+        return not_audited(&error.to_string(), done).into_response();
     }
     response
 }
 
-fn not_audited(reason: &str, done: bool) -> ApiError {
-    tracing::error!(reason, done, "a change could not be written into the audit log");
-    let message = match done {
-        true => "this was done, but the audit log does not have its end: the log cannot be written",
-        false => "nothing was changed: the audit log cannot be written",
-    };
-    ApiError::new(Code::NotAudited, message).with("done", done)
+/// What is known of a change that could not be written down.
+#[derive(Debug, Clone, Copy)]
+enum Done {
+    Nothing,
+    All,
+    Unknown,
 }
 
-/// Under /es/ clients expect Elasticsearch's words.
-fn refusal(path: &str, error: ApiError) -> Response {
-    if path != "/es" && !path.starts_with("/es/") {
-        return error.into_response();
-    }
-    let status = error.code.row().status;
-    let kind = match error.code {
-        Code::RateLimited => "es_rejected_execution_exception",
-        _ => "security_exception",
+fn not_audited(reason: &str, done: Done) -> ApiError {
+    tracing::error!(reason, ?done, "a change could not be written into the audit log");
+    let (message, done) = match done {
+        Done::Nothing => ("nothing was changed: the audit log cannot be written", Some(false)),
+        Done::All => (
+            "this was done, but the audit log does not have its end: the log cannot be written",
+            Some(true),
+        ),
+        Done::Unknown => (
+            "this failed, and how much of it was done is not known: the audit log cannot be written",
+            None,
+        ),
     };
-    let cause = json!({"type": kind, "reason": error.message});
-    let body = json!({
-        "error": {"root_cause": [cause], "type": kind, "reason": error.message},
-        "status": status.as_u16(),
-    });
-    let mut response = error.into_response();
-    let elastic = (status, Json(body)).into_response();
-    response.headers_mut().extend(elastic.headers().clone());
-    response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
-    *response.body_mut() = elastic.into_body();
-    response
+    let error = ApiError::new(Code::NotAudited, message).after(AUDIT_PAUSE);
+    error.with("done", done)
 }
+
+/// A client that could not be written down is asked to come back after this.
+const AUDIT_PAUSE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests;

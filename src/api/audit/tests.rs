@@ -212,7 +212,7 @@ fn actions_are_told_by_method_and_path() {
     assert_eq!(of(Method::POST, "/v1/faces"), Some(Action::Enrol));
     assert_eq!(of(Method::GET, "/es/faces/_search"), Some(Action::EsSearch));
     assert_eq!(of(Method::POST, "/es/_msearch"), Some(Action::EsSearch));
-    assert_eq!(of(Method::POST, "/es/faces/_count"), None);
+    assert_eq!(of(Method::POST, "/es/faces/_count"), Some(Action::EsSearch));
     assert_eq!(of(Method::GET, "/v1/faces/x"), None);
     assert_eq!(of(Method::PATCH, "/v1/persons/x"), Some(Action::ChangePerson));
 }

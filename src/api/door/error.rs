@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::splice::Refusal;
-use crate::api::error::{ApiError, Code};
+use crate::api::error::{ApiError, Code, Refused};
 use crate::elastic::ElasticError;
 
 /// Clients refuse a server that does not send this.
@@ -23,8 +23,8 @@ pub(super) struct DoorError {
     pub(super) status: StatusCode,
     kind: &'static str,
     reason: String,
-    /// The code of facedex's own table, where the error comes from there.
-    code: Option<&'static str>,
+    /// The nearest of facedex's own table.
+    code: Code,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
 }
@@ -35,7 +35,7 @@ impl DoorError {
             status,
             kind,
             reason: reason.into(),
-            code: None,
+            code: nearest(status),
             retry_after: None,
             allow: None,
         }
@@ -60,20 +60,19 @@ impl DoorError {
 
     /// The body; also an item of `_msearch`.
     pub(super) fn json(&self) -> Value {
-        let mut error = json!({
+        let error = json!({
             "root_cause": [{"type": self.kind, "reason": self.reason}],
             "type": self.kind,
             "reason": self.reason,
+            "facedex_code": self.code.row().code,
         });
-        if let Some(code) = self.code {
-            error["facedex_code"] = json!(code);
-        }
         json!({"error": error, "status": self.status.as_u16()})
     }
 
     /// The whole answer, of the media type that was asked for.
     pub(super) fn response(&self, asked: &HeaderMap) -> Response {
         let mut response = local(asked, self.status, self.json().to_string());
+        response.extensions_mut().insert(Refused(self.code));
         let headers = response.headers_mut();
         if let Some(pause) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
@@ -82,6 +81,19 @@ impl DoorError {
             headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
         response
+    }
+}
+
+/// What an error of the door's own is in facedex's table.
+fn nearest(status: StatusCode) -> Code {
+    match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+        StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedType,
+        StatusCode::BAD_GATEWAY => Code::ElasticsearchRefused,
+        status if status.is_server_error() => Code::Internal,
+        _ => Code::BadRequest,
     }
 }
 
@@ -110,7 +122,7 @@ impl From<ElasticError> for DoorError {
         match error {
             // The same for both: which other indices the cluster has is nobody's business here.
             ElasticError::NoCollection { name } | ElasticError::NotACollection { name, .. } => Self {
-                code: Some(Code::NoCollection.row().code),
+                code: Code::NoCollection,
                 ..Self::new(
                     StatusCode::NOT_FOUND,
                     "index_not_found_exception",
@@ -124,7 +136,6 @@ impl From<ElasticError> for DoorError {
 
 impl From<ApiError> for DoorError {
     fn from(error: ApiError) -> Self {
-        let row = error.code.row();
         let kind = match error.code {
             Code::Unauthorised | Code::Forbidden | Code::ForeignOrigin => "security_exception",
             Code::Overloaded | Code::RateLimited => "es_rejected_execution_exception",
@@ -137,10 +148,15 @@ impl From<ApiError> for DoorError {
             true => String::new(),
             false => format!(" {}", Value::Object(error.details)),
         };
+        // Elasticsearch's clients take these two for a sign that the node is ill, and go to another one.
+        let status = match error.code.row().status {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            status => status,
+        };
         Self {
-            code: Some(row.code),
+            code: error.code,
             retry_after: error.retry_after,
-            ..Self::new(row.status, kind, error.message + &details)
+            ..Self::new(status, kind, error.message + &details)
         }
     }
 }

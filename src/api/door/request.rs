@@ -36,6 +36,9 @@ static PASSED: [HeaderName; 11] = [
     HeaderName::from_static("x-opaque-id"),
 ];
 
+/// JSON as Elasticsearch's clients call it.
+const JSON: [&str; 2] = ["application/json", "application/vnd.elasticsearch+json"];
+
 /// Headers of one connection, which end with it (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
     "connection",
@@ -132,6 +135,26 @@ fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>,
         .map_err(|_| DoorError::illegal(format!("the header {name} has characters that it cannot have")))
 }
 
+/// Refuses to ask for answers that are no JSON, which the audit log could not read.
+pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), DoorError> {
+    for value in headers.get_all(ACCEPT) {
+        let text = value.to_str().unwrap_or("?").to_ascii_lowercase();
+        let is_json = |part: &str| {
+            let kind = part.split(';').next().unwrap_or_default().trim();
+            JSON.contains(&kind) || ["*/*", "application/*", "text/plain", ""].contains(&kind)
+        };
+        if !text.split(',').all(is_json) {
+            let shown: String = text.chars().take(80).collect();
+            return Err(DoorError::new(
+                StatusCode::NOT_ACCEPTABLE,
+                "media_type_header_exception",
+                format!("answers are JSON here; the header Accept [{shown}] asks for something else"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses bodies that are no JSON by their media type. Elasticsearch reads YAML, CBOR and SMILE as well; what is checked
 /// here must be what it reads there.
 pub(super) fn check_media_type(incoming: &Incoming) -> Result<(), DoorError> {
@@ -142,7 +165,7 @@ pub(super) fn check_media_type(incoming: &Incoming) -> Result<(), DoorError> {
     let given = given.unwrap_or_default();
     let mut parts = given.split(';').map(|part| part.trim().to_ascii_lowercase());
     let is_known = match parts.next().unwrap_or_default().as_str() {
-        "application/json" | "application/vnd.elasticsearch+json" => true,
+        kind if JSON.contains(&kind) => true,
         "application/x-ndjson" | "application/vnd.elasticsearch+x-ndjson" => {
             matches!(incoming.route, Route::MultiSearch(_))
         }

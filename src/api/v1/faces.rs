@@ -35,8 +35,8 @@ use crate::query::photo::QueryPhoto;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolOptions {
-    /// The collection to write to. It must be there: a mistyped name makes none. In the query string only beside a photo
-    /// that is the whole body.
+    /// The collection to write to. It must be there: a mistyped name makes none. In the query string where the
+    /// photo is the whole body or a part of a form.
     #[schema(value_type = crate::api::openapi::CollectionName)]
     #[param(value_type = crate::api::openapi::CollectionName, required = false)]
     pub collection: String,
@@ -168,18 +168,27 @@ pub(super) async fn enrol(
         caller.entry.person(id);
     }
     let to = app.destination(&options.collection);
-    let stored = store(&to, WriteMode::Create, std::slice::from_ref(&record)).await?;
-    let outcomes = stored
-        .into_iter()
-        .next()
-        .map(|stored| stored.outcomes)
-        .unwrap_or_default();
-    let enrolment = settle(&record, &outcomes)?;
-    if enrolment.indexed == 0 {
-        return Ok((StatusCode::OK, Json(enrolment)));
-    }
-    to.refresh().await?;
-    Ok((StatusCode::CREATED, Json(enrolment)))
+    let enrolling = async move {
+        let stored = store(&to, WriteMode::Create, std::slice::from_ref(&record)).await?;
+        let outcomes = stored
+            .into_iter()
+            .next()
+            .map(|stored| stored.outcomes)
+            .unwrap_or_default();
+        let indexed = outcomes.iter().filter(|outcome| **outcome == Outcome::Indexed).count();
+        if indexed > 0 {
+            to.refresh().await?;
+        }
+        // The audit log's line ends when the work does, also if nobody waits any more.
+        drop(caller);
+        settle(&record, &outcomes).map_err(|error| error.with("indexed", indexed))
+    };
+    let enrolment = app.to_its_end(enrolling).await?;
+    let status = match enrolment.indexed {
+        0 => StatusCode::OK,
+        _ => StatusCode::CREATED,
+    };
+    Ok((status, Json(enrolment)))
 }
 
 /// What is to be done with a photo.
@@ -427,7 +436,14 @@ pub(super) async fn delete(
 ) -> Result<Json<DeletedFace>, ApiError> {
     let id = id(path)?;
     let collection = InCollection::open(&app, &caller, Scope::Write, query).await?;
-    if faces::delete(&app.destination(&collection), &id).await? {
+    let to = app.destination(&collection);
+    let face = id.clone();
+    let deleting = async move {
+        let deleted = faces::delete(&to, &face).await?;
+        drop(caller);
+        Ok(deleted)
+    };
+    if app.to_its_end(deleting).await? {
         Ok(Json(DeletedFace { deleted: 1 }))
     } else {
         Err(no_face(&id))

@@ -152,10 +152,13 @@ pub(super) async fn change(
         name: wanted.name,
         labels: wanted.labels,
     };
-    let changed = persons::change(&app.destination(&collection), &id, &change)
-        .await
-        .map_err(busy)?;
-    changed.ids.iter().for_each(|id| caller.entry.face(id));
+    let (to, person) = (app.destination(&collection), id.clone());
+    let changing = async move {
+        let changed = persons::change(&to, &person, &change).await.map_err(busy)?;
+        changed.ids.iter().for_each(|id| caller.entry.face(id));
+        Ok(changed)
+    };
+    let changed = app.to_its_end(changing).await?;
     if changed.faces == 0 && changed.updated == 0 {
         return Err(nobody(&id));
     }
@@ -188,10 +191,13 @@ pub(super) async fn delete(
     let id = id(path)?;
     caller.may_do(Scope::Admin)?;
     let collection = InCollection::open(&app, &caller, Scope::Admin, query).await?;
-    let erased = persons::erase(&app.destination(&collection), &Faces::Of(id.clone()))
-        .await
-        .map_err(busy)?;
-    erased.ids.iter().for_each(|id| caller.entry.face(id));
+    let (to, faces) = (app.destination(&collection), Faces::Of(id.clone()));
+    let erasing = async move {
+        let erased = persons::erase(&to, &faces).await.map_err(busy)?;
+        erased.ids.iter().for_each(|id| caller.entry.face(id));
+        Ok(erased)
+    };
+    let erased = app.to_its_end(erasing).await?;
     if erased.faces == 0 {
         return Err(nobody(&id));
     }

@@ -30,7 +30,7 @@ use crate::query::threshold::Threshold;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct QuestionOptions {
-    /// The collection to search; in the query string only beside a photo that is the whole body.
+    /// The collection to search; in the query string where the photo is the whole body or a part of a form.
     #[schema(value_type = crate::api::openapi::CollectionName)]
     #[param(value_type = crate::api::openapi::CollectionName, required = false)]
     pub collection: String,

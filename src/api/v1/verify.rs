@@ -29,11 +29,11 @@ pub struct VerifyOptions {
     pub collection: Option<String>,
     /// Which face of the first photo: largest, central, or a number, counted from 0 in order from the top.
     #[serde(default = "largest", deserialize_with = "face_choice")]
-    #[schema(value_type = crate::api::openapi::FaceText, required = false)]
+    #[schema(value_type = crate::api::openapi::OneFaceText, required = false)]
     pub face_a: FaceChoice,
     /// Which face of the second photo.
     #[serde(default = "largest", deserialize_with = "face_choice")]
-    #[schema(value_type = crate::api::openapi::FaceText, required = false)]
+    #[schema(value_type = crate::api::openapi::OneFaceText, required = false)]
     pub face_b: FaceChoice,
     /// Share of comparisons of two different people that may match [default: 0.0001].
     #[schema(exclusive_minimum = 0, exclusive_maximum = 1)]

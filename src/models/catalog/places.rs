@@ -28,12 +28,12 @@ pub fn models_dir(given: Option<&Path>) -> Result<PathBuf, CatalogError> {
     }
 }
 
-/// ONNX Runtime's shared library: `ORT_DYLIB_PATH`, else `onnxruntime/VERSION/` in the cache.
+/// ONNX Runtime's shared library: `ORT_DYLIB_PATH`, else `PACKAGE/VERSION/` in the cache.
 pub fn runtime_library(runtime: &RuntimeFacts) -> Result<PathBuf, CatalogError> {
     match given_runtime_library() {
         Some(path) => Ok(path),
         None => Ok(cache_dir()?
-            .join("onnxruntime")
+            .join(runtime.package.split("==").next().unwrap_or_default())
             .join(&runtime.version)
             .join(format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}"))),
     }

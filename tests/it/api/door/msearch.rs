@@ -54,7 +54,7 @@ fn a_refused_search_has_its_error_in_its_place() {
         (
             &header,
             knn(&builder("formats/no-face.jpg", "\"largest\"")),
-            Some((422, "illegal_argument_exception")),
+            Some((400, "illegal_argument_exception")),
         ),
         (&header, knn(&door.builder), None),
         (

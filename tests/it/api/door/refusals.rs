@@ -24,31 +24,30 @@ fn photos_that_cannot_be_used_are_named() {
         ))
     };
     let illegal = "illegal_argument_exception";
-    for (got, status, kind, because) in [
+    for (got, code, because) in [
         (
             ask(&builder("formats/no-face.jpg", "\"largest\"")),
-            422,
-            illegal,
+            "no_face",
             "no face found",
         ),
         (
             ask(&builder("query/obama-3.jpg", "7")),
-            422,
-            illegal,
+            "no_such_face",
             "there is no face 7",
         ),
         (
             ask(&builder("query/obama-3.jpg", "\"all\"")),
-            400,
-            illegal,
+            "bad_request",
             "cannot be \"all\"",
         ),
-        (raw("aGVsbG8="), 415, illegal, "not an image"),
-        (raw("/9j/4AAQ"), 422, illegal, "truncated"),
-        (raw("not base64"), 400, illegal, "no base64"),
-        (raw(""), 400, illegal, "no [image]"),
+        (raw("aGVsbG8="), "not_an_image", "not an image"),
+        (raw("/9j/4AAQ"), "damaged_image", "truncated"),
+        (raw("not base64"), "bad_request", "no base64"),
+        (raw(""), "bad_request", "no [image]"),
     ] {
-        let reason = got.refusal(status, kind);
+        assert_eq!(got.json()["error"]["facedex_code"], code, "{because}");
+        // Others than 400 would tell the official clients that the server is ill.
+        let reason = got.refusal(400, illegal);
         assert!(reason.contains(because), "{because}: {reason}");
     }
     let both = ask(&format!("{}, {}", door.builder, door.vector));
@@ -243,6 +242,18 @@ fn bodies_that_elasticsearch_would_read_otherwise_are_refused() {
         .header("content-type", "application/json")
         .header("content-encoding", "br");
     send(encoded.body("{}")).refusal(415, "illegal_argument_exception");
+    // The audit log reads answers.
+    for accept in [
+        "application/yaml",
+        "application/cbor",
+        "application/json, application/smile",
+    ] {
+        let asked = http()
+            .post(&url)
+            .header("content-type", "application/json")
+            .header("accept", accept);
+        send(asked.body("{}")).refusal(406, "media_type_header_exception");
+    }
 }
 
 #[test]

@@ -1,0 +1,70 @@
+//! How many instructions our own part of the work takes, models left out: a count that another machine's load does not
+//! move. `make bench-instructions` compares it with the last run's.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a benchmark that cannot run has nothing to recover"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "what gungraun's macros make calls process::exit and has no comments"
+)]
+
+mod material;
+
+use std::hint::black_box;
+
+use facedex::elastic::document::FaceDocument;
+use facedex::elastic::search::{Hit, SearchReply};
+use facedex::face::align::{Similarity, warp};
+use facedex::face::image::{Limits, decode};
+use facedex::face::quality::Quality;
+use facedex::models::catalog::Metric;
+use gungraun::prelude::*;
+use image::RgbImage;
+
+#[library_benchmark]
+#[bench::of_250_pixels(material::jpeg())]
+fn decoding(jpeg: Vec<u8>) -> RgbImage {
+    decode(black_box(&jpeg), &Limits::default()).unwrap()
+}
+
+fn crop() -> (RgbImage, RgbImage) {
+    let photo = material::photo();
+    let crop = warp(&photo, &material::alignment(), 112);
+    (photo, crop)
+}
+
+#[library_benchmark]
+#[bench::to_112_pixels(material::photo(), material::alignment())]
+fn aligning(photo: RgbImage, alignment: Similarity) -> RgbImage {
+    warp(black_box(&photo), &alignment, 112)
+}
+
+#[library_benchmark]
+#[bench::of_112_pixels(crop())]
+fn assessing((photo, crop): (RgbImage, RgbImage)) -> Quality {
+    material::quality(black_box(&photo), &crop)
+}
+
+#[library_benchmark]
+#[bench::of_128_dimensions(material::document())]
+fn encoding(document: FaceDocument) -> Vec<u8> {
+    serde_json::to_vec(black_box(&document)).unwrap()
+}
+
+#[library_benchmark]
+#[bench::hits_10(material::answer(10))]
+#[bench::hits_100(material::answer(100))]
+fn reading(answer: Vec<u8>) -> Vec<Hit> {
+    let reply: SearchReply = serde_json::from_slice(black_box(&answer)).unwrap();
+    reply.hits(Metric::Cosine).unwrap()
+}
+
+library_benchmark_group!(
+    name = ours,
+    benchmarks = [decoding, aligning, assessing, encoding, reading]
+);
+main!(library_benchmark_groups = ours);
