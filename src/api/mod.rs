@@ -20,8 +20,8 @@ pub mod v1;
 use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -33,13 +33,15 @@ use axum_server::tls_rustls::RustlsConfig;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::access::Access;
-use self::audit::{Action, Audit};
+use self::audit::Audit;
 use self::error::{ApiError, Code};
 use self::inference::Inference;
+use self::state::Place;
 pub use self::state::{App, Settings};
 use crate::elastic::Client;
 use crate::elastic::events::Events;
@@ -121,6 +123,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         inference: Inference::start(engines, settings.queue)?.ok_or(ServeError::NoEngine)?,
         places: Arc::new(Semaphore::new(settings.concurrency)),
         changes: TaskTracker::new(),
+        persons: Arc::default(),
         metrics: recorder,
         run: uuid::Uuid::new_v4().to_string(),
         host: gethostname::gethostname().to_string_lossy().into_owned(),
@@ -133,7 +136,8 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
     let listener = TcpListener::bind(address).map_err(unusable)?;
     let bound = listener.local_addr().map_err(unusable)?;
     let handle = Handle::new();
-    tokio::spawn(stop(handle.clone(), timeout)?);
+    let stopping = Arc::new(Stopping::default());
+    tokio::spawn(stop(handle.clone(), timeout, Arc::clone(&stopping))?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     terminal::note(&format!("listening on {scheme}://{bound}"));
     // A streamed answer is several small writes; without NODELAY the last of them waits 40 ms for the client's delayed
@@ -153,8 +157,11 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         }
     }
     changes.close();
-    if tokio::time::timeout(timeout, changes.wait()).await.is_err() {
-        terminal::note("warning: ended in the middle of a change; send it again");
+    let since = stopping.since.get().copied().unwrap_or_else(Instant::now);
+    tokio::select! {
+        () = changes.wait() => {}
+        () = stopping.at_once.cancelled() => cut_off(),
+        () = tokio::time::sleep_until((since + timeout).into()) => cut_off(),
     }
     events.close().await;
     audit.close().await?;
@@ -186,16 +193,17 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// Takes a request if there is a place for it, and ends it when its time is over.
-async fn limits(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Ok(_place) = app.places.clone().try_acquire_owned() else {
+async fn limits(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let Ok(place) = app.places.clone().try_acquire_owned() else {
         return ApiError::plain(Code::Overloaded)
             .after(Duration::from_secs(1))
             .into_response();
     };
-    let changes = Action::of(request.method(), request.uri().path()).is_some_and(Action::changes);
+    let place = Place::new(place);
+    request.extensions_mut().insert(place.clone());
     match tokio::time::timeout(app.settings.timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if changes => {
+        Err(_) if place.has_begun() => {
             let message = "the change takes longer than a request may (--timeout) and goes on; see whether it is done, or \
                            send it again: that changes nothing twice";
             ApiError::new(Code::Timeout, message).into_response()
@@ -226,23 +234,48 @@ async fn tls(certificate: &std::path::Path, key: &std::path::Path) -> Result<Rus
 /// Takes up a certificate that was renewed. One that cannot be used leaves the one that is in use.
 async fn renew(config: RustlsConfig, certificate: PathBuf, key: PathBuf) {
     let changed = || [&certificate, &key].map(|file| std::fs::metadata(file).and_then(|of| of.modified()).ok());
-    let mut seen = changed();
+    let mut used = changed();
+    let mut refused = None;
     loop {
         tokio::time::sleep(RENEWAL).await;
         let now = changed();
-        if now == seen {
+        if now == used {
             continue;
         }
-        seen = now;
         match config.reload_from_pem_file(&certificate, &key).await {
-            Ok(()) => tracing::info!(certificate = %certificate.display(), "took up a renewed certificate"),
-            Err(reason) => tracing::error!(%reason, "the renewed certificate cannot be used: the old one stays"),
+            Ok(()) => {
+                tracing::info!(certificate = %certificate.display(), "took up a renewed certificate");
+                used = now;
+            }
+            // It is tried again: it may be half written, or not be ours to read yet.
+            Err(reason) if refused != Some(now) => {
+                tracing::error!(%reason, "the renewed certificate cannot be used: the old one stays");
+                refused = Some(now);
+            }
+            Err(_) => {}
         }
     }
 }
 
+/// That the server was told to end.
+#[derive(Default)]
+struct Stopping {
+    /// By a first signal.
+    since: OnceLock<Instant>,
+    /// By a second one.
+    at_once: CancellationToken,
+}
+
+fn cut_off() {
+    terminal::note("warning: ended in the middle of a change; send it again");
+}
+
 /// Waits for the signals. What is under way has the time of one request to end.
-fn stop(handle: Handle<SocketAddr>, grace: Duration) -> std::io::Result<impl Future<Output = ()>> {
+fn stop(
+    handle: Handle<SocketAddr>,
+    grace: Duration,
+    stopping: Arc<Stopping>,
+) -> std::io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         for first in [true, false] {
@@ -252,8 +285,10 @@ fn stop(handle: Handle<SocketAddr>, grace: Duration) -> std::io::Result<impl Fut
             }
             if first {
                 terminal::note("stopping: requests under way are finished; again to stop at once");
+                let _ = stopping.since.set(Instant::now());
                 handle.graceful_shutdown(Some(grace));
             } else {
+                stopping.at_once.cancel();
                 handle.shutdown();
             }
         }

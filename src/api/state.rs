@@ -4,10 +4,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -66,6 +67,8 @@ pub struct App {
     pub places: Arc<Semaphore>,
     /// Changes under way.
     pub changes: TaskTracker,
+    /// Changes of persons go one after the other: one would restore a write block under the other's feet.
+    pub persons: Arc<Mutex<()>>,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
     /// This process, in the documents that it writes.
@@ -91,16 +94,44 @@ impl App {
         }
     }
 
-    /// Runs a change to its end, whoever still waits for it: half of one (a write block that is not lifted again, a photo
-    /// of which some faces are stored) must not be left because a client has gone or a request's time is over.
+    /// Runs a change to its end, whoever still waits for it: half of one (a write block that is not restored, a photo of
+    /// which some faces are stored) must not be left because a client has gone or a request's time is over.
     pub async fn to_its_end<T: Send + 'static>(
         &self,
+        place: Place,
         change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
     ) -> Result<T, ApiError> {
+        place.begun.store(true, Ordering::Relaxed);
         let change = trace::carrying(trace::headers(), change).in_current_span();
+        let change = async move {
+            let _place = place;
+            change.await
+        };
         self.changes.spawn(change).await.unwrap_or_else(|error| {
             tracing::error!(reason = error.to_string(), "a change failed");
             Err(ApiError::plain(Code::Internal))
         })
+    }
+}
+
+/// A request's place among those under way, as an extension of it. A change keeps the place to its end.
+#[derive(Debug, Clone)]
+pub struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+    begun: Arc<AtomicBool>,
+}
+
+impl Place {
+    /// The place that this permit is for.
+    pub fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _permit: Arc::new(permit),
+            begun: Arc::default(),
+        }
+    }
+
+    /// Whether a change was begun, which goes on also if the request ends.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{SUCCESS, compare, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
-use crate::models::catalog::{Catalog, CatalogError, Ensemble, Model, RuntimeFacts};
+use crate::models::catalog::{Catalog, CatalogError, Ensemble, Model, Provider, RuntimeFacts};
 use crate::models::fetch::{FetchError, Placed, Places, Report, State, fetch, library_state, model_state};
 
 /// What `facedex models` does.
@@ -88,7 +88,17 @@ pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Er
             } else {
                 with_parts(&catalog, names)?
             };
-            let report = fetch(&catalog, &models, &places, &mut |step| crate::terminal::note(step))?;
+            let say = &mut |step: &str| crate::terminal::note(step);
+            // OpenVINO is done without where it cannot be used: ONNX Runtime is there in any case.
+            let plain = Places::from_environment(&catalog, global.models_dir.as_deref(), Provider::Cpu)?;
+            let mut report = fetch(&catalog, &models, &plain, say)?;
+            if places.library != plain.library {
+                match fetch(&catalog, &[], &places, say) {
+                    Ok(more) => report.files.extend(more.files),
+                    Err(error @ FetchError::NoPlatform { .. }) => say(&format!("warning: {error}")),
+                    Err(error) => return Err(error.into()),
+                }
+            }
             show(global, &report, || fetched(&report))?;
         }
         ModelsCommand::List => {
@@ -210,7 +220,6 @@ fn table(listing: &Listing<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::catalog::Provider;
 
     #[test]
     fn a_listing_shows_what_is_missing_and_whose_licence_it_is() {

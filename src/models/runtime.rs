@@ -135,12 +135,17 @@ impl Runtime {
             Role::Embedder => self.provider,
             Role::Detector | Role::Stage | Role::Refiner => Provider::Cpu,
         };
-        let session = self
-            .session(&path, threads, provider)
-            .map_err(|error| RuntimeError::BadModel {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
+        let session = match provider {
+            Provider::Cpu => self.session(&path, threads, provider),
+            Provider::OpenVino => self.session(&path, threads, provider).or_else(|reason| {
+                tracing::warn!(%reason, "OpenVINO cannot be used: running on ONNX Runtime's own kernels");
+                self.session(&path, threads, Provider::Cpu)
+            }),
+        };
+        let session = session.map_err(|error| RuntimeError::BadModel {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
         Ok(Network {
             session,
             name: model.name.clone(),
@@ -159,14 +164,10 @@ impl Runtime {
             .with_inter_threads(1)?
             // Spinning threads would take cores from the other workers and from Elasticsearch.
             .with_intra_op_spinning(false)?;
-        let builder = match provider {
-            Provider::Cpu => Ok(builder),
-            Provider::OpenVino => builder.with_execution_providers([openvino(threads)]),
+        let mut builder = match provider {
+            Provider::Cpu => builder,
+            Provider::OpenVino => builder.with_execution_providers([openvino(threads)])?,
         };
-        let mut builder = builder.unwrap_or_else(|refused| {
-            tracing::warn!(%refused, "OpenVINO cannot be used: running on ONNX Runtime's own kernels");
-            refused.recover()
-        });
         builder.commit_from_file(path)
     }
 }

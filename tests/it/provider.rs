@@ -57,12 +57,11 @@ fn where_openvino_is_missing_onnx_runtime_does_its_work_and_says_so() {
 
 #[test]
 fn openvino_gives_the_same_vectors() {
-    let fetched = facedex(&["models", "fetch", "--provider", "openvino"], |_| ());
+    let fetched = facedex(&["models", "fetch", "--provider", "openvino"], |_| ()).expect(0);
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         assert!(fetched.stderr.contains("no ONNX Runtime with OpenVINO"), "{fetched:?}");
         return;
     }
-    fetched.expect(0);
     let four = photo("gallery-unlabelled/four-people.jpg");
     let ask = ["represent", four.to_str().unwrap(), "--json", "--provider"];
     let [cpu, openvino] = ["cpu", "openvino"].map(|provider| {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::splice::Refusal;
-use crate::api::error::{ApiError, Code, Refused};
+use crate::api::error::{ApiError, Code, Refused, seconds};
 use crate::elastic::ElasticError;
 
 /// Clients refuse a server that does not send this.
@@ -75,7 +75,7 @@ impl DoorError {
         response.extensions_mut().insert(Refused(self.code));
         let headers = response.headers_mut();
         if let Some(pause) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
+            headers.insert(RETRY_AFTER, seconds(pause));
         }
         if let Some(methods) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(methods));
@@ -148,9 +148,11 @@ impl From<ApiError> for DoorError {
             true => String::new(),
             false => format!(" {}", Value::Object(error.details)),
         };
-        // Elasticsearch's clients take these two for a sign that the node is ill, and go to another one.
+        // Some of Elasticsearch's clients take these for a sign that the node is ill, and go to another one.
         let status = match error.code.row().status {
-            StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY => {
+                StatusCode::BAD_REQUEST
+            }
             status => status,
         };
         Self {

@@ -30,7 +30,7 @@ use self::error::DoorError;
 pub use self::error::shape;
 use self::params::Params;
 use self::path::Route;
-use self::request::{Incoming, check_accept, check_media_type, read_body};
+use self::request::{Incoming, check_media_type, read_body};
 use super::access::{Caller, Scope};
 use super::events::Told;
 use super::state::App;
@@ -85,13 +85,14 @@ impl Door {
             caller,
             route: route.name(),
         };
-        check_accept(&parts.headers)?;
+        let accept = request::accept(&parts.headers)?;
         let body = read_body(&parts.headers, body, app.settings.max_body).await?;
         let incoming = Incoming {
             method: parts.method,
             route,
             params,
             headers: parts.headers,
+            accept,
             body,
             since,
         };

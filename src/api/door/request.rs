@@ -58,6 +58,8 @@ pub(super) struct Incoming {
     pub(super) params: Params,
     /// All headers, as they came.
     pub(super) headers: HeaderMap,
+    /// In place of the media types that they ask for.
+    pub(super) accept: Option<HeaderValue>,
     /// Decompressed.
     pub(super) body: Bytes,
     pub(super) since: Instant,
@@ -135,24 +137,31 @@ fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>,
         .map_err(|_| DoorError::illegal(format!("the header {name} has characters that it cannot have")))
 }
 
-/// Refuses to ask for answers that are no JSON, which the audit log could not read.
-pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), DoorError> {
-    for value in headers.get_all(ACCEPT) {
-        let text = value.to_str().unwrap_or("?").to_ascii_lowercase();
-        let is_json = |part: &str| {
-            let kind = part.split(';').next().unwrap_or_default().trim();
-            JSON.contains(&kind) || ["*/*", "application/*", "text/plain", ""].contains(&kind)
-        };
-        if !text.split(',').all(is_json) {
-            let shown: String = text.chars().take(80).collect();
-            return Err(DoorError::new(
-                StatusCode::NOT_ACCEPTABLE,
-                "media_type_header_exception",
-                format!("answers are JSON here; the header Accept [{shown}] asks for something else"),
-            ));
-        }
+/// What is asked of Elasticsearch as the answer's media type: JSON, which the audit log can read. `None` where the client
+/// asks for nothing else; one that takes nothing of the kind is refused.
+pub(super) fn accept(headers: &HeaderMap) -> Result<Option<HeaderValue>, DoorError> {
+    let texts: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .map(|value| value.to_str().unwrap_or("?"))
+        .collect();
+    let text = texts.join(",").to_ascii_lowercase();
+    let kinds = || {
+        text.split(',')
+            .map(|part| part.split(';').next().unwrap_or_default().trim())
+    };
+    let is_json = |kind: &str| JSON.contains(&kind) || ["*/*", "application/*", ""].contains(&kind);
+    if !kinds().any(is_json) {
+        let shown: String = text.chars().take(80).collect();
+        return Err(DoorError::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "media_type_header_exception",
+            format!("answers are JSON here; the header Accept [{shown}] asks for something else"),
+        ));
     }
-    Ok(())
+    // Elasticsearch's own JavaScript client adds text/plain.
+    let is_harmless = kinds().all(|kind| is_json(kind) || kind == "text/plain");
+    Ok((!is_harmless).then(|| HeaderValue::from_static("application/json")))
 }
 
 /// Refuses bodies that are no JSON by their media type. Elasticsearch reads YAML, CBOR and SMILE as well; what is checked
@@ -197,6 +206,9 @@ impl Incoming {
             for value in self.headers.get_all(name) {
                 headers.append(name.clone(), value.clone());
             }
+        }
+        if let Some(accept) = &self.accept {
+            headers.insert(ACCEPT, accept.clone());
         }
         // Answers are compressed so that the audit log can read them, or not at all.
         let accepted = headers.remove(ACCEPT_ENCODING);

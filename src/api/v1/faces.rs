@@ -18,7 +18,7 @@ use crate::api::access::{Caller, Scope};
 use crate::api::error::{ApiError, Code};
 use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
 use crate::api::photo::{self, Input, WithPhotos};
-use crate::api::state::App;
+use crate::api::state::{App, Place};
 use crate::elastic::document::{FaceDocument, Person, check_label, face_id, image_hash, parse_label};
 use crate::elastic::faces::FaceRecord;
 use crate::elastic::store::{Outcome, PhotoRecord, WriteMode, store};
@@ -149,6 +149,7 @@ pub struct EnrolledFace {
 pub(super) async fn enrol(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(place): Extension<Place>,
     request: Request,
 ) -> Result<(StatusCode, Json<Enrolment>), ApiError> {
     caller.may_do(Scope::Write)?;
@@ -183,7 +184,7 @@ pub(super) async fn enrol(
         drop(caller);
         settle(&record, &outcomes).map_err(|error| error.with("indexed", indexed))
     };
-    let enrolment = app.to_its_end(enrolling).await?;
+    let enrolment = app.to_its_end(place, enrolling).await?;
     let status = match enrolment.indexed {
         0 => StatusCode::OK,
         _ => StatusCode::CREATED,
@@ -431,6 +432,7 @@ pub struct DeletedFace {
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(place): Extension<Place>,
     path: IdInPath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<DeletedFace>, ApiError> {
@@ -443,7 +445,7 @@ pub(super) async fn delete(
         drop(caller);
         Ok(deleted)
     };
-    if app.to_its_end(deleting).await? {
+    if app.to_its_end(place, deleting).await? {
         Ok(Json(DeletedFace { deleted: 1 }))
     } else {
         Err(no_face(&id))

@@ -14,7 +14,7 @@ use crate::api::access::{Caller, Scope};
 use crate::api::error::{ApiError, Code};
 use crate::api::openapi::ErrorBody;
 use crate::api::photo;
-use crate::api::state::App;
+use crate::api::state::{App, Place};
 use crate::elastic::document::{Person, check_label};
 use crate::elastic::faces::FaceRecord;
 use crate::elastic::persons::{self, Change, Faces};
@@ -129,6 +129,7 @@ pub struct ChangedPerson {
 pub(super) async fn change(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(place): Extension<Place>,
     path: IdInPath,
     RawQuery(query): RawQuery,
     request: Request,
@@ -152,13 +153,14 @@ pub(super) async fn change(
         name: wanted.name,
         labels: wanted.labels,
     };
-    let (to, person) = (app.destination(&collection), id.clone());
+    let (to, person, turns) = (app.destination(&collection), id.clone(), app.persons.clone());
     let changing = async move {
+        let _turn = turns.lock().await;
         let changed = persons::change(&to, &person, &change).await.map_err(busy)?;
         changed.ids.iter().for_each(|id| caller.entry.face(id));
         Ok(changed)
     };
-    let changed = app.to_its_end(changing).await?;
+    let changed = app.to_its_end(place, changing).await?;
     if changed.faces == 0 && changed.updated == 0 {
         return Err(nobody(&id));
     }
@@ -185,19 +187,21 @@ pub struct DeletedPerson {
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(place): Extension<Place>,
     path: IdInPath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<DeletedPerson>, ApiError> {
     let id = id(path)?;
     caller.may_do(Scope::Admin)?;
     let collection = InCollection::open(&app, &caller, Scope::Admin, query).await?;
-    let (to, faces) = (app.destination(&collection), Faces::Of(id.clone()));
+    let (to, faces, turns) = (app.destination(&collection), Faces::Of(id.clone()), app.persons.clone());
     let erasing = async move {
+        let _turn = turns.lock().await;
         let erased = persons::erase(&to, &faces).await.map_err(busy)?;
         erased.ids.iter().for_each(|id| caller.entry.face(id));
         Ok(erased)
     };
-    let erased = app.to_its_end(erasing).await?;
+    let erased = app.to_its_end(place, erasing).await?;
     if erased.faces == 0 {
         return Err(nobody(&id));
     }
