@@ -33,7 +33,7 @@ test("the page asks for a key where the server does, and keeps it no longer than
   await use(right);
   await drop(tab, [OBAMA]);
   await cards(tab).first().waitFor();
-  assert.equal(await field.inputValue(), "", "the key is not in the document while nobody edits it");
+  assert.equal(await tab.locator("#key-value").inputValue(), "", "the key is not in the document while nobody edits it");
 
   const stored = () => tab.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
   assert.ok(!(await stored()).includes(right), "nobody said that it may be kept");
