@@ -236,7 +236,7 @@ pub async fn guard(
     let changes = action.is_some_and(Action::changes);
     if changes && let Err(error) = entry.started().await {
         entry.ends(Code::NotAudited.row().status);
-        return not_audited(&error.to_string(), Done::Nothing).into_response();
+        return not_audited(&error.to_string(), Some(false)).into_response();
     }
     caller.entry = entry.clone();
     request.extensions_mut().insert(caller);
@@ -248,35 +248,19 @@ pub async fn guard(
         && !goes_on
         && let Err(error) = entry.written().await
     {
-        let done = match response.status().is_success() {
-            true => Done::All,
-            false => Done::Unknown,
-        };
+        let done = response.status().is_success().then_some(true);
         return not_audited(&error.to_string(), done).into_response();
     }
     response
 }
 
-/// What is known of a change that could not be written down.
-#[derive(Debug, Clone, Copy)]
-enum Done {
-    Nothing,
-    All,
-    Unknown,
-}
-
-fn not_audited(reason: &str, done: Done) -> ApiError {
+/// A change that could not be written down; `done` is `None` where nobody knows how much of it was done.
+fn not_audited(reason: &str, done: Option<bool>) -> ApiError {
     tracing::error!(reason, ?done, "a change could not be written into the audit log");
-    let (message, done) = match done {
-        Done::Nothing => ("nothing was changed: the audit log cannot be written", Some(false)),
-        Done::All => (
-            "this was done, but the audit log does not have its end: the log cannot be written",
-            Some(true),
-        ),
-        Done::Unknown => (
-            "this failed, and how much of it was done is not known: the audit log cannot be written",
-            None,
-        ),
+    let message = match done {
+        Some(false) => "nothing was changed: the audit log cannot be written",
+        Some(true) => "this was done, but the audit log does not have its end: the log cannot be written",
+        None => "this failed, and how much of it was done is not known: the audit log cannot be written",
     };
     let error = ApiError::new(Code::NotAudited, message).after(AUDIT_PAUSE);
     error.with("done", done)

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::searchers::{Searchers, Seen};
 use crate::harness::api::Api;
 use crate::harness::cluster::Cluster;
-use crate::harness::node::{request, wait_until};
+use crate::harness::node::{request, wait_as_long, wait_until};
 use crate::harness::{Ran, Space, full, images, photo};
 
 #[test]
@@ -209,27 +209,9 @@ fn a_person_who_is_deleted_while_a_node_is_away_stays_deleted(cluster: &mut Clus
         "{second}"
     );
     // A copy drops the files of its last commit but one when it has heard that all others are as far.
-    let patience = Duration::from_secs(300);
-    loop {
-        let left = cluster.files_with(&needles);
-        if left.is_empty() {
-            break;
-        }
-        let stats = || {
-            request(
-                cluster.url(),
-                "GET",
-                &format!("/{name}/_stats/docs,merge,translog?level=shards"),
-                None,
-            )
-        };
-        assert!(
-            start.elapsed() < patience,
-            "vectors are still in {left:?}: {:?}",
-            stats()
-        );
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    let left = || cluster.files_with(&needles);
+    let told = || format!("the vectors are off all disks; they are in {:?}", left());
+    wait_as_long(Duration::from_secs(300), told, || left().is_empty());
     assert_eq!(count(cluster), 0);
     println!(
         "a person of 50 faces deleted while n{away} was away: green {seconds:.1} s after it came back, 0 faces left, \

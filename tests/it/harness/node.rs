@@ -126,10 +126,18 @@ pub fn pause(milliseconds: u64) {
 
 /// Asks until `condition` holds, for at most two minutes.
 #[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(120);
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_as_long(Duration::from_secs(120), || what.to_owned(), condition);
+}
+
+/// Asks until `condition` holds, for at most so long; `what` tells what was waited for.
+#[track_caller]
+pub fn wait_as_long(most: Duration, what: impl FnOnce() -> String, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + most;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        if Instant::now() >= deadline {
+            panic!("waited in vain until {}", what());
+        }
         pause(50);
     }
 }
