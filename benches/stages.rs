@@ -46,7 +46,7 @@ fn stages(criterion: &mut Criterion) {
     });
     let crop = embedder.crop(&photo, &alignment);
     criterion.bench_function("assess", |bencher| {
-        bencher.iter(|| material::quality(black_box(&photo), &crop))
+        bencher.iter(|| material::quality(black_box(&photo), &alignment, &crop))
     });
     criterion.bench_function("embed", |bencher| {
         bencher.iter(|| embedder.embed(black_box(&crop)).unwrap())

@@ -76,15 +76,16 @@ fn embedding() -> Vec<f32> {
     raw.iter().map(|value| value / norm).collect()
 }
 
-/// The quality of the face as it is aligned.
-pub fn quality(photo: &RgbImage, crop: &RgbImage) -> Quality {
-    assess(photo, &bbox(), &landmarks(), &alignment(), crop)
+/// The quality of the face as this transform aligns it.
+pub fn quality(photo: &RgbImage, alignment: &Similarity, crop: &RgbImage) -> Quality {
+    assess(photo, &bbox(), &landmarks(), alignment, crop)
 }
 
 /// The face as it is stored.
 pub fn document() -> FaceDocument {
     let photo = photo();
-    let crop = facedex::face::align::warp(&photo, &alignment(), 112);
+    let alignment = alignment();
+    let crop = facedex::face::align::warp(&photo, &alignment, 112);
     let hash = image_hash(&jpeg());
     let labels = BTreeMap::from([("album".to_owned(), "2026".to_owned())]);
     let mut document = FaceDocument {
@@ -94,7 +95,7 @@ pub fn document() -> FaceDocument {
             bbox: bbox(),
             landmarks: landmarks(),
             score: 0.931,
-            quality: quality(&photo, &crop),
+            quality: quality(&photo, &alignment, &crop),
             thumbnail: None,
         },
         person: Some(Person {

@@ -10,7 +10,7 @@ Prints one JSON array: for each way of asking parameters, build_seconds, memory_
 p95_ms, p99_ms (queries one by one on one thread), per_second (at best: all cores where the library can), queries and found
 (the numbers of the ten nearest faces of each query; slow peers answer fewer queries, half of each kind).
 
-Graphs have the parameters that facedex uses: m 16, ef_construction 100.
+Graphs have the parameters that facedex uses: m 32, ef_construction 100.
 Packages go into ${FACEDEX_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/facedex}/peers. Needs python3 (3.9 or newer) with pip.
 """
 import argparse
@@ -24,7 +24,8 @@ import time
 from packages import install
 
 PACKAGES = ["numpy==2.4.6", "faiss-cpu==1.15.1", "hnswlib==0.8.0", "annoy==1.17.3"]
-K, M, EF_CONSTRUCTION = 10, 16, 100
+K, M, EF_CONSTRUCTION = 10, 32, 100
+EFS = (100, 200, 400, 800, 1600, 3200)  # candidates, where a graph is searched
 SECONDS = 20  # a way of asking that takes longer answers fewer queries
 
 
@@ -135,7 +136,7 @@ def run_faiss(kind):
             else:
                 index = faiss.IndexHNSWFlat(dims, M, faiss.METRIC_INNER_PRODUCT)
                 index.hnsw.efConstruction = EF_CONSTRUCTION
-                ways = [(f"ef {n}", n) for n in (50, 100, 200, 400, 800)]
+                ways = [(f"ef {n}", n) for n in EFS]
             index.add(faces)
         for name, value in ways:
             if kind == "ivf":
@@ -161,7 +162,7 @@ def run_hnswlib(numpy, faces, queries, _):
         index = hnswlib.Index(space="ip", dim=faces.shape[1])
         index.init_index(max_elements=len(faces), ef_construction=EF_CONSTRUCTION, M=M)
         index.add_items(faces, num_threads=os.cpu_count())
-    for ef in (50, 100, 200, 400, 800):
+    for ef in EFS:
         index.set_ef(ef)
         yield f"ef {ef}", built.figures, ask(
             queries, lambda query: index.knn_query(query, k=K, num_threads=1)[0][0],

@@ -330,15 +330,9 @@ async fn erase_all(
         deletion.collections.insert(to.collection.clone(), erased);
     }
     if args.purge {
-        let mut all = Purged {
-            complete: true,
-            ..Purged::default()
-        };
+        let mut all = Purged::NOTHING;
         for to in &places.all {
-            let purged = purge::purge(to, args.purge_timeout).await?;
-            all.complete &= purged.complete;
-            all.left += purged.left;
-            all.missing_copies += purged.missing_copies;
+            all = all.and(purge::purge(to, args.purge_timeout).await?);
         }
         deletion.purged = Some(all);
     }
@@ -364,8 +358,8 @@ fn text(deletion: &Deletion) -> String {
         None => {}
         Some(purged) if purged.complete => lines.push_str("purged: no deleted face is left in any segment\n"),
         Some(purged) => lines.push_str(&format!(
-            "purge not complete: {} deleted documents are left in segments, {} copies are not there; run it again with --purge when the cluster is green (elasticsearch merges nothing on a node with less than 5 % of its disk free)\n",
-            purged.left, purged.missing_copies
+            "purge not complete: {} deleted documents are left in segments, {} copies are not there, {} folders of former copies are; run it again with --purge when the cluster is green (elasticsearch merges nothing on a node with less than 5 % of its disk free)\n",
+            purged.left, purged.missing_copies, purged.abandoned_copies
         )),
     }
     lines

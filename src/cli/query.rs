@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{ERROR, NEGATIVE, SUCCESS, client, query_engine};
 use crate::config::{self, GlobalArgs};
 use crate::elastic::collection::{self, Collection};
+use crate::elastic::effort::{Effort, OVERSAMPLE};
 use crate::elastic::filter::Filter;
 use crate::elastic::search::MAX_CANDIDATES;
 use crate::elastic::{Client, ElasticError};
@@ -69,13 +70,14 @@ struct KnnArgs {
     #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
     k: u16,
 
-    /// Candidates that each shard looks at: more find more of the true neighbours and take longer
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
-    num_candidates: u16,
+    /// Candidates that each shard looks at: more find more of the true neighbours and take longer [default: by the number
+    /// of faces searched, for 99 % of the ten nearest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    num_candidates: Option<u16>,
 
     /// How many times num_candidates each shard looks at, to compare them again with whole vectors, where the index holds
     /// shortened ones
-    #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = parse_oversample)]
+    #[arg(long, value_name = "X", default_value_t = OVERSAMPLE, value_parser = parse_oversample)]
     oversample: f32,
 
     /// Read every stored vector and compare it here, so that the index's approximation can miss nobody. The whole
@@ -126,8 +128,10 @@ pub(super) async fn each_photo<T>(
         client,
         options: SearchOptions {
             k: args.knn.k.into(),
-            num_candidates: args.knn.num_candidates.into(),
-            oversample: args.knn.oversample,
+            effort: Effort {
+                num_candidates: args.knn.num_candidates.map(usize::from),
+                oversample: args.knn.oversample,
+            },
             filters: args.knn.filter.clone(),
             exact: args.knn.exact,
         },

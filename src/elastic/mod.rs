@@ -7,6 +7,7 @@ pub mod collection;
 pub mod connection;
 pub mod destination;
 pub mod document;
+pub mod effort;
 pub mod error;
 pub mod event;
 pub mod events;

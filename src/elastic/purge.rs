@@ -19,28 +19,45 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: u32 = 5;
 
 /// How far a purge came.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Purged {
-    /// No copy that is there holds a deleted document, and every copy is there.
+    /// No copy that is there holds a deleted document, every copy is there, and no other files of the index are.
     pub complete: bool,
     /// Documents that are deleted and still in segments, over all copies.
     pub left: u64,
     /// Copies that are not there. Their files may hold what was deleted, until they are back and purged.
     pub missing_copies: u64,
+    /// Folders on nodes that are there, of copies that Elasticsearch placed elsewhere while they were away. It removes them
+    /// in its own time; until then they hold what was deleted.
+    pub abandoned_copies: u64,
+}
+
+impl Purged {
+    /// Where there is nothing to purge.
+    pub const NOTHING: Self = Self {
+        complete: true,
+        left: 0,
+        missing_copies: 0,
+        abandoned_copies: 0,
+    };
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            complete: self.complete && other.complete,
+            left: self.left + other.left,
+            missing_copies: self.missing_copies + other.missing_copies,
+            abandoned_copies: self.abandoned_copies + other.abandoned_copies,
+        }
+    }
 }
 
 /// Removes deleted documents from the files of every index behind the collection. Comes back when that is done, or when
 /// `limit` is over.
 pub async fn purge(to: &Destination, limit: Duration) -> Result<Purged, ElasticError> {
-    let mut purged = Purged {
-        complete: true,
-        ..Purged::default()
-    };
+    let mut purged = Purged::NOTHING;
     for version in versions::of(to).await? {
-        let of_index = purge_index(&to.at(&version.index), limit).await?;
-        purged.complete &= of_index.complete;
-        purged.left += of_index.left;
-        purged.missing_copies += of_index.missing_copies;
+        purged = purged.and(purge_index(&to.at(&version.index), limit).await?);
     }
     Ok(purged)
 }
@@ -97,11 +114,26 @@ async fn look(at: &Destination) -> Result<Purged, ElasticError> {
     let path = format!("/_cluster/health/{}", at.collection);
     let health: Value = at.json(OPERATION, Method::Get, &path, &[], Payload::None).await?;
     let missing_copies = number(&health["unassigned_shards"])? + number(&health["initializing_shards"])?;
+    let abandoned_copies = abandoned(at).await?;
+    let idle = number(&total["merges"]["current"])? == 0;
     Ok(Purged {
-        complete: left == 0 && missing_copies == 0 && agree && number(&total["merges"]["current"])? == 0,
+        complete: left == 0 && missing_copies == 0 && abandoned_copies == 0 && agree && idle,
         left,
         missing_copies,
+        abandoned_copies,
     })
+}
+
+async fn abandoned(at: &Destination) -> Result<u64, ElasticError> {
+    let path = format!("/{}/_shard_stores", at.collection);
+    let all = [("status", "all")];
+    let reply: Value = at
+        .json("look for copies' files", Method::Get, &path, &all, Payload::None)
+        .await?;
+    let indices = reply["indices"].as_object().into_iter().flatten();
+    let shards = indices.flat_map(|(_, index)| index["shards"].as_object().into_iter().flatten());
+    let stores = shards.flat_map(|(_, shard)| shard["stores"].as_array().into_iter().flatten());
+    Ok(stores.filter(|store| store["allocation"] == "unused").count() as u64)
 }
 
 async fn post(at: &Destination, what: &str, query: &[(&str, &str)]) -> Result<(), ElasticError> {

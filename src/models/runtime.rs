@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use ort::environment::Environment;
-use ort::ep::{self, ExecutionProviderDispatch};
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider as _, ExecutionProviderDispatch};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
@@ -178,6 +178,8 @@ fn openvino(threads: usize) -> ExecutionProviderDispatch {
         .with_device_type("CPU")
         .with_precision("FP32")
         .with_num_threads(threads)
+        // It would bind the one thread of each worker to the same core.
+        .with_arbitrary_config("load_config", r#"{"CPU": {"ENABLE_CPU_PINNING": "NO"}}"#)
         .build()
         .error_on_failure()
 }

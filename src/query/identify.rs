@@ -68,8 +68,11 @@ pub async fn identify(
         let query = Knn {
             vector: embedding,
             k,
-            num_candidates: options.num_candidates.max(k),
-            oversample: options.oversample,
+            num_candidates: options
+                .effort
+                .candidates(&collection.layout(), threshold.faces_searched)
+                .max(k),
+            oversample: options.effort.oversample,
             min_similarity: None,
             filters: &options.filters,
         };

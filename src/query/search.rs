@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::threshold::Threshold;
 use super::{QueryError, exact};
 use crate::elastic::collection::Collection;
+use crate::elastic::effort::Effort;
 use crate::elastic::filter::Filter;
 use crate::elastic::search::{self, Hit, Knn};
 use crate::elastic::{Client, ElasticError};
@@ -15,10 +16,8 @@ use crate::models::catalog::Embedder;
 pub struct SearchOptions {
     /// How many results.
     pub k: usize,
-    /// Candidates each shard looks at.
-    pub num_candidates: usize,
-    /// How many times `num_candidates` each shard looks at and rescores with whole vectors.
-    pub oversample: f32,
+    /// How many candidates each shard looks at.
+    pub effort: Effort,
     /// Conditions that hits must meet.
     pub filters: Vec<Filter>,
     /// Compare with every stored face instead of asking the index.
@@ -72,8 +71,10 @@ pub async fn search(
     let query = Knn {
         vector: embedding,
         k: options.k,
-        num_candidates: options.num_candidates,
-        oversample: options.oversample,
+        num_candidates: options
+            .effort
+            .candidates(&collection.layout(), threshold.faces_searched),
+        oversample: options.effort.oversample,
         min_similarity: Some(threshold.similarity),
         filters: &options.filters,
     };

@@ -17,6 +17,7 @@ use crate::api::photo::{self, ImageSize, Seen, SeenFace, WithPhotos};
 use crate::api::state::App;
 use crate::elastic::ElasticError;
 use crate::elastic::collection::{self, Collection};
+use crate::elastic::effort::{Effort, OVERSAMPLE};
 use crate::elastic::filter::Filter;
 use crate::elastic::search::MAX_CANDIDATES;
 use crate::face::select::FaceChoice;
@@ -49,11 +50,11 @@ pub struct QuestionOptions {
     #[schema(maximum = 9_999, default = 0)]
     #[param(maximum = 9_999, default = 0)]
     pub offset: u16,
-    /// Candidates that each shard looks at: more find more of the true neighbours and take longer.
-    #[serde(default = "four_hundred")]
-    #[schema(minimum = 1, maximum = 10_000, default = 400)]
-    #[param(minimum = 1, maximum = 10_000, default = 400)]
-    pub num_candidates: u16,
+    /// Candidates that each shard looks at: more find more of the true neighbours and take longer [default: by the number
+    /// of faces searched, for 99 % of the ten nearest].
+    #[schema(minimum = 1, maximum = 10_000)]
+    #[param(minimum = 1, maximum = 10_000)]
+    pub num_candidates: Option<u16>,
     /// How many times `num_candidates` each shard looks at, to compare them again with whole vectors, where the index holds
     /// shortened ones.
     #[serde(default = "five")]
@@ -96,12 +97,8 @@ fn ten() -> u16 {
     10
 }
 
-fn four_hundred() -> u16 {
-    400
-}
-
 fn five() -> f32 {
-    5.0
+    OVERSAMPLE
 }
 
 fn filters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Filter>, D::Error> {
@@ -182,8 +179,10 @@ impl Question {
         Ok(Self {
             options: SearchOptions {
                 k: usize::from(given.k) + usize::from(given.offset),
-                num_candidates: given.num_candidates.into(),
-                oversample: given.oversample,
+                effort: Effort {
+                    num_candidates: given.num_candidates.map(usize::from),
+                    oversample: given.oversample,
+                },
                 filters: given.filter,
                 exact: false,
             },
@@ -259,7 +258,10 @@ impl QuestionOptions {
                 format!("offset + k is at most {MAX_CANDIDATES}"),
             ));
         }
-        if !(1..=MAX_CANDIDATES).contains(&self.num_candidates.into()) {
+        if self
+            .num_candidates
+            .is_some_and(|n| !(1..=MAX_CANDIDATES).contains(&n.into()))
+        {
             return Err(ApiError::parameter(
                 "num_candidates",
                 format!("from 1 to {MAX_CANDIDATES}"),

@@ -31,11 +31,11 @@ pub(in crate::cli) struct BenchKnnArgs {
     index_types: Vec<IndexType>,
 
     /// Edges a node of the graph has
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [16])]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [Layout::default().m])]
     m: Vec<u32>,
 
     /// Candidates tracked while the graph is built
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [100])]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [Layout::default().ef_construction])]
     ef_construction: Vec<u32>,
 
     /// Primary shards

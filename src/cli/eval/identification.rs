@@ -11,6 +11,7 @@ use super::{LookArgs, tables};
 use crate::cli::{Models, SUCCESS, client, cores, show};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::IndexType;
+use crate::elastic::effort::{Effort, OVERSAMPLE};
 use crate::error::Error;
 use crate::eval::identification::exact::Fusion;
 use crate::eval::identification::{self, Faces, Measured, exact, indexed};
@@ -55,12 +56,12 @@ pub(in crate::cli) struct IdentificationArgs {
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     sizes: Vec<usize>,
 
-    /// Candidates that each shard looks at
-    #[arg(long, value_name = "N", default_value_t = 400)]
-    num_candidates: usize,
+    /// Candidates that each shard looks at [default: by the number of faces searched]
+    #[arg(long, value_name = "N")]
+    num_candidates: Option<usize>,
 
     /// How many times num_candidates each shard looks at, to compare them again with whole vectors
-    #[arg(long, value_name = "X", default_value_t = 5.0)]
+    #[arg(long, value_name = "X", default_value_t = OVERSAMPLE)]
     oversample: f32,
 
     /// Draw the trade-off of the error rates (SVG, PNG or JPEG, by the name)
@@ -149,8 +150,10 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
                 (Way::Index(index_type), Some(client)) => {
                     let options = SearchOptions {
                         k: identification::RANKS,
-                        num_candidates: args.num_candidates,
-                        oversample: args.oversample,
+                        effort: Effort {
+                            num_candidates: args.num_candidates,
+                            oversample: args.oversample,
+                        },
                         filters: Vec::new(),
                         exact: false,
                     };

@@ -8,14 +8,12 @@ use super::LifecycleError;
 use super::walk::Face;
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{Collection, VECTOR_FIELD};
+use crate::elastic::effort::Effort;
 use crate::elastic::search::{self, Hit, Knn};
 use crate::elastic::{Destination, ElasticError};
 
 /// Neighbours that are compared.
 const K: usize = 10;
-/// Candidates a shard, and candidates rescored for each neighbour: what `facedex search` takes.
-const CANDIDATES: usize = 400;
-const OVERSAMPLE: f32 = 5.0;
 /// A face finds itself, or a copy of itself, with this similarity at least.
 const ITSELF: f64 = 0.999;
 /// Similarities that differ by less are the same.
@@ -109,8 +107,9 @@ async fn nearest(to: &Destination, of: &Collection, vector: &[f32]) -> Result<Ve
     let query = Knn {
         vector,
         k: K,
-        num_candidates: CANDIDATES,
-        oversample: OVERSAMPLE,
+        // As hard as a search in the largest collection looks.
+        num_candidates: Effort::default().candidates(&of.layout(), None),
+        oversample: Effort::default().oversample,
         min_similarity: None,
         filters: &[],
     };

@@ -69,7 +69,7 @@ async fn fill_and_ask(
     }
     to.refresh().await?;
     // All candidates, however unlike: the thresholds are found afterwards.
-    let all = Threshold::fixed(embedder, -1.0, None);
+    let all = Threshold::fixed(embedder, -1.0, Some(records.len() as u64));
     let options = SearchOptions {
         k: RANKS,
         ..options.clone()
