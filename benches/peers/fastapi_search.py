@@ -2,7 +2,7 @@
 """The search service that somebody would write without facedex: FastAPI takes a photo, OpenCV finds and embeds its largest
 face, elasticsearch-py asks the index. `facedex bench serve` runs it beside `facedex serve`, with facedex's model files.
 
-usage: fastapi_search.py --index NAME [--workers N]
+usage: fastapi_search.py --index NAME [--candidates N] [--workers N]
        fastapi_search.py --prepare      fetch what it needs, do nothing else
 
 The cluster is ELASTICSEARCH_URL (http://127.0.0.1:9200). It prints `listening on URL` when it does; POST /search takes the
@@ -39,7 +39,7 @@ def application():
     folder = Path(os.environ.get("FACEDEX_MODELS_DIR") or cache() / "models")
     files = [str(folder / name) for name in opencv.FACEDEX]
     client = Elasticsearch(os.environ.get("ELASTICSEARCH_URL", "http://127.0.0.1:9200"))
-    index = os.environ["PEER_INDEX"]
+    index, candidates = os.environ["PEER_INDEX"], int(os.environ["PEER_CANDIDATES"])
     cv2.setNumThreads(1)  # the processes are the parallelism
     own = threading.local()  # OpenCV's models may not be shared by threads
 
@@ -61,7 +61,7 @@ def application():
         vector /= numpy.linalg.norm(vector)
         found = client.search(
             index=index,
-            knn={"field": "face.embedding", "query_vector": vector.tolist(), "k": 10, "num_candidates": 400,
+            knn={"field": "face.embedding", "query_vector": vector.tolist(), "k": 10, "num_candidates": candidates,
                  "rescore_vector": {"oversample": 5}},
             size=10, source=["person", "image.uri", "face.box", "labels"])
         return {"faces": [{"box": [float(v) for v in largest[:4]], "matches": found["hits"]["hits"]}]}
@@ -78,6 +78,7 @@ def application():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index")
+    parser.add_argument("--candidates", type=int, default=200, help="num_candidates, each looked at five times")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--prepare", action="store_true")
     arguments = parser.parse_args()
@@ -89,7 +90,7 @@ def main():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    os.environ["PEER_INDEX"] = arguments.index
+    os.environ["PEER_INDEX"], os.environ["PEER_CANDIDATES"] = arguments.index, str(arguments.candidates)
     # uvicorn's processes import this file and the packages themselves.
     os.environ["PYTHONPATH"] = os.pathsep.join([*folders, str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     print(f"listening on http://127.0.0.1:{port}", file=sys.stderr, flush=True)

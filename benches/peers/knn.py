@@ -10,7 +10,7 @@ Prints one JSON array: for each way of asking parameters, build_seconds, memory_
 p95_ms, p99_ms (queries one by one on one thread), per_second (at best: all cores where the library can), queries and found
 (the numbers of the ten nearest faces of each query; slow peers answer fewer queries, half of each kind).
 
-Graphs have the parameters that facedex uses: m 32, ef_construction 100.
+Graphs have the parameters that facedex uses by default: m 32, ef_construction 100.
 Packages go into ${FACEDEX_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/facedex}/peers. Needs python3 (3.9 or newer) with pip.
 """
 import argparse
@@ -136,7 +136,7 @@ def run_faiss(kind):
             else:
                 index = faiss.IndexHNSWFlat(dims, M, faiss.METRIC_INNER_PRODUCT)
                 index.hnsw.efConstruction = EF_CONSTRUCTION
-                ways = [(f"ef {n}", n) for n in EFS]
+                ways = [(f"m {M}, ef {n}", n) for n in EFS]
             index.add(faces)
         for name, value in ways:
             if kind == "ivf":
@@ -164,7 +164,7 @@ def run_hnswlib(numpy, faces, queries, _):
         index.add_items(faces, num_threads=os.cpu_count())
     for ef in EFS:
         index.set_ef(ef)
-        yield f"ef {ef}", built.figures, ask(
+        yield f"m {M}, ef {ef}", built.figures, ask(
             queries, lambda query: index.knn_query(query, k=K, num_threads=1)[0][0],
             lambda queries: index.knn_query(queries, k=K, num_threads=os.cpu_count()))
 

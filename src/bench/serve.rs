@@ -16,7 +16,7 @@ use super::load::{Load, Make, ask, closed_loop, summarise};
 use super::process::memory;
 use super::vectors::Population;
 use crate::elastic::collection::{Collection, VECTOR_FIELD};
-use crate::elastic::{Destination, load};
+use crate::elastic::{Destination, effort, load};
 use crate::face::FaceEngine;
 use crate::face::image::{Limits, decode};
 
@@ -24,6 +24,8 @@ use crate::face::image::{Limits, decode};
 const SEED: u64 = 1;
 /// Different queries of a run.
 const QUERIES: u64 = 200;
+/// Neighbours that are asked for.
+const K: usize = 10;
 
 /// What to measure.
 pub struct Plan {
@@ -112,9 +114,10 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
         .no_proxy()
         .build()
         .map_err(|error| server.failed(&error.to_string()))?;
+    let candidates = effort::candidates(&plan.collection.layout(), K, plan.faces);
     let bodies: Vec<String> = (0..QUERIES)
         // A photo that is not stored, of people who are.
-        .map(|query| body(&population.face(query, PHOTOS_A_PERSON)))
+        .map(|query| body(&population.face(query, PHOTOS_A_PERSON), candidates))
         .collect();
     let bodies = Arc::new(bodies);
     let (straight, through) = (
@@ -133,7 +136,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
     let at = format!("{}/v1/search?collection={name}&face=largest", server.url);
     let ask_photo = by_photo(&http, at, photo.clone());
     let peer = match &plan.peer {
-        Some(script) => Some(Server::start(peer(script, plan)).await?),
+        Some(script) => Some(Server::start(peer(script, plan, candidates)).await?),
         None => None,
     };
     let ask_peer = peer
@@ -201,10 +204,11 @@ async fn prepare(plan: &Plan, population: &Arc<Population>, told: &impl Fn(&str)
 }
 
 /// What facedex itself would send for this vector.
-fn body(vector: &[f32]) -> String {
+fn body(vector: &[f32], candidates: usize) -> String {
+    let rescore = json!({"oversample": effort::OVERSAMPLE});
     json!({
-        "knn": {"field": VECTOR_FIELD, "query_vector": vector, "k": 10, "num_candidates": 400, "rescore_vector": {"oversample": 5}},
-        "size": 10,
+        "knn": {"field": VECTOR_FIELD, "query_vector": vector, "k": K, "num_candidates": candidates, "rescore_vector": rescore},
+        "size": K,
         "_source": ["person", "image.uri", "face.box", "labels"],
     })
     .to_string()
@@ -343,11 +347,12 @@ fn facedex(plan: &Plan) -> Result<Command, BenchError> {
 }
 
 /// The peer, on the same collection.
-fn peer(script: &Path, plan: &Plan) -> Command {
+fn peer(script: &Path, plan: &Plan, candidates: usize) -> Command {
     let mut command = Command::new("python3");
     command
         .arg(script)
         .args(["--index", &plan.collection.name])
+        .args(["--candidates", &candidates.to_string()])
         .envs(plan.environment.iter().cloned());
     command
 }

@@ -357,9 +357,15 @@ fn text(deletion: &Deletion) -> String {
     match &deletion.purged {
         None => {}
         Some(purged) if purged.complete => lines.push_str("purged: no deleted face is left in any segment\n"),
+        Some(purged) if purged.left == 0 && purged.missing_copies == 0 && purged.former_copies > 0 => {
+            lines.push_str(&format!(
+                "purge not complete: {} folders of copies that are elsewhere now still hold deleted faces; elasticsearch removes them when shards move next, run it again with --purge then\n",
+                purged.former_copies
+            ));
+        }
         Some(purged) => lines.push_str(&format!(
-            "purge not complete: {} deleted documents are left in segments, {} copies are not there, {} folders of former copies are; run it again with --purge when the cluster is green (elasticsearch merges nothing on a node with less than 5 % of its disk free)\n",
-            purged.left, purged.missing_copies, purged.abandoned_copies
+            "purge not complete: {} deleted documents are left in segments, {} copies are not there; run it again with --purge when the cluster is green (elasticsearch merges nothing on a node with less than 5 % of its disk free)\n",
+            purged.left, purged.missing_copies
         )),
     }
     lines

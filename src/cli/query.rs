@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{ERROR, NEGATIVE, SUCCESS, client, query_engine};
 use crate::config::{self, GlobalArgs};
 use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::{Effort, OVERSAMPLE};
+use crate::elastic::effort::{OVERSAMPLE, candidates};
 use crate::elastic::filter::Filter;
 use crate::elastic::search::MAX_CANDIDATES;
 use crate::elastic::{Client, ElasticError};
@@ -70,8 +70,8 @@ struct KnnArgs {
     #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
     k: u16,
 
-    /// Candidates that each shard looks at: more find more of the true neighbours and take longer [default: by the number
-    /// of faces searched, for 99 % of the ten nearest]
+    /// Candidates that each shard looks at: more find more of the true neighbours and take longer [default: by the size of
+    /// the collection, for about 99 % of the ten nearest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
     num_candidates: Option<u16>,
 
@@ -91,7 +91,7 @@ struct KnnArgs {
     filter: Vec<Filter>,
 }
 
-fn parse_oversample(text: &str) -> Result<f32, String> {
+pub(super) fn parse_oversample(text: &str) -> Result<f32, String> {
     text.parse()
         .ok()
         .filter(|value| (1.0..=10_000.0).contains(value))
@@ -123,15 +123,14 @@ pub(super) async fn each_photo<T>(
     mut show: impl FnMut(&QueryPhoto, &Answer<T>, &Threshold) -> Result<(), Error>,
 ) -> Result<bool, Error> {
     let client = client(global)?;
-    let target = Target {
+    let mut target = Target {
         collection: collection::open(&client, &args.collection.collection).await?,
         client,
         options: SearchOptions {
             k: args.knn.k.into(),
-            effort: Effort {
-                num_candidates: args.knn.num_candidates.map(usize::from),
-                oversample: args.knn.oversample,
-            },
+            // Settled for each photo: the collection may grow meanwhile.
+            num_candidates: 0,
+            oversample: args.knn.oversample,
             filters: args.knn.filter.clone(),
             exact: args.knn.exact,
         },
@@ -163,7 +162,12 @@ pub(super) async fn each_photo<T>(
         let photo_ms = milliseconds(start);
         let start = Instant::now();
         let filters = &target.options.filters;
-        let threshold = threshold(&target.client, &target.collection, engine.embedder(), filters, limit).await?;
+        let (threshold, stored) =
+            threshold(&target.client, &target.collection, engine.embedder(), filters, limit).await?;
+        target.options.num_candidates = match args.knn.num_candidates {
+            Some(given) => given.into(),
+            None => candidates(&target.collection.layout(), target.options.k, stored),
+        };
         let mut faces = Vec::with_capacity(chosen.len());
         for ordinal in chosen {
             let face = photo.faces[ordinal].clone();

@@ -70,7 +70,8 @@ impl Default for Layout {
     fn default() -> Self {
         Self {
             index_type: IndexType::default(),
-            // Beside 16: a tenth more memory, and a quarter to a half less work for the same recall (docs/benchmarks.md).
+            // Beside 16: a tenth more memory measured, and a quarter to a half less work for the same recall
+            // (docs/benchmarks.md).
             m: 32,
             ef_construction: 100,
             shards: 1,
@@ -342,6 +343,12 @@ fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
             .unwrap_or(default)
     };
     let usual = Layout::default();
+    let index_type = serde_json::from_value(options["type"].clone()).ok()?;
+    // What Elasticsearch takes where a mapping does not say; without a graph, what one would get.
+    let (m, ef_construction) = match index_type {
+        IndexType::Flat => (usual.m, usual.ef_construction),
+        _ => (16, 100),
+    };
     Some(Collection {
         name: name.to_owned(),
         index: index.to_owned(),
@@ -352,9 +359,9 @@ fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
             _ => Metric::Cosine,
         },
         dims: vector["dims"].as_u64()?.try_into().ok()?,
-        index_type: serde_json::from_value(options["type"].clone()).ok()?,
-        m: option("m", usual.m),
-        ef_construction: option("ef_construction", usual.ef_construction),
+        index_type,
+        m: option("m", m),
+        ef_construction: option("ef_construction", ef_construction),
         shards: setting("number_of_shards")?,
         replicas: setting("number_of_replicas")?,
         auto_expands: reply.settings["index"]["auto_expand_replicas"]

@@ -1,66 +1,58 @@
-//! How hard a search looks: candidates for each shard, by the faces that are searched.
+//! How hard a search looks where nobody says: candidates for each shard, by the size of the collection.
+//!
+//! A search looks at `num_candidates` times [`OVERSAMPLE`] faces in each shard's graph and compares these again with whole
+//! vectors. How many are needed for recall grows nearly as the faces do, since most of the ten nearest are strangers at
+//! about equal distances. Measured with 10,000 to 1,000,000 faces that are distributed like the default embedder's
+//! (docs/benchmarks.md).
 
 use super::collection::{IndexType, Layout};
 use super::search::MAX_CANDIDATES;
 
-/// The share of a shard's faces that a search looks at, for 99 % of the true ten nearest, in a graph of [`M`] edges a node.
-///
-/// Measured with 100,000 to 1,000,000 faces that are distributed like the default embedder's (docs/benchmarks.md). What
-/// must be looked at grows nearly as the faces do, since most of the ten nearest are strangers at about equal distances.
+/// The share of a shard's faces that is looked at, for 99 % of the true ten nearest in a graph of [`M`] edges a node.
 const SHARE: f64 = 0.004;
 /// Edges a node; graphs with fewer need to be searched more, in proportion.
 const M: f64 = 32.0;
 /// The fewest that are looked at: in small shards the share is too few, and this many take 3 ms.
 const FEWEST: f64 = 700.0;
-/// The most, unless somebody asks for more: beyond, a search would be as slow as the collection is large.
+/// At least this many for each result.
+const EACH: f64 = 20.0;
+/// The most: 2.5 million faces in a shard. Beyond, recall falls unless somebody asks for more.
 const MOST: f64 = 10_000.0;
 
-/// How many times `num_candidates` is looked at and compared again where nobody says. The product alone counts.
+/// How many times `num_candidates` is looked at and compared again where nobody says. Recall and work depend on the
+/// product alone.
 pub const OVERSAMPLE: f32 = 5.0;
 
-/// How many candidates each shard looks at.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Effort {
-    /// Candidates; without a number, what the faces searched ask for.
-    pub num_candidates: Option<usize>,
-    /// How many times these are looked at and compared again with whole vectors, where the index holds shortened ones.
-    pub oversample: f32,
+/// `num_candidates` for a search for `k` faces in an index of `stored` faces, 1 to [`MAX_CANDIDATES`].
+///
+/// By all that is stored, whatever is filtered: a filter leaves faces out of the results, and not out of the graph.
+pub fn candidates(layout: &Layout, k: usize, stored: u64) -> usize {
+    let in_a_shard = stored as f64 / f64::from(layout.shards.max(1));
+    let times = f64::from(OVERSAMPLE);
+    let looked_at = |coarser: f64| {
+        (share(layout.m) * coarser * in_a_shard)
+            .max(FEWEST * coarser.sqrt())
+            .max(EACH * k as f64)
+            .min(MOST)
+    };
+    let candidates = match layout.index_type {
+        // Every face is compared.
+        IndexType::Flat => k as f64,
+        IndexType::Hnsw => looked_at(1.0),
+        IndexType::Int8Hnsw | IndexType::Int4Hnsw => looked_at(1.0) / times,
+        IndexType::BbqHnsw => looked_at(10.0) / times,
+    };
+    (candidates.ceil() as usize).clamp(1, MAX_CANDIDATES)
 }
 
-impl Default for Effort {
-    fn default() -> Self {
-        Self {
-            num_candidates: None,
-            oversample: OVERSAMPLE,
-        }
-    }
+/// The most faces in a shard for which a search looks at as many as recall takes, with an edge count of `m` and vectors of a
+/// byte a dimension.
+pub fn most_in_a_shard(m: u32) -> u64 {
+    (MOST / share(m)) as u64
 }
 
-impl Effort {
-    /// `num_candidates` for a search among `faces` faces of an index with this layout, 1 to [`MAX_CANDIDATES`]. A number of
-    /// faces that is unknown is taken for a large one.
-    pub fn candidates(&self, layout: &Layout, faces: Option<u64>) -> usize {
-        if let Some(given) = self.num_candidates {
-            return given;
-        }
-        let shards = f64::from(layout.shards.max(1));
-        let in_a_shard = faces.map_or(f64::INFINITY, |faces| faces as f64 / shards);
-        let sparser = (M / f64::from(layout.m.max(1))).max(1.0);
-        let needed = (SHARE * in_a_shard).max(FEWEST) * sparser * coarser(layout.index_type);
-        let times = match layout.index_type.is_quantised() {
-            true => f64::from(self.oversample),
-            false => 1.0,
-        };
-        ((needed.min(MOST) / times).ceil() as usize).clamp(1, MAX_CANDIDATES)
-    }
-}
-
-/// How many times as many candidates a type needs as one byte a dimension does.
-fn coarser(index_type: IndexType) -> f64 {
-    match index_type {
-        IndexType::Hnsw | IndexType::Int8Hnsw | IndexType::Int4Hnsw | IndexType::Flat => 1.0,
-        IndexType::BbqHnsw => 8.0,
-    }
+fn share(m: u32) -> f64 {
+    SHARE * (M / f64::from(m.max(1))).max(1.0)
 }
 
 #[cfg(test)]
@@ -70,37 +62,33 @@ mod tests {
     #[test]
     fn candidates_grow_with_the_faces_of_a_shard_within_bounds() {
         let one = Layout::default();
-        let at = |faces, layout: &Layout| Effort::default().candidates(layout, faces) * OVERSAMPLE as usize;
-        assert_eq!([0, 12, 175_000].map(|faces| at(Some(faces), &one)), [700; 3]);
-        assert_eq!(at(Some(1_000_000), &one), 4_000);
-        assert_eq!([at(Some(1 << 40), &one), at(None, &one)], [10_000; 2]);
+        let at = |stored, layout: &Layout| candidates(layout, 10, stored) * OVERSAMPLE as usize;
+        assert_eq!([0, 12, 175_000].map(|stored| at(stored, &one)), [700; 3]);
+        assert_eq!([1_000_000, 1 << 40].map(|stored| at(stored, &one)), [4_000, 10_000]);
         let four = Layout {
             shards: 4,
             ..one.clone()
         };
-        assert_eq!(at(Some(1_000_000), &four), 1_000);
-        let sparse = Layout { m: 16, ..one.clone() };
-        assert_eq!(at(Some(1_000_000), &sparse), 8_000);
-        let dense = Layout { m: 64, ..one };
-        assert_eq!(at(Some(1_000_000), &dense), 4_000);
+        assert_eq!(at(1_000_000, &four), 1_000);
+        for (m, needed) in [(16, 8_000), (64, 4_000)] {
+            assert_eq!(at(1_000_000, &Layout { m, ..one.clone() }), needed);
+        }
     }
 
     #[test]
-    fn what_is_given_counts_and_whole_vectors_are_not_looked_at_again() {
-        let given = Effort {
-            num_candidates: Some(7),
-            ..Effort::default()
+    fn more_results_and_shorter_vectors_need_more() {
+        let of = |index_type, k| {
+            let layout = Layout {
+                index_type,
+                ..Layout::default()
+            };
+            candidates(&layout, k, 1_000_000)
         };
-        assert_eq!(given.candidates(&Layout::default(), None), 7);
-        let whole = Layout {
-            index_type: IndexType::Hnsw,
-            ..Layout::default()
-        };
-        assert_eq!(Effort::default().candidates(&whole, Some(1_000_000)), 4_000);
-        let many = Effort {
-            oversample: 10_000.0,
-            ..Effort::default()
-        };
-        assert_eq!(many.candidates(&Layout::default(), None), 1);
+        assert_eq!(of(IndexType::Int8Hnsw, 10) * 5, of(IndexType::Hnsw, 10));
+        assert_eq!(of(IndexType::Int8Hnsw, 300), 1_200);
+        assert_eq!(of(IndexType::Int8Hnsw, 10_000), 2_000);
+        assert_eq!(of(IndexType::BbqHnsw, 10), 2_000);
+        assert_eq!(of(IndexType::Flat, 10), 10);
+        assert_eq!([16, 32, 64].map(most_in_a_shard), [1_250_000, 2_500_000, 2_500_000]);
     }
 }

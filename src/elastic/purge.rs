@@ -17,19 +17,23 @@ use super::{Destination, ElasticError};
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many looks until a merge that changed nothing is asked for again.
 const PATIENCE: u32 = 5;
+/// How long Elasticsearch is given to remove the files of former copies.
+const FORMER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long between two looks at them: each opens the files, and Elasticsearch removes none that are open.
+const FORMER_PAUSE: Duration = Duration::from_secs(5);
 
 /// How far a purge came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Purged {
-    /// No copy that is there holds a deleted document, every copy is there, and no other files of the index are.
+    /// No copy that is there holds a deleted document, every copy is there, and no node keeps files of a former copy.
     pub complete: bool,
     /// Documents that are deleted and still in segments, over all copies.
     pub left: u64,
     /// Copies that are not there. Their files may hold what was deleted, until they are back and purged.
     pub missing_copies: u64,
-    /// Folders on nodes that are there, of copies that Elasticsearch placed elsewhere while they were away. It removes them
-    /// in its own time; until then they hold what was deleted.
-    pub abandoned_copies: u64,
+    /// Folders of copies that Elasticsearch placed elsewhere while their node was away. They hold what was deleted until
+    /// it removes them, which it does when shards move next.
+    pub former_copies: u64,
 }
 
 impl Purged {
@@ -38,7 +42,7 @@ impl Purged {
         complete: true,
         left: 0,
         missing_copies: 0,
-        abandoned_copies: 0,
+        former_copies: 0,
     };
 
     /// Both together.
@@ -47,7 +51,7 @@ impl Purged {
             complete: self.complete && other.complete,
             left: self.left + other.left,
             missing_copies: self.missing_copies + other.missing_copies,
-            abandoned_copies: self.abandoned_copies + other.abandoned_copies,
+            former_copies: self.former_copies + other.former_copies,
         }
     }
 }
@@ -82,8 +86,10 @@ async fn rounds(at: &Destination, start: Instant, limit: Duration) -> Result<Pur
         }
         looks += 1;
         tokio::time::sleep(PAUSE).await;
-        let purged = look(at).await?;
+        let mut purged = look(at).await?;
         if purged.complete || (purged.left == 0 && purged.missing_copies > 0) || start.elapsed() >= limit {
+            purged.former_copies = former_copies(at, start, limit).await?;
+            purged.complete &= purged.former_copies == 0;
             // The files of before go with the commit that names them, and with the searches that read them.
             at.refresh().await?;
             post(at, "_flush", &[("force", "true"), ("wait_if_ongoing", "true")]).await?;
@@ -114,25 +120,42 @@ async fn look(at: &Destination) -> Result<Purged, ElasticError> {
     let path = format!("/_cluster/health/{}", at.collection);
     let health: Value = at.json(OPERATION, Method::Get, &path, &[], Payload::None).await?;
     let missing_copies = number(&health["unassigned_shards"])? + number(&health["initializing_shards"])?;
-    let abandoned_copies = abandoned(at).await?;
     let idle = number(&total["merges"]["current"])? == 0;
     Ok(Purged {
-        complete: left == 0 && missing_copies == 0 && abandoned_copies == 0 && agree && idle,
+        complete: left == 0 && missing_copies == 0 && agree && idle,
         left,
         missing_copies,
-        abandoned_copies,
+        former_copies: 0,
     })
 }
 
-async fn abandoned(at: &Destination) -> Result<u64, ElasticError> {
+/// How many folders of former copies there are, after some time in which Elasticsearch may remove them.
+async fn former_copies(at: &Destination, start: Instant, limit: Duration) -> Result<u64, ElasticError> {
+    const OPERATION: &str = "look for files of former copies";
     let path = format!("/{}/_shard_stores", at.collection);
-    let all = [("status", "all")];
-    let reply: Value = at
-        .json("look for copies' files", Method::Get, &path, &all, Payload::None)
-        .await?;
-    let indices = reply["indices"].as_object().into_iter().flatten();
-    let shards = indices.flat_map(|(_, index)| index["shards"].as_object().into_iter().flatten());
-    let stores = shards.flat_map(|(_, shard)| shard["stores"].as_array().into_iter().flatten());
+    let until = limit.min(start.elapsed() + FORMER_PATIENCE);
+    loop {
+        let all = [("status", "all")];
+        let reply = at.json(OPERATION, Method::Get, &path, &all, Payload::None).await?;
+        let former = unused(&reply).map_err(|reason| ElasticError::unexpected(OPERATION, reason))?;
+        if former == 0 || start.elapsed() >= until {
+            return Ok(former);
+        }
+        tokio::time::sleep(FORMER_PAUSE).await;
+    }
+}
+
+/// The stores that no copy of a shard uses, by the answer of `_shard_stores`.
+fn unused(reply: &Value) -> Result<u64, &'static str> {
+    if reply["failures"]
+        .as_array()
+        .is_some_and(|failures| !failures.is_empty())
+    {
+        return Err("not all nodes answered; run it again");
+    }
+    let indices = reply["indices"].as_object().ok_or("no indices")?;
+    let shards = indices.values().flat_map(|index| index["shards"].as_object()).flatten();
+    let stores = shards.flat_map(|(_, shard)| shard["stores"].as_array()).flatten();
     Ok(stores.filter(|store| store["allocation"] == "unused").count() as u64)
 }
 
@@ -154,4 +177,26 @@ async fn set_policy(at: &Destination, share: Value) -> Result<(), ElasticError> 
     let settings = json!({"index": {"merge": {"policy": {"expunge_deletes_allowed": share}}}});
     at.put_settings("change the merge policy", &at.collection, &settings)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_without_a_copy_count_and_a_node_that_did_not_answer_is_no_answer() {
+        let stores = |allocations: &[&str]| {
+            let stores: Vec<Value> = allocations
+                .iter()
+                .map(|allocation| json!({"node": {"name": "n1"}, "allocation_id": "x", "allocation": allocation}))
+                .collect();
+            json!({"indices": {"faces": {"shards": {"0": {"stores": stores}}}}})
+        };
+        assert_eq!(unused(&stores(&["primary", "replica"])), Ok(0));
+        assert_eq!(unused(&stores(&["primary", "unused", "unused"])), Ok(2));
+        let mut failed = stores(&["primary"]);
+        failed["failures"] = json!([{"reason": {"type": "failed_node_exception"}}]);
+        assert!(unused(&failed).is_err());
+        assert!(unused(&json!({})).is_err());
+    }
 }

@@ -178,7 +178,7 @@ fn openvino(threads: usize) -> ExecutionProviderDispatch {
         .with_device_type("CPU")
         .with_precision("FP32")
         .with_num_threads(threads)
-        // It would bind the one thread of each worker to the same core.
+        // OpenVINO would bind the thread of every worker to the same core.
         .with_arbitrary_config("load_config", r#"{"CPU": {"ENABLE_CPU_PINNING": "NO"}}"#)
         .build()
         .error_on_failure()

@@ -68,11 +68,8 @@ pub async fn identify(
         let query = Knn {
             vector: embedding,
             k,
-            num_candidates: options
-                .effort
-                .candidates(&collection.layout(), threshold.faces_searched)
-                .max(k),
-            oversample: options.effort.oversample,
+            num_candidates: options.num_candidates.max(k),
+            oversample: options.oversample,
             min_similarity: None,
             filters: &options.filters,
         };

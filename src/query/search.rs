@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::threshold::Threshold;
 use super::{QueryError, exact};
 use crate::elastic::collection::Collection;
-use crate::elastic::effort::Effort;
 use crate::elastic::filter::Filter;
 use crate::elastic::search::{self, Hit, Knn};
 use crate::elastic::{Client, ElasticError};
@@ -16,8 +15,10 @@ use crate::models::catalog::Embedder;
 pub struct SearchOptions {
     /// How many results.
     pub k: usize,
-    /// How many candidates each shard looks at.
-    pub effort: Effort,
+    /// Candidates each shard looks at.
+    pub num_candidates: usize,
+    /// How many times `num_candidates` each shard looks at and rescores with whole vectors.
+    pub oversample: f32,
     /// Conditions that hits must meet.
     pub filters: Vec<Filter>,
     /// Compare with every stored face instead of asking the index.
@@ -42,22 +43,32 @@ pub struct SearchResult {
     pub hits: Vec<Hit>,
 }
 
-/// The threshold of a search among the faces that meet the conditions.
+/// The threshold of a search among the faces that meet the conditions, and how many faces there are in all.
 pub async fn threshold(
     client: &Client,
     collection: &Collection,
     embedder: &Embedder,
     filters: &[Filter],
     limit: Limit,
-) -> Result<Threshold, QueryError> {
+) -> Result<(Threshold, u64), QueryError> {
     for filter in filters {
         filter.check(collection)?;
     }
-    let faces = search::count(client, &collection.name, filters).await?;
-    match limit {
-        Limit::MaxFpir(fpir) => Threshold::for_search(embedder, fpir, faces),
-        Limit::MinSimilarity(similarity) => Ok(Threshold::fixed(embedder, similarity, Some(faces))),
-    }
+    let (faces, stored) = match filters {
+        [] => {
+            let stored = search::count(client, &collection.name, &[]).await?;
+            (stored, stored)
+        }
+        filters => tokio::try_join!(
+            search::count(client, &collection.name, filters),
+            search::count(client, &collection.name, &[])
+        )?,
+    };
+    let threshold = match limit {
+        Limit::MaxFpir(fpir) => Threshold::for_search(embedder, fpir, faces)?,
+        Limit::MinSimilarity(similarity) => Threshold::fixed(embedder, similarity, Some(faces)),
+    };
+    Ok((threshold, stored))
 }
 
 /// The stored faces that reach the threshold, best first, at most `k`.
@@ -71,10 +82,8 @@ pub async fn search(
     let query = Knn {
         vector: embedding,
         k: options.k,
-        num_candidates: options
-            .effort
-            .candidates(&collection.layout(), threshold.faces_searched),
-        oversample: options.effort.oversample,
+        num_candidates: options.num_candidates,
+        oversample: options.oversample,
         min_similarity: Some(threshold.similarity),
         filters: &options.filters,
     };

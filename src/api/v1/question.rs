@@ -17,7 +17,7 @@ use crate::api::photo::{self, ImageSize, Seen, SeenFace, WithPhotos};
 use crate::api::state::App;
 use crate::elastic::ElasticError;
 use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::{Effort, OVERSAMPLE};
+use crate::elastic::effort::{OVERSAMPLE, candidates};
 use crate::elastic::filter::Filter;
 use crate::elastic::search::MAX_CANDIDATES;
 use crate::face::select::FaceChoice;
@@ -50,8 +50,8 @@ pub struct QuestionOptions {
     #[schema(maximum = 9_999, default = 0)]
     #[param(maximum = 9_999, default = 0)]
     pub offset: u16,
-    /// Candidates that each shard looks at: more find more of the true neighbours and take longer [default: by the number
-    /// of faces searched, for 99 % of the ten nearest].
+    /// Candidates that each shard looks at: more find more of the true neighbours and take longer [default: by the size of
+    /// the collection, for about 99 % of the ten nearest].
     #[schema(minimum = 1, maximum = 10_000)]
     #[param(minimum = 1, maximum = 10_000)]
     pub num_candidates: Option<u16>,
@@ -157,10 +157,21 @@ impl Question {
             let collection = collection::open(&app.elastic, &given.collection).await?;
             let embedder = app.inference.embedder();
             collection.expect_space(&embedder.space)?;
-            let threshold = threshold(&app.elastic, &collection, embedder, &given.filter, limit)
+            let (threshold, stored) = threshold(&app.elastic, &collection, embedder, &given.filter, limit)
                 .await
                 .map_err(|error| unless_filtered(error, &given.filter))?;
-            Ok::<_, ApiError>((collection, threshold, milliseconds(start)))
+            let k = usize::from(given.k) + usize::from(given.offset);
+            let options = SearchOptions {
+                k,
+                num_candidates: match given.num_candidates {
+                    Some(given) => given.into(),
+                    None => candidates(&collection.layout(), k, stored),
+                },
+                oversample: given.oversample,
+                filters: given.filter.clone(),
+                exact: false,
+            };
+            Ok::<_, ApiError>((collection, options, threshold, milliseconds(start)))
         };
         let look = async {
             let start = Instant::now();
@@ -175,17 +186,9 @@ impl Question {
             });
             Ok::<_, ApiError>((seen, milliseconds(start)))
         };
-        let ((collection, threshold, search_ms), (seen, photo_ms)) = tokio::try_join!(settle, look)?;
+        let ((collection, options, threshold, search_ms), (seen, photo_ms)) = tokio::try_join!(settle, look)?;
         Ok(Self {
-            options: SearchOptions {
-                k: usize::from(given.k) + usize::from(given.offset),
-                effort: Effort {
-                    num_candidates: given.num_candidates.map(usize::from),
-                    oversample: given.oversample,
-                },
-                filters: given.filter,
-                exact: false,
-            },
+            options,
             offset: given.offset.into(),
             collection,
             threshold,

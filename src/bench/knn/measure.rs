@@ -17,7 +17,6 @@ use crate::bench::load::closed_loop_of;
 use crate::bench::vectors::Population;
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::Effort;
 use crate::elastic::lifecycle::{optimize, storage};
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::search::{self, Knn};
@@ -214,10 +213,8 @@ impl Bench {
             collection: collection.clone(),
             options: SearchOptions {
                 k: K,
-                effort: Effort {
-                    num_candidates: Some(key.num_candidates),
-                    oversample: key.oversample,
-                },
+                num_candidates: key.num_candidates,
+                oversample: key.oversample,
                 filters: filters.map_err(|error| ElasticError::unexpected("filter", error))?,
                 exact: false,
             },
@@ -293,8 +290,8 @@ impl Asking {
             let knn = Knn {
                 vector: self.queries.row(number),
                 k: K,
-                num_candidates: self.options.effort.candidates(&self.collection.layout(), None),
-                oversample: self.options.effort.oversample,
+                num_candidates: self.options.num_candidates,
+                oversample: self.options.oversample,
                 min_similarity: Some(self.threshold.similarity),
                 filters: &self.options.filters,
             };

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::cli::{SUCCESS, show, tables};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::Layout;
+use crate::elastic::effort;
 use crate::elastic::lifecycle::plan::{self, Limit, Need, Wish};
 use crate::error::Error;
 use crate::models::catalog::Catalog;
@@ -133,9 +134,13 @@ fn reasoning(wish: &Wish, needs: &[Need]) -> Vec<String> {
         "disk: the whole vector (dims * 4 = {whole} bytes, kept to rescore), the shortened one, the graph, and {other} bytes of other fields a face (measured; --other-bytes); Elasticsearch before 9.2 keeps the vector in _source as well; merging and `collection migrate` take the same again for a time, and Elasticsearch fills no disk beyond 85 %"
     ));
     lines.push(format!(
-        "shards: the fewest of at most {} and {} million faces (\"Size your shards\") whose memory fits a node; every search visits them all, so more are not better",
+        "shards: the fewest of at most {} and {} million faces (\"Size your shards\") whose memory fits a node; every search visits them all",
         tables::bytes(plan::LARGEST_SHARD),
         plan::MOST_DOCUMENTS / 1_000_000
+    ));
+    lines.push(format!(
+        "recall: with more than {:.2} million faces in a shard, a search looks at fewer by default than 99 % of the ten nearest take; then take more shards, or raise --num-candidates (docs/scale.md)",
+        effort::most_in_a_shard(wish.m) as f64 / 1e6
     ));
     for need in needs.iter().filter(|need| need.shards > 1) {
         let limit = match need.shards_for {

@@ -8,10 +8,12 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{LookArgs, tables};
+use crate::cli::query::parse_oversample;
 use crate::cli::{Models, SUCCESS, client, cores, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::IndexType;
-use crate::elastic::effort::{Effort, OVERSAMPLE};
+use crate::elastic::collection::{IndexType, Layout};
+use crate::elastic::effort::{OVERSAMPLE, candidates};
+use crate::elastic::search::MAX_CANDIDATES;
 use crate::error::Error;
 use crate::eval::identification::exact::Fusion;
 use crate::eval::identification::{self, Faces, Measured, exact, indexed};
@@ -56,12 +58,12 @@ pub(in crate::cli) struct IdentificationArgs {
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     sizes: Vec<usize>,
 
-    /// Candidates that each shard looks at [default: by the number of faces searched]
-    #[arg(long, value_name = "N")]
-    num_candidates: Option<usize>,
+    /// Candidates that each shard looks at [default: by the size of the gallery, as in a search]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    num_candidates: Option<u16>,
 
     /// How many times num_candidates each shard looks at, to compare them again with whole vectors
-    #[arg(long, value_name = "X", default_value_t = OVERSAMPLE)]
+    #[arg(long, value_name = "X", default_value_t = OVERSAMPLE, value_parser = parse_oversample)]
     oversample: f32,
 
     /// Draw the trade-off of the error rates (SVG, PNG or JPEG, by the name)
@@ -148,16 +150,21 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
         for way in &args.through {
             let (name, searches) = match (way, &client) {
                 (Way::Index(index_type), Some(client)) => {
+                    let layout = Layout {
+                        index_type: *index_type,
+                        ..Layout::default()
+                    };
+                    let stored = faces.gallery.len() as u64;
                     let options = SearchOptions {
                         k: identification::RANKS,
-                        effort: Effort {
-                            num_candidates: args.num_candidates,
-                            oversample: args.oversample,
-                        },
+                        num_candidates: args
+                            .num_candidates
+                            .map_or_else(|| candidates(&layout, identification::RANKS, stored), usize::from),
+                        oversample: args.oversample,
                         filters: Vec::new(),
                         exact: false,
                     };
-                    let found = indexed::search(client, faces, &embedder, &engine, *index_type, &options).await?;
+                    let found = indexed::search(client, faces, &embedder, &engine, &layout, &options).await?;
                     (index_type.name(), found)
                 }
                 (Way::Exact(fusion), _) => (way.name(), exact::search(faces, *fusion, cores())),

@@ -8,7 +8,7 @@ use super::LifecycleError;
 use super::walk::Face;
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{Collection, VECTOR_FIELD};
-use crate::elastic::effort::Effort;
+use crate::elastic::effort::{OVERSAMPLE, candidates};
 use crate::elastic::search::{self, Hit, Knn};
 use crate::elastic::{Destination, ElasticError};
 
@@ -56,12 +56,13 @@ impl Sample {
 pub async fn sample(to: &Destination, old: &Collection, new: &Collection, size: usize) -> Result<Sample, ElasticError> {
     let comparable = old.space == new.space;
     let faces = some_faces(to, if comparable { old } else { new }, size).await?;
+    let stored = search::count(&to.client, &new.index, &[]).await?;
     let (mut found, mut as_near, mut expected) = (0, 0, 0);
     for vector in &faces {
-        let hits = nearest(to, new, vector).await?;
+        let hits = nearest(to, new, stored, vector).await?;
         found += usize::from(hits.first().is_some_and(|hit| hit.similarity >= ITSELF));
         if comparable {
-            let before = nearest(to, old, vector).await?;
+            let before = nearest(to, old, stored, vector).await?;
             expected += before.len();
             // By similarity, rank by rank: which of several copies of a face is found says nothing.
             let pairs = before.iter().zip(&hits);
@@ -103,13 +104,13 @@ async fn some_faces(to: &Destination, of: &Collection, size: usize) -> Result<Ve
         .collect()
 }
 
-async fn nearest(to: &Destination, of: &Collection, vector: &[f32]) -> Result<Vec<Hit>, ElasticError> {
+/// As `facedex search` looks, so that a check that passes says what users will find.
+async fn nearest(to: &Destination, of: &Collection, stored: u64, vector: &[f32]) -> Result<Vec<Hit>, ElasticError> {
     let query = Knn {
         vector,
         k: K,
-        // As hard as a search in the largest collection looks.
-        num_candidates: Effort::default().candidates(&of.layout(), None),
-        oversample: Effort::default().oversample,
+        num_candidates: candidates(&of.layout(), K, stored),
+        oversample: OVERSAMPLE,
         min_similarity: None,
         filters: &[],
     };

@@ -10,7 +10,7 @@ use futures_util::stream;
 use url::Url;
 
 use super::{Faces, Known, RANKS, Searched};
-use crate::elastic::collection::{self, Collection, IndexType, Layout};
+use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash};
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::store::{PhotoRecord, WriteMode, store};
@@ -25,21 +25,17 @@ const BATCH: usize = 500;
 /// Searches that may be unanswered.
 const IN_FLIGHT: usize = 4;
 
-/// The most alike people of every probe, by an index of this type.
+/// The most alike people of every probe, by an index that is laid out so.
 pub async fn search(
     client: &Arc<Client>,
     faces: &Faces,
     embedder: &Embedder,
     engine: &str,
-    index_type: IndexType,
+    layout: &Layout,
     options: &SearchOptions,
 ) -> Result<Vec<Searched>, ElasticError> {
-    let layout = Layout {
-        index_type,
-        ..Layout::default()
-    };
     let name = format!("eval-{}", uuid::Uuid::new_v4().simple());
-    let made = collection::create(client, &name, &embedder.embedding_space(), &layout).await?;
+    let made = collection::create(client, &name, &embedder.embedding_space(), layout).await?;
     let to = Destination {
         client: Arc::clone(client),
         collection: name,
@@ -69,7 +65,7 @@ async fn fill_and_ask(
     }
     to.refresh().await?;
     // All candidates, however unlike: the thresholds are found afterwards.
-    let all = Threshold::fixed(embedder, -1.0, Some(records.len() as u64));
+    let all = Threshold::fixed(embedder, -1.0, None);
     let options = SearchOptions {
         k: RANKS,
         ..options.clone()

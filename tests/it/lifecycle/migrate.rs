@@ -134,7 +134,7 @@ fn an_index_with_wrong_vectors_is_not_switched_to() {
     let (_, old) = space.elastic("GET", &format!("/{}", space.index()), None);
     let mut mappings = old[space.index()]["mappings"].clone();
     mappings["properties"]["face"]["properties"]["embedding"]["index_options"] =
-        json!({"type": "hnsw", "m": 16, "ef_construction": 100});
+        json!({"type": "hnsw", "m": 32, "ef_construction": 100});
     let next = format!("facedex-faces-{}-000002", space.name);
     let building = format!("facedex-faces-{}-building", space.name);
     let body = json!({"aliases": {building: {}}, "mappings": mappings, "settings": {"number_of_replicas": 0}});
