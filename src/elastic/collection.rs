@@ -70,8 +70,7 @@ impl Default for Layout {
     fn default() -> Self {
         Self {
             index_type: IndexType::default(),
-            // Beside 16: a tenth more memory measured, and a quarter to a half less work for the same recall
-            // (docs/benchmarks.md).
+            // Beside 16: a tenth more memory, and up to 44 % less work for the same recall (docs/benchmarks.md).
             m: 32,
             ef_construction: 100,
             shards: 1,
