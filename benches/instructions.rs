@@ -19,6 +19,7 @@ use std::hint::black_box;
 use facedex::elastic::document::FaceDocument;
 use facedex::elastic::search::{Hit, SearchReply};
 use facedex::face::align::{Similarity, warp};
+use facedex::face::geometry::Landmarks;
 use facedex::face::image::{Limits, decode};
 use facedex::face::quality::Quality;
 use facedex::models::catalog::Metric;
@@ -31,10 +32,10 @@ fn decoding(jpeg: Vec<u8>) -> RgbImage {
     decode(black_box(&jpeg), &Limits::default()).unwrap()
 }
 
-fn aligned() -> (RgbImage, Similarity, RgbImage) {
+fn aligned() -> (RgbImage, Landmarks, Similarity, RgbImage) {
     let (photo, alignment) = (material::photo(), material::alignment());
     let crop = warp(&photo, &alignment, 112);
-    (photo, alignment, crop)
+    (photo, material::landmarks(), alignment, crop)
 }
 
 #[library_benchmark]
@@ -45,8 +46,8 @@ fn aligning(photo: RgbImage, alignment: Similarity) -> RgbImage {
 
 #[library_benchmark]
 #[bench::of_112_pixels(aligned())]
-fn assessing((photo, alignment, crop): (RgbImage, Similarity, RgbImage)) -> Quality {
-    material::quality(black_box(&photo), &alignment, &crop)
+fn assessing((photo, landmarks, alignment, crop): (RgbImage, Landmarks, Similarity, RgbImage)) -> Quality {
+    material::quality(black_box(&photo), &landmarks, &alignment, &crop)
 }
 
 #[library_benchmark]

@@ -25,7 +25,7 @@ fn stages(criterion: &mut Criterion) {
     let catalog = Catalog::builtin().unwrap();
     let runtime = Runtime::open(&catalog, None, Provider::Cpu).unwrap();
     let (jpeg, photo) = (material::jpeg(), material::photo());
-    let (alignment, document) = (material::alignment(), material::document());
+    let (landmarks, alignment, document) = (material::landmarks(), material::alignment(), material::document());
 
     criterion.bench_function("decode", |bencher| {
         bencher.iter(|| decode(black_box(&jpeg), &Limits::default()).unwrap());
@@ -46,7 +46,7 @@ fn stages(criterion: &mut Criterion) {
     });
     let crop = embedder.crop(&photo, &alignment);
     criterion.bench_function("assess", |bencher| {
-        bencher.iter(|| material::quality(black_box(&photo), &alignment, &crop))
+        bencher.iter(|| material::quality(black_box(&photo), &landmarks, &alignment, &crop))
     });
     criterion.bench_function("embed", |bencher| {
         bencher.iter(|| embedder.embed(black_box(&crop)).unwrap())

@@ -76,9 +76,9 @@ fn embedding() -> Vec<f32> {
     raw.iter().map(|value| value / norm).collect()
 }
 
-/// The quality of the face as this transform aligns it.
-pub fn quality(photo: &RgbImage, alignment: &Similarity, crop: &RgbImage) -> Quality {
-    assess(photo, &bbox(), &landmarks(), alignment, crop)
+/// The quality of the face with these landmarks, which this transform aligns.
+pub fn quality(photo: &RgbImage, landmarks: &Landmarks, alignment: &Similarity, crop: &RgbImage) -> Quality {
+    assess(photo, &bbox(), landmarks, alignment, crop)
 }
 
 /// The face as it is stored.
@@ -95,7 +95,7 @@ pub fn document() -> FaceDocument {
             bbox: bbox(),
             landmarks: landmarks(),
             score: 0.931,
-            quality: quality(&photo, &alignment, &crop),
+            quality: quality(&photo, &landmarks(), &alignment, &crop),
             thumbnail: None,
         },
         person: Some(Person {
