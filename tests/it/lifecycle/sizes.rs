@@ -62,7 +62,7 @@ fn status_counts_segments_vectors_and_memory() {
         assert!((4 * 128..4 * 160).contains(&quantised), "{status}");
         quantised + bytes(&off_heap["graph_bytes"])
     } else {
-        4 * (128 + 4 + 16 * 4)
+        4 * (128 + 4 + 32 * 4)
     };
     let ram = &status["ram"];
     assert_eq!(
