@@ -12,8 +12,10 @@ use super::search::MAX_CANDIDATES;
 const SHARE: f64 = 0.004;
 /// Edges a node; graphs with fewer need to be searched more, in proportion.
 const M: f64 = 32.0;
-/// The fewest that are looked at: in small shards the share is too few, and this many take 3 ms.
+/// The fewest that are looked at: in small shards the share is too few, and this many take 2 to 5 ms.
 const FEWEST: f64 = 700.0;
+/// How many times as many a shard's share is of vectors of one bit a dimension; small shards need less of that.
+const BBQ: f64 = 10.0;
 /// At least this many for each result.
 const EACH: f64 = 20.0;
 /// The most: 2.5 million faces in a shard. Beyond, recall falls unless somebody asks for more.
@@ -40,7 +42,7 @@ pub fn candidates(layout: &Layout, k: usize, stored: u64) -> usize {
         IndexType::Flat => k as f64,
         IndexType::Hnsw => looked_at(1.0),
         IndexType::Int8Hnsw | IndexType::Int4Hnsw => looked_at(1.0) / times,
-        IndexType::BbqHnsw => looked_at(10.0) / times,
+        IndexType::BbqHnsw => looked_at(BBQ) / times,
     };
     (candidates.ceil() as usize).clamp(1, MAX_CANDIDATES)
 }

@@ -78,15 +78,12 @@ fn laplacian(rows: &[&[f32]]) -> Moments {
     let mut values = Vec::new();
     for around in rows.windows(3) {
         let &[above, here, below] = around else { continue };
-        let inner = 1..here.len().saturating_sub(1).max(1);
-        let sides = here.iter().zip(&here[2.min(here.len())..]);
-        let others = above[inner.clone()].iter().zip(&below[inner.clone()]);
         values.clear();
         values.extend(
-            sides
-                .zip(others)
-                .zip(&here[inner])
-                .map(|(((left, right), (above, below)), pixel)| left + right + above + below - 4.0 * pixel),
+            here.windows(3)
+                .zip(&above[1..])
+                .zip(&below[1..])
+                .map(|((side, above), below)| side[0] + side[2] + above + below - 4.0 * side[1]),
         );
         moments.add(&values);
     }
