@@ -88,7 +88,13 @@ async fn rounds(at: &Destination, start: Instant, limit: Duration) -> Result<Pur
         tokio::time::sleep(PAUSE).await;
         let mut purged = look(at).await?;
         if purged.complete || (purged.left == 0 && purged.missing_copies > 0) || start.elapsed() >= limit {
-            purged.former_copies = former_copies(at, start, limit).await?;
+            // Where it is not complete anyhow, there is nothing to wait for.
+            let patience = if purged.complete {
+                FORMER_PATIENCE
+            } else {
+                Duration::ZERO
+            };
+            purged.former_copies = former_copies(at, limit.min(start.elapsed() + patience), start).await?;
             purged.complete &= purged.former_copies == 0;
             // The files of before go with the commit that names them, and with the searches that read them.
             at.refresh().await?;
@@ -130,10 +136,9 @@ async fn look(at: &Destination) -> Result<Purged, ElasticError> {
 }
 
 /// How many folders of former copies there are, after some time in which Elasticsearch may remove them.
-async fn former_copies(at: &Destination, start: Instant, limit: Duration) -> Result<u64, ElasticError> {
+async fn former_copies(at: &Destination, until: Duration, start: Instant) -> Result<u64, ElasticError> {
     const OPERATION: &str = "look for files of former copies";
     let path = format!("/{}/_shard_stores", at.collection);
-    let until = limit.min(start.elapsed() + FORMER_PATIENCE);
     loop {
         let all = [("status", "all")];
         let reply = at.json(OPERATION, Method::Get, &path, &all, Payload::None).await?;
