@@ -1,6 +1,6 @@
 //! More requests than the server can take: refused at once, and nothing else suffers.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::bytes;
@@ -41,13 +41,16 @@ fn a_full_queue_refuses_and_recovers() {
 fn too_many_requests_at_a_time_are_refused() {
     let space = Space::new();
     let api = Api::start(&space, &["--concurrency", "1"]);
-    // A body that does not end holds the only place.
+    // A body that does not come holds the only place. The server asks for it once the place is taken: no other request can be
+    // in it then.
     let mut slow = TcpStream::connect(api.url.trim_start_matches("http://")).unwrap();
-    let head =
-        "POST /v1/represent HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/jpeg\r\ncontent-length: 100\r\n\r\nx";
+    let head = "POST /v1/represent HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/jpeg\r\ncontent-length: 100\r\n\
+                expect: 100-continue\r\n\r\n";
     slow.write_all(head.as_bytes()).unwrap();
+    let mut asked = [0; 12];
+    slow.read_exact(&mut asked).unwrap();
+    assert_eq!(asked, *b"HTTP/1.1 100");
     let ask = || api.post_photo("/v1/represent", bytes("query/obama-3.jpg"));
-    wait_until("the place is taken", || ask().status == 429);
     ask().refused(429, "overloaded");
     // Whoever watches the server is not refused.
     assert_eq!((api.get("/healthz").status, api.get("/metrics").status), (200, 200));
