@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The search service that somebody would write without facedex: FastAPI takes a photo, OpenCV finds and embeds its largest
-face, elasticsearch-py asks the index. `facedex bench serve` runs it beside `facedex serve`, with facedex's model files.
+face, elasticsearch-py asks the index. `facedex bench serve` runs it beside `facedex serve`. Its models are those of
+opencv_elasticsearch.py.
 
 usage: fastapi_search.py --index NAME [--candidates N] [--workers N]
        fastapi_search.py --prepare      fetch what it needs, do nothing else
@@ -15,38 +16,46 @@ import sys
 from pathlib import Path
 
 import opencv_elasticsearch as opencv
-from packages import cache, install
+from packages import install
 
 PACKAGES = ["fastapi==0.165.0", "uvicorn==0.54.0"]
+# Of each process: some wait for Elasticsearch while another computes.
+THREADS = 4
 
 
 def prepare():
-    """Folders of packages: those of the other peer, and the server's."""
-    return [opencv.prepare() / "site", install("fastapi-0.165.0", PACKAGES, "about 10 MB")]
+    """The other peer's folder, which has the models, and that of the server's packages."""
+    return opencv.prepare(), install("fastapi-0.165.0", PACKAGES, "about 10 MB")
 
 
 def application():
     """What each of uvicorn's processes runs."""
+    import asyncio
     import threading
+    from concurrent.futures import ThreadPoolExecutor
 
     import cv2
     import numpy
     from elasticsearch import Elasticsearch
     from fastapi import FastAPI, Request
-    from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import JSONResponse
 
-    folder = Path(os.environ.get("FACEDEX_MODELS_DIR") or cache() / "models")
-    files = [str(folder / name) for name in opencv.FACEDEX]
+    files = [str(Path(os.environ["PEER_MODELS"]) / name) for name in opencv.PUBLISHED]
     client = Elasticsearch(os.environ.get("ELASTICSEARCH_URL", "http://127.0.0.1:9200"))
     index, candidates = os.environ["PEER_INDEX"], int(os.environ["PEER_CANDIDATES"])
     cv2.setNumThreads(1)  # the processes are the parallelism
     own = threading.local()  # OpenCV's models may not be shared by threads
+    loaded = threading.Barrier(THREADS)
+
+    def load():
+        own.models = (cv2.FaceDetectorYN.create(files[0], "", (320, 320), opencv.SCORE, opencv.NMS, opencv.TOP_K),
+                      cv2.FaceRecognizerSF.create(files[1], ""))
+
+    # Before it listens: a model for each thread takes its time.
+    pool = ThreadPoolExecutor(THREADS, initializer=load)
+    list(pool.map(lambda _: loaded.wait(), range(THREADS)))
 
     def search(encoded):
-        if not hasattr(own, "models"):
-            own.models = (cv2.FaceDetectorYN.create(files[0], "", (320, 320), opencv.SCORE, opencv.NMS, opencv.TOP_K),
-                          cv2.FaceRecognizerSF.create(files[1], ""))
         detector, recognizer = own.models
         image = cv2.imdecode(numpy.frombuffer(encoded, numpy.uint8), cv2.IMREAD_COLOR)
         if image is None:
@@ -70,7 +79,7 @@ def application():
 
     @app.post("/search")
     async def post_search(request: Request):
-        return await run_in_threadpool(search, await request.body())
+        return await asyncio.get_running_loop().run_in_executor(pool, search, await request.body())
 
     return app
 
@@ -82,7 +91,7 @@ def main():
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--prepare", action="store_true")
     arguments = parser.parse_args()
-    folders = [str(folder) for folder in prepare()]
+    models, packages = prepare()
     if arguments.prepare:
         return
     if arguments.index is None:
@@ -91,8 +100,10 @@ def main():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     os.environ["PEER_INDEX"], os.environ["PEER_CANDIDATES"] = arguments.index, str(arguments.candidates)
+    os.environ["PEER_MODELS"] = str(models)
     # uvicorn's processes import this file and the packages themselves.
-    os.environ["PYTHONPATH"] = os.pathsep.join([*folders, str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(models / "site"), str(packages), str(Path(__file__).parent),
+                                               os.environ.get("PYTHONPATH", "")])
     print(f"listening on http://127.0.0.1:{port}", file=sys.stderr, flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "uvicorn", "--factory", "fastapi_search:application", "--host", "127.0.0.1",
                               "--port", str(port), "--workers", str(arguments.workers), "--log-level", "warning"])

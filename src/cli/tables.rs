@@ -247,11 +247,8 @@ pub(super) fn bench_ingest(report: &ingest::Report) -> String {
         ]);
     }
     let mut text = rendered(&rows);
-    for ratio in &report.ratios {
-        text.push_str(&format!(
-            "facedex / {}: {:.2} x faces/s\n",
-            ratio.peer, ratio.faces_per_second
-        ));
+    if let Some(ratio) = report.ratio {
+        text.push_str(&format!("facedex / {}: {ratio:.2} x faces/s\n", ingest::OPENCV));
     }
     text.push_str(&format!(
         "inference alone, on {} cores: {:.1} s; facedex's ingest takes {:.2} x that\n",

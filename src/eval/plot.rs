@@ -25,6 +25,9 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
 ];
 
+/// A curve of at most so many points shows them: each is a measurement.
+const DOTTED: usize = 16;
+
 /// Curves that share two axes.
 #[derive(Debug, Clone)]
 pub struct Plot {
@@ -133,9 +136,10 @@ where
 {
     let within = |value: f64, axis: &Axis| value.clamp(axis.range[0], axis.range[1]);
     for (at, (_, points)) in plot.curves.iter().enumerate() {
+        let dots = if points.len() <= DOTTED { 4 } else { 0 };
         let points = points.iter().map(|(x, y)| (within(*x, &plot.x), within(*y, &plot.y)));
-        let style = ShapeStyle::from(COLOURS[at % COLOURS.len()]).stroke_width(2);
-        chart.draw_series(LineSeries::new(points, style))?;
+        let style = ShapeStyle::from(COLOURS[at % COLOURS.len()]).stroke_width(2).filled();
+        chart.draw_series(LineSeries::new(points, style).point_size(dots))?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ fn ingest_is_measured_beside_inference_alone_and_leaves_nothing() {
     let ran = space.run(&arguments).expect(0);
     let report = ran.json();
     let runs = report["runs"].as_array().unwrap();
-    assert_eq!(runs.len(), if full() { 4 } else { 2 });
+    assert_eq!(runs.len(), if full() { 3 } else { 2 });
     let whole = &runs[0];
     let dry = &runs[1];
     assert_eq!((&whole["photos"], &whole["faces"]), (&dry["photos"], &dry["faces"]));

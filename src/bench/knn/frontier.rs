@@ -32,14 +32,11 @@ pub fn plot(records: &[Record]) -> Plot {
     }
     for points in curves.values_mut() {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        if let [(x, y)] = points[..] {
-            // A curve needs two points to be seen.
-            points.push((x * 1.03, y));
-        }
     }
     let all: Vec<(f64, f64)> = curves.values().flatten().copied().collect();
     let fold = |start: f64, pick: fn(f64, f64) -> f64, of: fn(&(f64, f64)) -> f64| all.iter().map(of).fold(start, pick);
     let (least, most) = (fold(f64::MAX, f64::min, |p| p.0), fold(0.0, f64::max, |p| p.0));
+    let lowest = (fold(1.0, f64::min, |p| p.1) - 0.02).max(0.0);
     Plot {
         title: format!("recall@10 against latency, {faces} faces"),
         x: Axis {
@@ -53,7 +50,8 @@ pub fn plot(records: &[Record]) -> Plot {
         },
         y: Axis {
             name: "recall@10".to_owned(),
-            range: [(fold(1.0, f64::min, |p| p.1) - 0.02).max(0.0), 1.0],
+            // Room above, so that what is exact is seen.
+            range: [lowest, 1.0 + (1.0 - lowest) / 40.0],
             logarithmic: false,
         },
         curves: curves.into_iter().collect(),

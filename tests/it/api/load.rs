@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::bytes;
 use crate::harness::Space;
@@ -47,6 +48,7 @@ fn too_many_requests_at_a_time_are_refused() {
     let head = "POST /v1/represent HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/jpeg\r\ncontent-length: 100\r\n\
                 expect: 100-continue\r\n\r\n";
     slow.write_all(head.as_bytes()).unwrap();
+    slow.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut asked = [0; 12];
     slow.read_exact(&mut asked).unwrap();
     assert_eq!(asked, *b"HTTP/1.1 100");
