@@ -133,9 +133,13 @@ fn body(collection: &Collection, query: &Knn<'_>) -> Value {
     })
 }
 
-/// How many pairs of vectors a search compares in the graphs of all shards, as Elasticsearch's profile counts them. That is
-/// its work, whatever the machine, rescoring included.
-pub async fn comparisons(client: &Client, collection: &Collection, query: &Knn<'_>) -> Result<u64, ElasticError> {
+/// How many pairs of vectors a search compares in the graphs of each node's shards, as Elasticsearch's profile counts them, by
+/// the node's id. That is its work, whatever the machine, rescoring included.
+pub async fn comparisons(
+    client: &Client,
+    collection: &Collection,
+    query: &Knn<'_>,
+) -> Result<HashMap<String, u64>, ElasticError> {
     const OPERATION: &str = "profile a search";
     let mut body = body(collection, query);
     body["profile"] = json!(true);
@@ -144,19 +148,27 @@ pub async fn comparisons(client: &Client, collection: &Collection, query: &Knn<'
         .json(OPERATION, Method::Post, &path, &[], Payload::Json(&body))
         .await?;
     let shards = reply["profile"]["shards"].as_array().map_or(&[][..], Vec::as_slice);
-    let searches = shards
-        .iter()
-        .flat_map(|shard| shard["dfs"]["knn"].as_array().map_or(&[][..], Vec::as_slice));
-    let counts: Vec<u64> = searches
-        .filter_map(|knn| knn["vector_operations_count"].as_u64())
-        .collect();
-    if counts.is_empty() {
+    let mut by_node = HashMap::new();
+    for shard in shards {
+        let searches = shard["dfs"]["knn"].as_array().map_or(&[][..], Vec::as_slice);
+        let counts: Vec<u64> = searches
+            .iter()
+            .filter_map(|knn| knn["vector_operations_count"].as_u64())
+            .collect();
+        if !counts.is_empty() {
+            // `[node][index][shard]`
+            let id = shard["id"].as_str().unwrap_or_default();
+            let node = id.split(']').next().unwrap_or_default().trim_start_matches('[');
+            *by_node.entry(node.to_owned()).or_default() += counts.iter().sum::<u64>();
+        }
+    }
+    if by_node.is_empty() {
         return Err(ElasticError::unexpected(
             OPERATION,
             "no vector_operations_count in the answer",
         ));
     }
-    Ok(counts.iter().sum())
+    Ok(by_node)
 }
 
 /// Faces whose similarities are known, in the order in which they are given. One that is gone by now is left out.

@@ -117,6 +117,8 @@ fn searches_are_measured_against_the_truth_and_not_twice() {
         }
         // Elasticsearch counts those of graphs alone.
         assert!(exact || number(&search["comparisons"]) > 50.0, "{search}");
+        // There is one node.
+        assert_eq!(search["of_busiest_node"], search["comparisons"], "{search}");
         let loads = search["loads"].as_array().unwrap();
         assert_eq!(loads.len(), 2);
         for load in loads {

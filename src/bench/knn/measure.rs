@@ -225,7 +225,7 @@ impl Bench {
         let all = stream::iter((0..truth.len()).map(|number| asking.ask(number)));
         let found: Vec<Vec<String>> = all.buffered(IN_FLIGHT).try_collect().await?;
         let (recall, strangers) = recalls(&found, &truth);
-        let comparisons = asking.comparisons().await?;
+        let by_node = asking.comparisons().await?;
         let mut loads = Vec::new();
         for &clients in &self.clients {
             let asking = Arc::clone(&asking);
@@ -259,7 +259,8 @@ impl Bench {
             recall,
             strangers,
             queries: truth.len() / 2,
-            comparisons,
+            comparisons: by_node.iter().sum(),
+            of_busiest_node: by_node.into_iter().max_by(f64::total_cmp),
             loads,
             place: place.now(),
         })
@@ -282,10 +283,11 @@ impl Asking {
         Ok(found.hits.into_iter().map(|hit| hit.id).collect())
     }
 
-    /// Comparisons of vectors that a query costs, on average over some of each kind.
-    async fn comparisons(&self) -> Result<f64, ElasticError> {
+    /// Comparisons of vectors that a query costs each node, on average over some of each kind.
+    async fn comparisons(&self) -> Result<Vec<f64>, ElasticError> {
         let step = (self.queries.len() / COUNTED).max(1);
-        let (mut sum, mut queries) = (0, 0);
+        let mut sums: HashMap<String, u64> = HashMap::new();
+        let mut queries = 0;
         for number in (0..self.queries.len()).step_by(step) {
             let knn = Knn {
                 vector: self.queries.row(number),
@@ -295,10 +297,15 @@ impl Asking {
                 min_similarity: Some(self.threshold.similarity),
                 filters: &self.options.filters,
             };
-            sum += search::comparisons(&self.client, &self.collection, &knn).await?;
+            for (node, count) in search::comparisons(&self.client, &self.collection, &knn).await? {
+                *sums.entry(node).or_default() += count;
+            }
             queries += 1;
         }
-        Ok(sum as f64 / f64::from(queries.max(1)))
+        Ok(sums
+            .into_values()
+            .map(|sum| sum as f64 / f64::from(queries.max(1)))
+            .collect())
     }
 }
 

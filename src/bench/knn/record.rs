@@ -177,6 +177,9 @@ pub enum Record {
         /// Comparisons of two vectors that a query costs, over all shards, as Elasticsearch counts them: the same on any
         /// machine. Without a graph it counts none.
         comparisons: f64,
+        /// Those of the node that makes most of them; absent in results of before.
+        #[serde(default)]
+        of_busiest_node: Option<f64>,
         /// Latency and throughput by clients at once.
         loads: Vec<Level>,
         /// When and where.

@@ -121,6 +121,7 @@ mod tests {
             strangers: Recall::default(),
             queries: 5,
             comparisons: 7.0,
+            of_busiest_node: None,
             loads: vec![Level::default()],
             place: Place::default(),
         };

@@ -219,6 +219,7 @@ mod tests {
             strangers: Recall::default(),
             queries: 1,
             comparisons: 100.0 + 300.0 * log,
+            of_busiest_node: None,
             loads: vec![Level {
                 clients: 1,
                 p50_ms: 1.0 + log,

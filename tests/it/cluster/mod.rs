@@ -23,6 +23,7 @@ use crate::harness::{Ran, Space, full, images, photo};
 fn three_nodes_of_which_one_dies_and_comes_back() {
     let mut cluster = Cluster::start();
     let space = Space::at(cluster.url());
+    a_search_s_work_is_spread_over_the_nodes_with_the_shards(&space);
     a_node_dies_in_the_middle_of_an_ingest_and_of_searches(&mut cluster, &space);
     a_person_who_is_deleted_while_a_node_is_away_stays_deleted(&mut cluster, &space);
 }
@@ -35,6 +36,20 @@ struct Row {
     duplicated: usize,
     errors: usize,
     seconds_to_green: f64,
+}
+
+fn a_search_s_work_is_spread_over_the_nodes_with_the_shards(space: &Space) {
+    let arguments = "bench knn --faces 3000 --queries 10 --shards 1,3 --num-candidates 100 --length 100ms --json";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let report = space.run(&arguments).expect(0).json();
+    let results = report["results"].as_array().unwrap();
+    for search in results.iter().filter(|result| result["kind"] == "search") {
+        let work = |name: &str| search[name].as_f64().unwrap();
+        let share = work("of_busiest_node") / work("comparisons");
+        let expected = if search["shards"] == 1 { 1.0..=1.0 } else { 0.3..=0.5 };
+        assert!(expected.contains(&share), "{search}");
+    }
+    assert_eq!(results.len(), 4);
 }
 
 fn a_node_dies_in_the_middle_of_an_ingest_and_of_searches(cluster: &mut Cluster, space: &Space) {

@@ -35,6 +35,7 @@ pub(super) fn measured(records: &[Record]) -> String {
             "recall@10",
             "strangers@10",
             "compared",
+            "by one node",
             "clients",
             "p50 ms",
             "p95 ms",
@@ -42,7 +43,7 @@ pub(super) fn measured(records: &[Record]) -> String {
             "queries/s",
             "load",
         ],
-        &[0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+        &[0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
     );
     let mut peers = tables::table(
         &[
@@ -94,6 +95,7 @@ pub(super) fn measured(records: &[Record]) -> String {
                 recall,
                 strangers,
                 comparisons,
+                of_busiest_node,
                 loads,
                 place,
                 ..
@@ -111,6 +113,7 @@ pub(super) fn measured(records: &[Record]) -> String {
                         share(recall.at_10),
                         share(strangers.at_10),
                         format!("{comparisons:.0}"),
+                        of_busiest_node.map_or_else(String::new, |count| format!("{count:.0}")),
                         level.clients.to_string(),
                         millis(level.p50_ms),
                         millis(level.p95_ms),
