@@ -182,8 +182,8 @@ def main():
     try:
         run(arguments, models, work, collection)
     finally:
-        remove(collection)
         shutil.rmtree(work, ignore_errors=True)
+        remove(collection)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def application():
 
     # Before it listens: a model for each thread takes its time.
     pool = ThreadPoolExecutor(THREADS, initializer=load)
-    list(pool.map(lambda _: loaded.wait(), range(THREADS)))
+    list(pool.map(lambda _: loaded.wait(60), range(THREADS)))
 
     def search(encoded):
         detector, recognizer = own.models

@@ -225,7 +225,8 @@ impl Bench {
         let all = stream::iter((0..truth.len()).map(|number| asking.ask(number)));
         let found: Vec<Vec<String>> = all.buffered(IN_FLIGHT).try_collect().await?;
         let (recall, strangers) = recalls(&found, &truth);
-        let by_node = asking.comparisons().await?;
+        let (by_node, counted) = asking.comparisons().await?;
+        let of_each = |sum: u64| sum as f64 / f64::from(counted.max(1));
         let mut loads = Vec::new();
         for &clients in &self.clients {
             let asking = Arc::clone(&asking);
@@ -259,8 +260,8 @@ impl Bench {
             recall,
             strangers,
             queries: truth.len() / 2,
-            comparisons: by_node.iter().sum(),
-            of_busiest_node: by_node.into_iter().max_by(f64::total_cmp),
+            comparisons: of_each(by_node.iter().sum()),
+            of_busiest_node: by_node.into_iter().max().map(of_each),
             loads,
             place: place.now(),
         })
@@ -283,8 +284,8 @@ impl Asking {
         Ok(found.hits.into_iter().map(|hit| hit.id).collect())
     }
 
-    /// Comparisons of vectors that a query costs each node, on average over some of each kind.
-    async fn comparisons(&self) -> Result<Vec<f64>, ElasticError> {
+    /// Comparisons of vectors that some queries of each kind cost each node, and how many queries they are.
+    async fn comparisons(&self) -> Result<(Vec<u64>, u32), ElasticError> {
         let step = (self.queries.len() / COUNTED).max(1);
         let mut sums: HashMap<String, u64> = HashMap::new();
         let mut queries = 0;
@@ -302,10 +303,7 @@ impl Asking {
             }
             queries += 1;
         }
-        Ok(sums
-            .into_values()
-            .map(|sum| sum as f64 / f64::from(queries.max(1)))
-            .collect())
+        Ok((sums.into_values().collect(), queries))
     }
 }
 
