@@ -26,7 +26,8 @@ def keep_dense_bytes(graph, least=1 << 20):
     kept, nodes = {}, []
     for node in graph.node:
         source = makers.get(node.input[1]) if node.op_type == "Gemm" else None
-        if source is None or source.op_type != "DequantizeLinear" or stored[source.input[0]].size < least:
+        is_stored = source is not None and source.op_type == "DequantizeLinear" and source.input[0] in stored
+        if not is_stored or stored[source.input[0]].size < least:
             nodes.append(node)
             continue
         gemm, layout = attributes(node), attributes(source)
