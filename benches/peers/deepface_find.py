@@ -83,6 +83,8 @@ def lay_out(folder, limit, sface, models, work):
             sys.exit(f"peer: {ours} is missing; `facedex models fetch` makes it")
         shutil.copyfile(ours, weights / WEIGHTS[1])
     photos = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in opencv.IMAGES)[:limit]
+    if not photos:
+        sys.exit(f"peer: no photos in {folder}")
     for photo in photos:
         link = people / photo.parent.name / photo.name
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +159,11 @@ def run(arguments, models, work, collection):
 def remove(collection):
     elastic = os.environ.get("ELASTICSEARCH_URL", "http://127.0.0.1:9200")
     index = f"{elastic}/facedex-faces-{collection}-000001?ignore_unavailable=true"
-    urllib.request.urlopen(urllib.request.Request(index, method="DELETE")).read()
+    try:
+        urllib.request.urlopen(urllib.request.Request(index, method="DELETE")).read()
+    except OSError as error:
+        # Not the run's own failure, which is told besides.
+        print(f"peer: the collection {collection} may be left behind: {error}", file=sys.stderr)
 
 
 def main():
@@ -175,6 +181,10 @@ def main():
         return
     if arguments.photo is None:
         parser.error("a folder and a photo are needed")
+    if not Path(arguments.photo).is_file():
+        parser.error(f"{arguments.photo} is no file")
+    if shutil.which(arguments.facedex) is None:
+        parser.error(f"{arguments.facedex} is missing: cargo build --release")
     sys.path.insert(0, str(home))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))
     work = Path(tempfile.mkdtemp(prefix="facedex-deepface-"))
