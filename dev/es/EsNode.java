@@ -5,7 +5,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
-import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
@@ -14,11 +13,11 @@ import org.elasticsearch.common.settings.Settings;
 import org.elasticsearch.env.Environment;
 import org.elasticsearch.http.HttpServerTransport;
 import org.elasticsearch.node.Node;
-import org.elasticsearch.plugins.PluginsLoader;
 
 /**
  * Runs one Elasticsearch node inside this JVM: {@code EsNode HOME DIR KEY=VALUE...}.
  * HOME (lib, modules, plugins) is shared and only read; DIR is this node's own folder. Started by dev/node.
+ * What differs between Elasticsearch's lines is in lines/.
  */
 public final class EsNode {
     private static final int CLOSE_SECONDS = 20;
@@ -71,12 +70,7 @@ public final class EsNode {
         LogConfigurator.configureESLogging();
 
         Environment env = new Environment(settings, dir.resolve("config"));
-        PluginsLoader plugins = PluginsLoader.createPluginsLoader(
-            PluginsLoader.loadModulesBundles(env.modulesDir()),
-            PluginsLoader.loadPluginsBundles(env.pluginsDir()),
-            Map.of()
-        );
-        node = new Node(env, plugins);
+        node = new Node(env, Line.plugins(env));
         node.start(); // returns once HTTP is bound
         var http = node.injector().getInstance(HttpServerTransport.class).boundAddress().publishAddress();
         write(url, "http://" + http.getAddress() + ":" + http.getPort());

@@ -34,3 +34,4 @@ mod provider;
 mod query;
 mod remote;
 mod sources;
+mod stored;
