@@ -3,10 +3,10 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-full test-8 test-browser bench bench-instructions lint lint-deploy models photos node-start node-stop wipe clean cargo
+.PHONY: help demo test test-full test-8 test-on test-browser bench bench-instructions lint lint-deploy models photos node-start node-stop wipe clean cargo
 
 FACEDEX := target/release/facedex
-# Which Elasticsearch the tests start: empty means 9.2.0 where a JDK 21+ is found, else 8.19.0.
+# Which Elasticsearch the tests start: empty means 9.5.3 where a JDK 21+ is found, else 8.19.21.
 ES_VERSION ?=
 export FACEDEX_ES_VERSION := $(or $(ES_VERSION),$(FACEDEX_ES_VERSION))
 
@@ -26,14 +26,19 @@ test: cargo ## Set everything up; check the format and the lints; run all tests 
 	cargo test --locked
 
 test-full: export FACEDEX_TEST_FULL := 1
-test-full: ## The same with all of the long suites, on both supported lines of Elasticsearch
-	$(MAKE) test ES_VERSION=9.2.0
+test-full: ## The same with all of the long suites, on all tested versions of Elasticsearch: 9.5.3, 9.2.0, 8.19.21
+	dev/clients typed >/dev/null
+	$(MAKE) test ES_VERSION=9.5.3
+	$(MAKE) test-on ES_VERSION=9.2.0
 	$(MAKE) test-8
 
-test-8: cargo ## The integration tests against Elasticsearch 8.19.0
-	FACEDEX_ES_VERSION=8.19.0 dev/node prepare
-	dev/clients prepare 8.19.0 >/dev/null
-	FACEDEX_ES_VERSION=8.19.0 cargo test --locked --test it
+test-8: ## The integration tests against Elasticsearch 8.19.21
+	$(MAKE) test-on ES_VERSION=8.19.21
+
+test-on: cargo
+	@dev/node prepare
+	dev/clients prepare $(ES_VERSION) >/dev/null
+	cargo test --locked --test it
 
 test-browser: cargo ## The page in a real headless Chromium, against a real node; screenshots in target/screenshots
 	@dev/browser prepare >/dev/null

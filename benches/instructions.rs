@@ -17,6 +17,7 @@ mod material;
 use std::hint::black_box;
 
 use facedex::elastic::document::FaceDocument;
+use facedex::elastic::embedding::Form;
 use facedex::elastic::search::{Hit, SearchReply};
 use facedex::face::align::{Similarity, warp};
 use facedex::face::geometry::Landmarks;
@@ -52,8 +53,8 @@ fn assessing((photo, landmarks, alignment, crop): (RgbImage, Landmarks, Similari
 
 #[library_benchmark]
 #[bench::of_128_dimensions(material::document())]
-fn encoding(document: FaceDocument) -> Vec<u8> {
-    serde_json::to_vec(black_box(&document)).unwrap()
+fn encoding(document: FaceDocument) -> bytes::Bytes {
+    black_box(&document).encode(Form::Base64).unwrap()
 }
 
 #[library_benchmark]

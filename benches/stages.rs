@@ -11,6 +11,7 @@ mod material;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use facedex::elastic::embedding::Form;
 use facedex::elastic::search::SearchReply;
 use facedex::face::align::warp;
 use facedex::face::detect::Detector;
@@ -57,7 +58,7 @@ fn stages(criterion: &mut Criterion) {
         bencher.iter(|| engine.faces(black_box(&photo)).unwrap());
     });
     criterion.bench_function("encode a document", |bencher| {
-        bencher.iter(|| serde_json::to_vec(black_box(&document)).unwrap());
+        bencher.iter(|| black_box(&document).encode(Form::Base64).unwrap());
     });
     for hits in [10, 100] {
         let answer = material::answer(hits);

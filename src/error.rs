@@ -81,6 +81,9 @@ pub enum Error {
     /// Stopped by the user before the work in flight was done.
     #[error("stopped; what was acknowledged is kept, and the same command goes on from there")]
     Interrupted,
+    /// How far to look cannot be understood.
+    #[error("{0}")]
+    Effort(String),
     /// One picture for several photos.
     #[error("--picture shows one photo's search; give one photo")]
     OnePicture,

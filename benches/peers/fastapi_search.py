@@ -3,7 +3,7 @@
 face, elasticsearch-py asks the index. `facedex bench serve` runs it beside `facedex serve`. Its models are those of
 opencv_elasticsearch.py.
 
-usage: fastapi_search.py --index NAME [--candidates N] [--workers N]
+usage: fastapi_search.py --index NAME [--candidates N] [--rescored N] [--workers N]
        fastapi_search.py --prepare      fetch what it needs, do nothing else
 
 The cluster is ELASTICSEARCH_URL (http://127.0.0.1:9200). It prints `listening on URL` when it does; POST /search takes the
@@ -42,7 +42,7 @@ def application():
 
     files = [str(Path(os.environ["PEER_MODELS"]) / name) for name in opencv.PUBLISHED]
     client = Elasticsearch(os.environ.get("ELASTICSEARCH_URL", "http://127.0.0.1:9200"))
-    index, candidates = os.environ["PEER_INDEX"], int(os.environ["PEER_CANDIDATES"])
+    index, candidates, rescored = os.environ["PEER_INDEX"], int(os.environ["PEER_CANDIDATES"]), int(os.environ["PEER_RESCORED"])
     cv2.setNumThreads(1)  # the processes are the parallelism
     own = threading.local()  # OpenCV's models may not be shared by threads
     loaded = threading.Barrier(THREADS)
@@ -70,8 +70,8 @@ def application():
         vector /= numpy.linalg.norm(vector)
         found = client.search(
             index=index,
-            knn={"field": "face.embedding", "query_vector": vector.tolist(), "k": 10, "num_candidates": candidates,
-                 "rescore_vector": {"oversample": 5}},
+            query={"knn": {"field": "face.embedding", "query_vector": vector.tolist(), "k": 10, "num_candidates": candidates,
+                           "rescore_vector": {"oversample": rescored / 10}}},
             size=10, source=["person", "image.uri", "face.box", "labels"])
         return {"faces": [{"box": [float(v) for v in largest[:4]], "matches": found["hits"]["hits"]}]}
 
@@ -87,7 +87,8 @@ def application():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index")
-    parser.add_argument("--candidates", type=int, default=200, help="num_candidates, each looked at five times")
+    parser.add_argument("--candidates", type=int, default=1000, help="how many faces each shard's graph is searched for")
+    parser.add_argument("--rescored", type=int, default=50, help="how many of these are compared again with full-precision vectors")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--prepare", action="store_true")
     arguments = parser.parse_args()
@@ -99,7 +100,7 @@ def main():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    os.environ["PEER_INDEX"], os.environ["PEER_CANDIDATES"] = arguments.index, str(arguments.candidates)
+    os.environ.update(PEER_INDEX=arguments.index, PEER_CANDIDATES=str(arguments.candidates), PEER_RESCORED=str(arguments.rescored))
     os.environ["PEER_MODELS"] = str(models)
     # uvicorn's processes import this file and the packages themselves.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(models / "site"), str(packages), str(Path(__file__).parent),

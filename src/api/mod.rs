@@ -93,6 +93,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// that is closed just as it is used again looks like a failure.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// Says in the log which versions of Elasticsearch answer. One that cannot be searched is no reason to end: it may be back.
+async fn name_versions(client: Arc<Client>) {
+    if let Err(error) = client.versions().await {
+        tracing::warn!(reason = error.to_string(), "no searches yet");
+    }
+}
+
 /// How often the certificate's files are looked at.
 const RENEWAL: Duration = Duration::from_secs(2);
 
@@ -130,6 +137,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         settings,
     });
     tokio::spawn(upkeep(app.clone()));
+    tokio::spawn(name_versions(Arc::clone(&app.elastic)));
     let (audit, changes) = (app.audit.clone(), app.changes.clone());
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let unusable = |reason| ServeError::Listen { address, reason };

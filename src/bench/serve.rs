@@ -15,8 +15,10 @@ use super::fill::{Filling, PHOTOS_A_PERSON, fill};
 use super::load::{Load, Make, ask, closed_loop, summarise};
 use super::process::memory;
 use super::vectors::Population;
+use crate::elastic::Destination;
 use crate::elastic::collection::{Collection, VECTOR_FIELD};
-use crate::elastic::{Destination, effort, load};
+use crate::elastic::effort::{Asked, Effort, Question};
+use crate::elastic::lifecycle::optimize;
 use crate::face::FaceEngine;
 use crate::face::image::{Limits, decode};
 
@@ -114,10 +116,11 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
         .no_proxy()
         .build()
         .map_err(|error| server.failed(&error.to_string()))?;
-    let candidates = effort::candidates(&plan.collection.layout(), K, plan.faces);
+    let layout = plan.collection.layout();
+    let effort = Asked::default().effort(Question::Search, &layout, K, plan.faces);
     let bodies: Vec<String> = (0..QUERIES)
         // A photo that is not stored, of people who are.
-        .map(|query| body(&population.face(query, PHOTOS_A_PERSON), candidates))
+        .map(|query| body(&population.face(query, PHOTOS_A_PERSON), effort))
         .collect();
     let bodies = Arc::new(bodies);
     let (straight, through) = (
@@ -136,7 +139,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
     let at = format!("{}/v1/search?collection={name}&face=largest", server.url);
     let ask_photo = by_photo(&http, at, photo.clone());
     let peer = match &plan.peer {
-        Some(script) => Some(Server::start(peer(script, plan, candidates)).await?),
+        Some(script) => Some(Server::start(peer(script, plan, effort)).await?),
         None => None,
     };
     let ask_peer = peer
@@ -198,16 +201,23 @@ async fn prepare(plan: &Plan, population: &Arc<Population>, told: &impl Fn(&str)
     .await?;
     plan.to.refresh().await?;
     told("merging the segments");
-    load::force_merge(&plan.to.client, &plan.collection).await?;
+    optimize::merge(&plan.to.client, &plan.collection).await?;
+    optimize::settle(&plan.to.client, &plan.collection).await?;
     plan.to.refresh().await?;
     Ok(())
 }
 
 /// What facedex itself would send for this vector.
-fn body(vector: &[f32], candidates: usize) -> String {
-    let rescore = json!({"oversample": effort::OVERSAMPLE});
+fn body(vector: &[f32], effort: Effort) -> String {
+    let knn = json!({
+        "field": VECTOR_FIELD,
+        "query_vector": vector,
+        "k": K,
+        "num_candidates": effort.candidates,
+        "rescore_vector": {"oversample": effort.rescored as f64 / K as f64},
+    });
     json!({
-        "knn": {"field": VECTOR_FIELD, "query_vector": vector, "k": K, "num_candidates": candidates, "rescore_vector": rescore},
+        "query": {"knn": knn},
         "size": K,
         "_source": ["person", "image.uri", "face.box", "labels"],
     })
@@ -347,12 +357,13 @@ fn facedex(plan: &Plan) -> Result<Command, BenchError> {
 }
 
 /// The peer, on the same collection.
-fn peer(script: &Path, plan: &Plan, candidates: usize) -> Command {
+fn peer(script: &Path, plan: &Plan, effort: Effort) -> Command {
     let mut command = Command::new("python3");
     command
         .arg(script)
         .args(["--index", &plan.collection.name])
-        .args(["--candidates", &candidates.to_string()])
+        .args(["--candidates", &effort.candidates.to_string()])
+        .args(["--rescored", &effort.rescored.to_string()])
         .envs(plan.environment.iter().cloned());
     command
 }

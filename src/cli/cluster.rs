@@ -8,12 +8,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::effort::FormerArgs;
 use super::tables::{body, table};
 use super::{CollectionArg, SUCCESS, client, parse_similarity, recipe, show};
 use crate::config::GlobalArgs;
 use crate::elastic::Destination;
 use crate::elastic::clusters::{self, Updated};
-use crate::elastic::collection;
+use crate::elastic::collection::{self, Collection};
+use crate::elastic::effort::{Asked, Effort, MAX_CANDIDATES, Question};
 use crate::elastic::filter::Filter;
 use crate::elastic::retry::RetryPolicy;
 use crate::error::Error;
@@ -47,9 +49,8 @@ pub(super) struct ClusterArgs {
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     neighbours: u16,
 
-    /// Candidates that each shard looks at
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    num_candidates: u16,
+    #[command(flatten)]
+    effort: ClusterEffortArgs,
 
     /// Two photos whose faces are at least so alike are listed as near-duplicates
     #[arg(long, value_name = "SIMILARITY", value_parser = parse_similarity, default_value_t = 0.95)]
@@ -58,6 +59,34 @@ pub(super) struct ClusterArgs {
     /// Only report: leave the faces as they are
     #[arg(long)]
     dry_run: bool,
+}
+
+/// How far to look for each face's neighbours.
+#[derive(Debug, Args)]
+struct ClusterEffortArgs {
+    /// How many faces each shard's graph is searched for
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    candidates: u16,
+
+    /// How many of the candidates are compared again with full-precision vectors, where the index compares shortened ones
+    /// [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    rescored: Option<u16>,
+
+    #[command(flatten)]
+    former: FormerArgs,
+}
+
+impl ClusterEffortArgs {
+    fn effort(&self, collection: &Collection, neighbours: u16) -> Result<Effort, Error> {
+        self.former.refuse(1.5)?;
+        let asked = Asked {
+            candidates: Some(self.candidates),
+            rescored: Some(self.rescored.unwrap_or(self.candidates)),
+        };
+        asked.check().map_err(Error::Effort)?;
+        Ok(asked.effort(Question::Search, &collection.layout(), usize::from(neighbours) + 1, 0))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -106,7 +135,7 @@ pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, E
     let grouping = Grouping {
         threshold: threshold.similarity,
         neighbours: args.neighbours.into(),
-        num_candidates: args.num_candidates.into(),
+        effort: args.effort.effort(&collection, args.neighbours)?,
     };
     let bar = terminal::BARS.add(ProgressBar::no_length());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} faces looked up, {elapsed}") {

@@ -40,6 +40,10 @@ pub(super) enum CollectionCommand {
     ///
     /// Reads every document, changes nothing. Exit code 1 if something was found.
     Check(upkeep::CheckArgs),
+    /// Set the settings right that searches rest on, where somebody changed them or an older facedex made the collection
+    ///
+    /// `check` and `status` say when that is needed. Changes no face.
+    Repair(NameArg),
     /// Move to another index type, graph, number of shards or embedder, while faces are written and searched
     ///
     /// Fills the next index from the present one and switches the alias when both are the same and searches agree. Writers
@@ -149,6 +153,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 format!("created collection {} (index {})\n", made.name, made.index)
             })?;
         }
+        CollectionCommand::Repair(args) => return upkeep::repair(&destination(client, &args.name), global).await,
         CollectionCommand::Status(args) => status::run(&client, &args.name, global).await?,
         CollectionCommand::List => {
             let collections = collection::list(&client).await?;

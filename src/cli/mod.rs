@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod collection;
 mod compare;
+mod effort;
 mod eval;
 mod events;
 mod identify;

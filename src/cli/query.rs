@@ -6,12 +6,12 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use super::effort::EffortArgs;
 use super::{ERROR, NEGATIVE, SUCCESS, client, query_engine};
 use crate::config::{self, GlobalArgs};
 use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::{OVERSAMPLE, candidates};
+use crate::elastic::effort::MAX_CANDIDATES;
 use crate::elastic::filter::Filter;
-use crate::elastic::search::MAX_CANDIDATES;
 use crate::elastic::{Client, ElasticError};
 use crate::error::Error;
 use crate::face::Face;
@@ -70,32 +70,18 @@ struct KnnArgs {
     #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
     k: u16,
 
-    /// Candidates that each shard looks at: more find more of the true neighbours and take longer [default: by the size of
-    /// the collection, for about 99 % of the ten nearest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
-    num_candidates: Option<u16>,
-
-    /// How many times num_candidates each shard looks at, to compare them again with whole vectors, where the index holds
-    /// shortened ones
-    #[arg(long, value_name = "X", default_value_t = OVERSAMPLE, value_parser = parse_oversample)]
-    oversample: f32,
+    #[command(flatten)]
+    effort: EffortArgs,
 
     /// Read every stored vector and compare it here, so that the index's approximation can miss nobody. The whole
     /// collection comes over the wire for each face asked about (about 1.5 kB a stored face of 128 dimensions)
-    #[arg(long, conflicts_with_all = ["num_candidates", "oversample"])]
+    #[arg(long, conflicts_with_all = ["candidates", "rescored"])]
     exact: bool,
 
     /// Only faces that meet this condition (field=value or field!=value, for example person.id=ada, labels.album=1927);
     /// may be repeated: one field's values are alternatives, different fields must all hold
     #[arg(long, value_name = "FIELD=VALUE")]
     filter: Vec<Filter>,
-}
-
-pub(super) fn parse_oversample(text: &str) -> Result<f32, String> {
-    text.parse()
-        .ok()
-        .filter(|value| (1.0..=10_000.0).contains(value))
-        .ok_or_else(|| "expected a number from 1 on".to_owned())
 }
 
 /// The answer for one photo.
@@ -122,15 +108,16 @@ pub(super) async fn each_photo<T>(
     find: impl AsyncFn(&Target, &Face, &Threshold) -> Result<T, ElasticError>,
     mut show: impl FnMut(&QueryPhoto, &Answer<T>, &Threshold) -> Result<(), Error>,
 ) -> Result<bool, Error> {
+    let asked = args.knn.effort.asked()?;
     let client = client(global)?;
     let mut target = Target {
         collection: collection::open(&client, &args.collection.collection).await?,
         client,
         options: SearchOptions {
             k: args.knn.k.into(),
-            // Settled for each photo: the collection may grow meanwhile.
-            num_candidates: 0,
-            oversample: args.knn.oversample,
+            asked,
+            // Counted for each photo: the collection may grow meanwhile.
+            stored: 0,
             filters: args.knn.filter.clone(),
             exact: args.knn.exact,
         },
@@ -164,10 +151,7 @@ pub(super) async fn each_photo<T>(
         let filters = &target.options.filters;
         let (threshold, stored) =
             threshold(&target.client, &target.collection, engine.embedder(), filters, limit).await?;
-        target.options.num_candidates = match args.knn.num_candidates {
-            Some(given) => given.into(),
-            None => candidates(&target.collection.layout(), target.options.k, stored),
-        };
+        target.options.stored = stored;
         let mut faces = Vec::with_capacity(chosen.len());
         for ordinal in chosen {
             let face = photo.faces[ordinal].clone();

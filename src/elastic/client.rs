@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::connection::Connection;
 use super::node::{Failure, Node, Request, Turn};
+use super::server::Heard;
 use super::{ElasticError, trace};
 use crate::error::chain;
 
@@ -19,6 +20,7 @@ pub struct Client {
     nodes: Vec<Node>,
     next: AtomicUsize,
     timeout: Duration,
+    pub(super) heard: Heard,
 }
 
 /// How often a read is tried again, each time at another node, and how long before: a cluster that has just lost a node
@@ -76,6 +78,7 @@ impl Client {
             nodes,
             next: AtomicUsize::new(0),
             timeout: connection.timeout,
+            heard: Heard::default(),
         })
     }
 

@@ -109,6 +109,9 @@ pub struct Collection {
     /// Whether Elasticsearch adapts their number to the nodes that there are.
     #[serde(skip)]
     pub auto_expands: bool,
+    /// Whether the alias shows some of the index's documents only.
+    #[serde(skip)]
+    pub is_filtered: bool,
     /// Fields that can be filtered by, besides `labels.*`.
     #[serde(skip)]
     pub fields: BTreeSet<String>,
@@ -251,7 +254,8 @@ pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticE
 pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout) -> Result<Collection, ElasticError> {
     let index = expect_free(client, name).await?;
     template::install_faces_template(client).await?;
-    let mut body = template::index_body(layout, space, &uuid::Uuid::new_v4().to_string());
+    let versions = client.versions().await?;
+    let mut body = template::index_body(layout, space, &uuid::Uuid::new_v4().to_string(), &versions);
     body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, &space.name): {}});
     let made: Result<Value, _> = client
         .json(
@@ -366,6 +370,7 @@ fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
         auto_expands: reply.settings["index"]["auto_expand_replicas"]
             .as_str()
             .is_some_and(|range| range != "false"),
+        is_filtered: reply.aliases.get(name).is_some_and(|alias| alias["filter"].is_object()),
         fields: fields(&reply.mappings),
     })
 }
@@ -386,77 +391,6 @@ fn fields(mapping: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     walk("", mapping, &mut found);
     found
-}
-
-/// Figures of a collection.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-pub struct Status {
-    /// What it is.
-    #[serde(flatten)]
-    pub collection: Collection,
-    /// Faces that a search can find now.
-    pub faces: u64,
-    /// Different persons, counted by Elasticsearch's `cardinality` (approximate above some thousands).
-    pub persons: u64,
-    /// Different photos, counted likewise.
-    pub photos: u64,
-    /// Bytes on disk, all copies.
-    pub bytes: u64,
-    /// green, yellow or red.
-    pub health: String,
-}
-
-/// Counts what a collection holds.
-pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError> {
-    const OPERATION: &str = "tell the collection's status";
-    let collection = open(client, name).await?;
-    let aggregations = json!({
-        "size": 0,
-        "track_total_hits": true,
-        "aggs": {
-            "persons": {"cardinality": {"field": "person.id", "precision_threshold": 40_000}},
-            "photos": {"cardinality": {"field": "image.hash", "precision_threshold": 40_000}},
-        },
-    });
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
-    let counted: Value = client
-        .read(
-            OPERATION,
-            Method::Post,
-            &format!("/{name}/_search"),
-            &[],
-            Payload::Json(&aggregations),
-        )
-        .await?;
-    if number(&counted["_shards"]["failed"]) > 0 {
-        return Err(ElasticError::unexpected(OPERATION, "not all shards answered"));
-    }
-    let stats: Value = client
-        .read(
-            OPERATION,
-            Method::Get,
-            &format!("/{name}/_stats/store"),
-            &[],
-            Payload::None,
-        )
-        .await?;
-    let health: Value = client
-        .read(
-            OPERATION,
-            Method::Get,
-            &format!("/_cluster/health/{name}"),
-            &[],
-            Payload::None,
-        )
-        .await?;
-    Ok(Status {
-        collection,
-        faces: number(&counted["hits"]["total"]["value"]),
-        persons: number(&counted["aggregations"]["persons"]["value"]),
-        photos: number(&counted["aggregations"]["photos"]["value"]),
-        bytes: number(&stats["_all"]["total"]["store"]["size_in_bytes"]),
-        health: health["status"].as_str().unwrap_or("unknown").to_owned(),
-    })
 }
 
 #[cfg(test)]

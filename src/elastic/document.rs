@@ -2,48 +2,45 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ElasticError;
+use super::embedding::{Form, Written};
 use crate::face::Rect;
 use crate::face::geometry::Landmarks;
 use crate::face::quality::Quality;
 
-/// A face as it is stored.
-#[derive(Debug, Clone, Serialize)]
+/// A face that is to be stored.
+#[derive(Debug, Clone)]
 pub struct FaceDocument {
     /// When the face was ingested, RFC 3339, UTC.
-    #[serde(rename = "@timestamp")]
     pub timestamp: String,
     /// What the photo shows.
     pub face: FaceFields,
     /// Who it is; absent for a face without a label.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<Person>,
     /// Where it was seen.
     pub image: ImageFields,
     /// The user's own keys, each of which can filter a search.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// The same as `key=value`, which Kibana can aggregate.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub label_pairs: Vec<String>,
     /// Which vectors this one may be compared with.
     pub model: ModelFields,
     /// Which run wrote it.
     pub ingest: IngestFields,
     /// Its number among all faces of the photo, in order from the top; a part of its `_id`.
-    #[serde(skip)]
     pub ordinal: usize,
 }
 
 /// `face.*`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct FaceFields {
     /// L2-normalised.
     pub embedding: Vec<f32>,
     /// In photo pixels.
-    #[serde(rename = "box")]
     pub bbox: Rect,
     /// In photo pixels.
     pub landmarks: Landmarks,
@@ -52,8 +49,36 @@ pub struct FaceFields {
     /// How usable the face is.
     pub quality: Quality,
     /// A JPEG in base64, where thumbnails were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub thumbnail: Option<String>,
+}
+
+/// The document as it goes over the wire.
+#[derive(Serialize)]
+struct Wire<'d> {
+    #[serde(rename = "@timestamp")]
+    timestamp: &'d str,
+    face: WireFace<'d>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: &'d Option<Person>,
+    image: &'d ImageFields,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'d BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    label_pairs: &'d [String],
+    model: &'d ModelFields,
+    ingest: &'d IngestFields,
+}
+
+#[derive(Serialize)]
+struct WireFace<'d> {
+    embedding: Written<'d>,
+    #[serde(rename = "box")]
+    bbox: Rect,
+    landmarks: Landmarks,
+    score: f32,
+    quality: Quality,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thumbnail: &'d Option<String>,
 }
 
 /// `person.*`
@@ -125,6 +150,31 @@ pub struct IngestFields {
 }
 
 impl FaceDocument {
+    /// The document as JSON, its vector in this form.
+    pub fn encode(&self, form: Form) -> Result<Bytes, ElasticError> {
+        let face = &self.face;
+        let wire = Wire {
+            timestamp: &self.timestamp,
+            face: WireFace {
+                embedding: form.written(&face.embedding),
+                bbox: face.bbox,
+                landmarks: face.landmarks,
+                score: face.score,
+                quality: face.quality,
+                thumbnail: &face.thumbnail,
+            },
+            person: &self.person,
+            image: &self.image,
+            labels: &self.labels,
+            label_pairs: &self.label_pairs,
+            model: &self.model,
+            ingest: &self.ingest,
+        };
+        serde_json::to_vec(&wire)
+            .map(Bytes::from)
+            .map_err(|error| ElasticError::unexpected("encode a document", error))
+    }
+
     /// Sets the labels and their aggregatable twin.
     pub fn set_labels(&mut self, labels: BTreeMap<String, String>) {
         self.label_pairs = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();

@@ -60,6 +60,28 @@ pub enum ElasticError {
         /// What was wrong.
         reason: String,
     },
+    /// Which versions answer cannot be told.
+    #[error(
+        "cannot tell which elasticsearch answers at {nodes}, nor so what a search would look at: {reason}; GET /_nodes must come through, and the credentials need the cluster privilege `monitor` (docs/cluster.md)"
+    )]
+    UnknownVersion {
+        /// The addresses.
+        nodes: String,
+        /// What was answered instead.
+        reason: String,
+    },
+    /// A version on which it is not known what a search would look at.
+    #[error("elasticsearch {found} (node {nodes}) is not supported, {supported} are: {remedy}; nothing was searched")]
+    UnsupportedVersion {
+        /// The version.
+        found: String,
+        /// The nodes that have it.
+        nodes: String,
+        /// Those that are supported.
+        supported: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// There is no such collection.
     #[error(
         "no collection {name:?}; `facedex collection list` shows those that exist, `facedex collection create {name}` or an ingest makes it"

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::Payload;
-use super::collection::{Collection, VECTOR_FIELD};
-use super::search::{limit, similarity};
+use super::collection::Collection;
+use super::effort::Effort;
+use super::knn::{Knn, similarity};
 use super::{Client, ElasticError};
 
 const OPERATION: &str = "find neighbours";
@@ -19,8 +20,8 @@ const OPERATION: &str = "find neighbours";
 pub struct Nearness {
     /// Neighbours of each face, itself among them.
     pub k: usize,
-    /// Candidates that each shard looks at.
-    pub num_candidates: usize,
+    /// How far each shard looks.
+    pub effort: Effort,
     /// Less alike faces are no neighbours.
     pub min_similarity: f64,
 }
@@ -56,20 +57,18 @@ pub async fn of(
     vectors: &[&[f32]],
     nearness: Nearness,
 ) -> Result<Vec<Vec<(String, f64)>>, ElasticError> {
+    client.versions().await?;
     let header = json!({"index": collection.name, "allow_partial_search_results": false});
     let mut lines = String::new();
     for vector in vectors {
-        let mut clause = json!({
-            "field": VECTOR_FIELD,
-            "query_vector": vector,
-            "k": nearness.k,
-            "num_candidates": nearness.num_candidates.max(nearness.k),
-            "similarity": limit(collection.metric, nearness.min_similarity),
-        });
-        if collection.index_type.is_quantised() {
-            clause["rescore_vector"] = json!({"oversample": 1.5});
-        }
-        let body = json!({"knn": clause, "size": nearness.k, "_source": false});
+        let knn = Knn {
+            vector,
+            k: nearness.k,
+            effort: nearness.effort,
+            min_similarity: Some(nearness.min_similarity),
+            filters: &[],
+        };
+        let body = json!({"query": knn.query(collection), "size": knn.size(), "_source": false});
         // Writing to a string does not fail.
         let _ = writeln!(lines, "{header}\n{body}");
     }

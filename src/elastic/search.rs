@@ -8,33 +8,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::client::Payload;
-use super::collection::{Collection, VECTOR_FIELD};
+use super::collection::Collection;
 use super::document::Person;
 use super::filter::{self, Filter};
+use super::knn::{Knn, similarity};
 use super::{Client, ElasticError};
 use crate::face::Rect;
 use crate::models::catalog::Metric;
 
-/// Elasticsearch's own limit of `k` and `num_candidates`.
-pub const MAX_CANDIDATES: usize = 10_000;
-
-/// An approximate nearest-neighbour search.
-#[derive(Debug, Clone)]
-pub struct Knn<'q> {
-    /// The query's embedding.
-    pub vector: &'q [f32],
-    /// How many hits, at most [`MAX_CANDIDATES`].
-    pub k: usize,
-    /// Candidates each shard looks at; more find more of the true neighbours and take longer.
-    pub num_candidates: usize,
-    /// How many times `num_candidates` each shard looks at and rescores with the whole vectors, where the index holds
-    /// shortened ones: Elasticsearch (9.2.0) takes `num_candidates` for a shard's k, so `k` times this plays no part.
-    pub oversample: f32,
-    /// Hits below this similarity are left out.
-    pub min_similarity: Option<f64>,
-    /// Conditions that hits must meet; they are applied while the graph is searched.
-    pub filters: &'q [Filter],
-}
+/// The most hits that one search gives (`index.max_result_window`).
+pub const MAX_HITS: usize = 10_000;
 
 /// What a hit needs of the stored document.
 const SOURCE: [&str; 4] = ["person", "image.uri", "face.box", "labels"];
@@ -96,7 +79,8 @@ struct RawHit {
 /// look like a missing person.
 pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> Result<Vec<Hit>, ElasticError> {
     const OPERATION: &str = "search";
-    let body = body(collection, query);
+    client.versions().await?;
+    let body = body(query, json!({"query": query.query(collection)}));
     // By the index that was looked at, not by its alias: that may stand for vectors of another space by now.
     let path = format!("/{}/_search", collection.index);
     let strict = [("allow_partial_search_results", "false")];
@@ -108,41 +92,27 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     reply?.hits(collection.metric)
 }
 
-/// A kNN search as it goes over the wire.
-fn body(collection: &Collection, query: &Knn<'_>) -> Value {
-    let k = query.k.clamp(1, MAX_CANDIDATES);
-    let mut clause = json!({
-        "field": VECTOR_FIELD,
-        "query_vector": query.vector,
-        "k": k,
-        "num_candidates": query.num_candidates.clamp(k, MAX_CANDIDATES),
-    });
-    if collection.index_type.is_quantised() {
-        clause["rescore_vector"] = json!({"oversample": query.oversample});
+/// A search of this query or section.
+fn body(query: &Knn<'_>, clause: Value) -> Value {
+    let mut body = json!({"size": query.size(), "_source": SOURCE});
+    if let (Some(body), Value::Object(clause)) = (body.as_object_mut(), clause) {
+        body.extend(clause);
     }
-    if let Some(similarity) = query.min_similarity {
-        clause["similarity"] = json!(limit(collection.metric, similarity));
-    }
-    if let Some(conditions) = filter::query(query.filters) {
-        clause["filter"] = conditions;
-    }
-    json!({
-        "knn": clause,
-        "size": k,
-        "_source": SOURCE,
-    })
+    body
 }
 
 /// How many pairs of vectors a search compares in the graphs of each node's shards, as Elasticsearch's profile counts them, by
-/// the node's id. That is its work, whatever the machine, rescoring included.
+/// the node's id. That is its work, whatever the machine, rescoring included. Asked by a section that looks equally far.
 pub async fn comparisons(
     client: &Client,
     collection: &Collection,
     query: &Knn<'_>,
 ) -> Result<HashMap<String, u64>, ElasticError> {
     const OPERATION: &str = "profile a search";
-    let mut body = body(collection, query);
-    body["profile"] = json!(true);
+    let versions = client.versions().await?;
+    let section = query.section(collection, &versions);
+    let too_many = query.rescored_too_many(collection, &versions) as u64;
+    let body = body(query, json!({"knn": section, "profile": true}));
     let path = format!("/{}/_search", collection.index);
     let reply: Value = client
         .json(OPERATION, Method::Post, &path, &[], Payload::Json(&body))
@@ -159,7 +129,7 @@ pub async fn comparisons(
             // `[node][index][shard]`
             let id = shard["id"].as_str().unwrap_or_default();
             let node = id.split(']').next().unwrap_or_default().trim_start_matches('[');
-            *by_node.entry(node.to_owned()).or_default() += counts.iter().sum::<u64>();
+            *by_node.entry(node.to_owned()).or_default() += counts.iter().sum::<u64>().saturating_sub(too_many);
         }
     }
     if by_node.is_empty() {
@@ -231,36 +201,4 @@ pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Res
     reply["count"]
         .as_u64()
         .ok_or_else(|| ElasticError::unexpected("count faces", "no count in the answer"))
-}
-
-/// The similarity behind a `_score`: `(1 + cosine) / 2`, or `1 / (1 + d^2)` of the distance.
-pub(super) fn similarity(metric: Metric, score: f64) -> f64 {
-    match metric {
-        Metric::Cosine => 2.0 * score - 1.0,
-        Metric::Euclidean => 1.0 - (1.0 / score - 1.0) / 2.0,
-    }
-}
-
-/// What the knn clause calls `similarity`: the least cosine, or the greatest distance.
-pub(super) fn limit(metric: Metric, similarity: f64) -> f64 {
-    match metric {
-        Metric::Cosine => similarity,
-        Metric::Euclidean => (2.0 * (1.0 - similarity)).max(0.0).sqrt(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scores_and_limits_are_those_of_the_similarity() {
-        // A distance of 0.6 is a similarity of 1 - 0.36 / 2.
-        assert!((similarity(Metric::Euclidean, 1.0 / 1.36) - 0.82).abs() < 1e-12);
-        assert!((limit(Metric::Euclidean, 0.82) - 0.6).abs() < 1e-12);
-        assert_eq!(
-            (similarity(Metric::Cosine, 0.75), limit(Metric::Cosine, 0.5)),
-            (0.5, 0.5)
-        );
-    }
 }

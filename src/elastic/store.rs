@@ -5,11 +5,10 @@ mod rewrite;
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-
 use self::deleted::Deleted;
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::document::{FaceDocument, StoredFace, face_id};
+use super::embedding::Form;
 use super::mget::mget;
 use super::{Destination, ElasticError, collection};
 
@@ -162,6 +161,7 @@ type Place = (usize, usize);
 
 /// Creates what is not there and looks up what is.
 async fn create(to: &Destination, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
+    let form = Form::of(&*to.client.versions().await?);
     let mut places: Vec<Place> = Vec::new();
     let mut operations = Vec::new();
     for (at, photo) in photos.iter().enumerate() {
@@ -169,7 +169,7 @@ async fn create(to: &Destination, photos: &[PhotoRecord]) -> Result<Vec<Stored>,
             places.push((at, place));
             operations.push(Operation {
                 id: photo.id(place),
-                action: Action::Create(encode(document)?),
+                action: Action::Create(document.encode(form)?),
             });
         }
     }
@@ -270,12 +270,6 @@ type Versioned = (StoredFace, Version);
 /// The stored faces of these ids, as they are now.
 async fn look_up(to: &Destination, ids: &[&str]) -> Result<HashMap<String, Versioned>, ElasticError> {
     mget(to, "look up stored faces", ids, "person,image,ingest.run,labels").await
-}
-
-fn encode(document: &FaceDocument) -> Result<Bytes, ElasticError> {
-    serde_json::to_vec(document)
-        .map(Bytes::from)
-        .map_err(|error| ElasticError::unexpected("encode a document", error))
 }
 
 /// Whether this very run wrote the stored face from this very photo file.

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::client::Payload;
 use super::collection::{Collection, IndexType, Layout};
-use super::{Client, ElasticError};
+use super::server::Versions;
+use super::{Client, ElasticError, recall};
 use crate::models::catalog::{Metric, Space};
 
 /// The template for every faces index, as it goes over the wire.
@@ -13,9 +14,13 @@ const TEMPLATE: &str = include_str!("../../mappings/faces.json");
 pub(super) const TEMPLATE_NAME: &str = "facedex-faces";
 
 /// Settings and metadata of an index of a collection; the template has the rest.
-pub(super) fn index_body(layout: &Layout, space: &Space, collection_id: &str) -> Value {
+pub(super) fn index_body(layout: &Layout, space: &Space, collection_id: &str, versions: &Versions) -> Value {
+    let mut settings = index_settings(layout);
+    if layout.index_type != IndexType::Flat {
+        recall::add_settings(&mut settings, versions);
+    }
     json!({
-        "settings": {"index": index_settings(layout)},
+        "settings": {"index": settings},
         "mappings": {
             "_meta": {
                 "space": space.name,

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::bulk::Version;
 use super::client::Payload;
-use super::collection::{Collection, VECTOR_FIELD};
+use super::collection::Collection;
 use super::document::Person;
+use super::embedding::{self, Fields};
 use super::filter::{self, Filter};
 use super::{Client, ElasticError, pit};
 
@@ -89,12 +90,6 @@ struct Cluster {
     id: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
-struct Fields {
-    #[serde(rename = "face.embedding", default)]
-    embedding: Vec<f32>,
-}
-
 /// Gives every face that meets the conditions to `each`, page by page, and collects what it makes of them. It is called from
 /// several threads, in no order.
 pub async fn map<T: Send + 'static>(
@@ -104,6 +99,7 @@ pub async fn map<T: Send + 'static>(
     beside: Beside,
     each: Arc<dyn Fn(Vec<StoredVector>) -> T + Send + Sync>,
 ) -> Result<Vec<T>, ElasticError> {
+    let versions = client.versions().await?;
     let path = format!("/{}/_pit", collection.name);
     let opened: Value = client
         .json(OPERATION, Method::Post, &path, &[("keep_alive", "2m")], Payload::None)
@@ -113,7 +109,7 @@ pub async fn map<T: Send + 'static>(
         .ok_or_else(|| ElasticError::unexpected(OPERATION, "no point in time was opened"))?;
     let count = SLICES.max(collection.shards as usize);
     let slices = (0..count).map(|slice| {
-        let body = json!({
+        let mut body = json!({
             "pit": {"id": pit, "keep_alive": "2m"},
             "slice": {"id": slice, "max": count},
             "query": filter::query(filters).unwrap_or_else(|| json!({"match_all": {}})),
@@ -125,8 +121,8 @@ pub async fn map<T: Send + 'static>(
                 Beside::Nothing => json!(false),
                 Beside::Identity => json!(["person", "image.uri", "cluster"]),
             },
-            "fields": [VECTOR_FIELD],
         });
+        embedding::ask(&mut body, &versions);
         one_slice(client, body, Arc::clone(&each))
     });
     let parts = try_join_all(slices).await;
@@ -170,15 +166,13 @@ fn read<T>(
         return Ok(None);
     };
     let vectors = reply.hits.hits.into_iter().map(|hit| {
-        if hit.fields.embedding.is_empty() {
-            return Err(ElasticError::unexpected(
-                OPERATION,
-                format!("face {} without a vector", hit.id),
-            ));
-        }
+        let vector = hit.fields.vector().ok_or_else(|| {
+            let reason = format!("face {} without a vector", hit.id);
+            ElasticError::unexpected(OPERATION, reason)
+        })?;
         Ok(StoredVector {
             id: hit.id,
-            vector: hit.fields.embedding,
+            vector,
             person: hit.source.person,
             image: hit.source.image.and_then(|image| image.uri),
             cluster: hit.source.cluster.and_then(|cluster| cluster.id),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::elastic::collection::Collection;
+use crate::elastic::effort::Effort;
 use crate::elastic::filter::Filter;
 use crate::elastic::neighbours::{self, Nearness};
 use crate::elastic::vectors::{self, Beside, StoredVector};
@@ -30,8 +31,8 @@ pub struct Grouping {
     pub threshold: f64,
     /// Neighbours of each face that are looked at.
     pub neighbours: usize,
-    /// Candidates that each shard looks at.
-    pub num_candidates: usize,
+    /// How far each shard looks.
+    pub effort: Effort,
 }
 
 /// All faces of a collection, in order of their ids, and which two were found alike.
@@ -61,7 +62,7 @@ pub async fn neighbourhood(
     let nearness = Nearness {
         // The face itself is its nearest neighbour.
         k: grouping.neighbours + 1,
-        num_candidates: grouping.num_candidates,
+        effort: grouping.effort,
         min_similarity: grouping.threshold - SLACK,
     };
     let batches = stream::iter(faces.chunks(BATCH).enumerate().map(|(batch, faces)| {

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::elastic::collection::Collection;
-use crate::elastic::search::{self, Hit, Knn};
+use crate::elastic::knn::Knn;
+use crate::elastic::search::{self, Hit};
 use crate::elastic::vectors::{self, Beside};
 use crate::elastic::{Client, ElasticError};
 

@@ -8,7 +8,9 @@ use super::search::{SearchOptions, nearest};
 use super::threshold::Threshold;
 use crate::elastic::collection::Collection;
 use crate::elastic::document::Person;
-use crate::elastic::search::{Hit, Knn, MAX_CANDIDATES};
+use crate::elastic::effort::{MAX_CANDIDATES, Question};
+use crate::elastic::knn::Knn;
+use crate::elastic::search::Hit;
 use crate::elastic::{Client, ElasticError};
 
 /// Hits are asked for this many times more often than groups at first: people have several photos.
@@ -68,8 +70,7 @@ pub async fn identify(
         let query = Knn {
             vector: embedding,
             k,
-            num_candidates: options.num_candidates.max(k),
-            oversample: options.oversample,
+            effort: options.effort(Question::Identify, collection, k),
             min_similarity: None,
             filters: &options.filters,
         };

@@ -5,8 +5,10 @@ use serde::Serialize;
 use super::threshold::Threshold;
 use super::{QueryError, exact};
 use crate::elastic::collection::Collection;
+use crate::elastic::effort::{Asked, Effort, Question};
 use crate::elastic::filter::Filter;
-use crate::elastic::search::{self, Hit, Knn};
+use crate::elastic::knn::Knn;
+use crate::elastic::search::{self, Hit};
 use crate::elastic::{Client, ElasticError};
 use crate::models::catalog::Embedder;
 
@@ -15,14 +17,21 @@ use crate::models::catalog::Embedder;
 pub struct SearchOptions {
     /// How many results.
     pub k: usize,
-    /// Candidates each shard looks at.
-    pub num_candidates: usize,
-    /// How many times `num_candidates` each shard looks at and rescores with whole vectors.
-    pub oversample: f32,
+    /// How far to look, where somebody says.
+    pub asked: Asked,
+    /// Faces in the collection, whatever is filtered: how far to look else follows from them.
+    pub stored: u64,
     /// Conditions that hits must meet.
     pub filters: Vec<Filter>,
     /// Compare with every stored face instead of asking the index.
     pub exact: bool,
+}
+
+impl SearchOptions {
+    /// How far a search for `k` faces looks.
+    pub fn effort(&self, question: Question, collection: &Collection, k: usize) -> Effort {
+        self.asked.effort(question, &collection.layout(), k, self.stored)
+    }
 }
 
 /// What decides whether a hit is a match.
@@ -82,8 +91,7 @@ pub async fn search(
     let query = Knn {
         vector: embedding,
         k: options.k,
-        num_candidates: options.num_candidates,
-        oversample: options.oversample,
+        effort: options.effort(Question::Search, collection, options.k),
         min_similarity: Some(threshold.similarity),
         filters: &options.filters,
     };

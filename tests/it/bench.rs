@@ -78,8 +78,8 @@ fn searches_are_measured_against_the_truth_and_not_twice() {
         "20",
     ];
     arguments.extend([
-        "--num-candidates",
-        "100",
+        "--candidates",
+        "500",
         "--filters",
         "none,tenth",
         "--segments",
@@ -119,6 +119,7 @@ fn searches_are_measured_against_the_truth_and_not_twice() {
         assert!(exact || number(&search["comparisons"]) > 50.0, "{search}");
         // There is one node.
         assert_eq!(search["of_busiest_node"], search["comparisons"], "{search}");
+        assert_eq!(search["cpu_ms_of_busiest_node"], search["cpu_ms"], "{search}");
         let loads = search["loads"].as_array().unwrap();
         assert_eq!(loads.len(), 2);
         for load in loads {

@@ -32,6 +32,8 @@ mod outage;
 mod person;
 mod provider;
 mod query;
+mod recall;
 mod remote;
 mod sources;
 mod stored;
+mod versions;

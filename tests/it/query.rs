@@ -171,7 +171,7 @@ fn the_limit_decides_what_is_shown() {
     };
     assert_eq!(at(&["--min-similarity", "0.75"]), 1);
     assert_eq!(at(&["--min-similarity=-1"]), 10);
-    assert_eq!(at(&["--min-similarity=-1", "-k", "12", "--num-candidates", "12"]), 12);
+    assert_eq!(at(&["--min-similarity=-1", "-k", "12", "--candidates", "12"]), 12);
     let refused = space.run(&["search", &obama, "--max-fpir", "1.5"]).expect(2);
     assert!(refused.stderr.contains("max-fpir"), "{refused:?}");
 }

@@ -3,7 +3,9 @@
 //! A request comes in as Elasticsearch takes it, is checked, has its photos replaced, and goes on with the caller's own
 //! credentials; the answer comes back as it is. What is not known here is not let through.
 
+mod builder;
 mod collections;
+mod counts;
 mod error;
 mod ids;
 mod msearch;

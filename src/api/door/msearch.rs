@@ -18,8 +18,8 @@ use super::error::{DoorError, local};
 use super::ids::Named;
 use super::path::collection;
 use super::request::{Incoming, answer, answer_with, off_thread};
-use super::search::{text, vectors};
-use super::splice::{Entries, FaceClause, Refusal, scan, splice};
+use super::search::{check, text, vectors};
+use super::splice::{Entries, Found, Refusal, scan, splice};
 use super::{Asker, Door, Scope};
 use crate::elastic::collection::Collection;
 
@@ -48,8 +48,8 @@ const HEADER_KEYS: [&str; 9] = [
 struct Search {
     header: Range<usize>,
     body: Range<usize>,
-    /// What it is: the collection and the photos.
-    content: Result<(String, Vec<FaceClause>), DoorError>,
+    /// What it is: the collection, and what of the body concerns us.
+    content: Result<(String, Found), DoorError>,
 }
 
 /// Answers all searches.
@@ -70,11 +70,12 @@ pub(super) async fn run(
     let whole = text(&incoming.body)?;
     let collections = door.look_up(asker, &searches).await;
     let prepared = join_all(searches.into_iter().map(async |search| {
-        let (name, clauses) = search.content?;
+        let (name, found) = search.content?;
         asker.caller.may(Scope::Read, &name)?;
         // All were looked up; the fallback keeps this free of panics.
         let collection = collections.get(&name).cloned();
         let collection = collection.unwrap_or_else(|| Err(DoorError::illegal("the collection was not looked up")))?;
+        let clauses = check(asker, &collection, found, None).await?;
         let vectors = vectors(asker, &collection, clauses).await?;
         let body = splice(&whole[search.body], &vectors)?;
         Ok::<_, DoorError>((name, vectors.len(), &whole[search.header], body))
@@ -175,7 +176,7 @@ fn read(body: &[u8], default: Option<&str>, max_photos: usize) -> Result<Vec<Sea
         }
         let content = target(&whole[header.clone()], default)
             .and_then(|name| Ok((name, scan(&whole[body.clone()], max_photos - photos)?)));
-        photos += content.as_ref().map_or(0, |(_, clauses)| clauses.len());
+        photos += content.as_ref().map_or(0, |(_, found)| found.photos.len());
         searches.push(Search { header, body, content });
     }
     if searches.is_empty() {

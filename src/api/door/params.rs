@@ -1,5 +1,7 @@
 //! The query parameters that are passed on.
 
+use std::ops::Not as _;
+
 use url::form_urlencoded::{Serializer, parse};
 
 use super::error::DoorError;
@@ -74,6 +76,8 @@ pub(super) struct Params {
     pub(super) encoded: String,
     /// Whether the answer is cut to some of its parts.
     pub(super) filters_answer: bool,
+    /// Whether `size` is none, or cannot be read here, where it is given: it goes before the body's.
+    pub(super) no_hits: Option<bool>,
 }
 
 impl Params {
@@ -92,6 +96,9 @@ impl Params {
                 return Err(refused(route, &name));
             }
             params.filters_answer |= name == "filter_path";
+            if name == "size" {
+                params.no_hits = Some(value.parse::<u64>().is_ok_and(|size| size > 0).not());
+            }
             encoded.append_pair(&name, &value);
         }
         params.encoded = encoded.finish();

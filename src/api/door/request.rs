@@ -199,6 +199,14 @@ pub(super) fn check_media_type(incoming: &Incoming) -> Result<(), DoorError> {
 }
 
 impl Incoming {
+    /// Whether no hits are asked for, where the path or its parameters say.
+    pub(super) fn no_hits(&self) -> Option<bool> {
+        match self.route {
+            Route::Count(_) => Some(true),
+            _ => self.params.no_hits,
+        }
+    }
+
     /// The request for Elasticsearch with this body.
     pub(super) fn to_pass_on(&self, body: Bytes) -> Foreign {
         let mut headers = HeaderMap::new();

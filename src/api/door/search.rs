@@ -6,9 +6,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
+use super::counts::Similarities;
 use super::error::DoorError;
 use super::request::{Incoming, answer, off_thread};
-use super::splice::{FaceClause, Refusal, scan, splice};
+use super::splice::{FaceClause, Found, Refusal, scan, splice};
 use super::{Asker, Door};
 use crate::api::error::ApiError;
 use crate::elastic::collection::Collection;
@@ -28,7 +29,8 @@ pub(super) async fn run(
     incoming: &Incoming,
 ) -> Result<Response, DoorError> {
     let collection = door.collections.get(&asker.app.elastic, name).await?;
-    let clauses = find(incoming.body.clone(), asker.app.settings.max_photos).await?;
+    let found = find(incoming.body.clone(), asker.app.settings.max_photos).await?;
+    let clauses = check(asker, &collection, found, incoming.no_hits()).await?;
     let vectors = vectors(asker, &collection, clauses).await?;
     let body = if vectors.is_empty() {
         incoming.body.clone()
@@ -41,14 +43,44 @@ pub(super) async fn run(
 }
 
 /// The photos of a body. No body is a search for everything.
-async fn find(body: Bytes, max_photos: usize) -> Result<Vec<FaceClause>, DoorError> {
+async fn find(body: Bytes, max_photos: usize) -> Result<Found, DoorError> {
     if body.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Found::default());
     }
     if body.len() <= SHORT {
         return Ok(scan(text(&body)?, max_photos)?);
     }
     off_thread(move || Ok(scan(text(&body)?, max_photos)?)).await?
+}
+
+/// Refuses what this collection, or this version of Elasticsearch, does not answer rightly; gives the photos.
+pub(super) async fn check(
+    asker: &Asker<'_>,
+    collection: &Collection,
+    found: Found,
+    no_hits: Option<bool>,
+) -> Result<Vec<FaceClause>, DoorError> {
+    for index in &found.lookups {
+        if ![&collection.name, &collection.index].contains(&index) {
+            let shown: String = index.chars().take(60).collect();
+            return Err(DoorError::illegal(format!(
+                "[lookup] of [{shown}] reads another index than the collection [{}]; give its name",
+                collection.name
+            )));
+        }
+        if collection.is_filtered {
+            return Err(DoorError::illegal(format!(
+                "[lookup] reads past the filter of the alias [{}]; search for the face, and give its vector",
+                collection.name
+            )));
+        }
+    }
+    if found.similarities != Similarities::default() {
+        found
+            .similarities
+            .check(no_hits, &*asker.app.elastic.versions().await?)?;
+    }
+    Ok(found.photos)
 }
 
 /// A body as text.

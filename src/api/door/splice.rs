@@ -7,20 +7,19 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::builder::{self, Builder};
+use super::counts::{Counted, Similarities};
 use super::places::Place;
 use crate::face::select::FaceChoice;
 
 /// Objects and arrays within one another that a body may have. Elasticsearch's own limit of 30 queries within one another
 /// takes 90; serde_json would stop at 128.
 const MAX_DEPTH: usize = 100;
-const BUILDER: &str = "query_vector_builder";
-const FACE_EMBEDDING: &str = "face_embedding";
+pub(super) const BUILDER: &str = "query_vector_builder";
 const VECTOR: &str = "query_vector";
 
 /// Why a body is refused, in Elasticsearch's manner: a type and a reason.
@@ -62,15 +61,26 @@ pub struct FaceClause {
     pub face: FaceChoice,
 }
 
-/// Finds the photos in a search body, in order, at most `max_photos`, and refuses what the door does not let through.
-pub fn scan(body: &str, max_photos: usize) -> Result<Vec<FaceClause>, Refusal> {
+/// What a search body holds that concerns us.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its photos, in order.
+    pub photos: Vec<FaceClause>,
+    /// The indices that it looks vectors up in.
+    pub lookups: Vec<String>,
+    /// Where its knn queries have similarities.
+    pub similarities: Similarities,
+}
+
+/// Finds at most `max_photos` photos in a search body, and refuses what the door does not let through anywhere.
+pub fn scan(body: &str, max_photos: usize) -> Result<Found, Refusal> {
     let mut scan = Scan {
         body,
         max_photos,
-        found: Vec::new(),
+        found: Found::default(),
         refusal: None,
     };
-    scan.walk(body, Place::Body, 0)?;
+    scan.walk(body, Place::Body, Counted::Never, 0)?;
     Ok(scan.found)
 }
 
@@ -95,18 +105,19 @@ pub fn splice(body: &str, clauses: &[(Range<usize>, Vec<f32>)]) -> Result<Vec<u8
 struct Scan<'b> {
     body: &'b str,
     max_photos: usize,
-    found: Vec<FaceClause>,
+    found: Found,
     /// serde's errors are text alone: the refusal behind one waits here.
     refusal: Option<Refusal>,
 }
 
 impl<'b> Scan<'b> {
     /// Walks over one JSON value, which is all of `text`.
-    fn walk(&mut self, text: &'b str, place: Place, depth: usize) -> Result<(), Refusal> {
+    fn walk(&mut self, text: &'b str, place: Place, counted: Counted, depth: usize) -> Result<(), Refusal> {
         let mut json = serde_json::Deserializer::from_str(text);
         let walk = Walk {
             scan: self,
             place,
+            counted,
             depth,
         };
         let walked = walk.deserialize(&mut json).and_then(|()| json.end());
@@ -127,24 +138,37 @@ impl<'b> Scan<'b> {
         (part.as_ptr() as usize).wrapping_sub(self.body.as_ptr() as usize)
     }
 
-    /// Looks at a builder; one that is not ours passes as it is.
+    /// Looks at a builder, and says whether it is a photo; one that is not ours passes as it is.
     fn builder(&mut self, key: &'b RawValue, value: &'b RawValue, depth: usize) -> Result<bool, Refusal> {
-        let Some(embedding) = face_embedding(value)? else {
-            // Some read a vector out of a document, of any index: {"lookup": {"index": ..}}.
-            return self.walk(value.get(), Place::Data, depth).map(|()| false);
-        };
-        if self.found.len() == self.max_photos {
-            let reason = "more photos than one request may have; send fewer, or raise --max-photos of the server";
-            return Err(Refusal::illegal(reason));
+        match builder::read(value)? {
+            Builder::Photo(image, face) => {
+                if self.found.photos.len() == self.max_photos {
+                    let reason =
+                        "more photos than one request may have; send fewer, or raise --max-photos of the server";
+                    return Err(Refusal::illegal(reason));
+                }
+                let end = self.offset(value.get()) + value.get().len();
+                self.found.photos.push(FaceClause {
+                    span: self.offset(key.get())..end,
+                    image,
+                    face,
+                });
+                Ok(true)
+            }
+            Builder::Lookup(index) => {
+                self.found.lookups.push(index);
+                Ok(false)
+            }
+            Builder::Other => self
+                .walk(value.get(), Place::Data, Counted::Never, depth)
+                .map(|()| false),
         }
-        let (image, face) = embedding.read()?;
-        let end = self.offset(value.get()) + value.get().len();
-        self.found.push(FaceClause {
-            span: self.offset(key.get())..end,
-            image,
-            face,
-        });
-        Ok(true)
+    }
+
+    /// Notes how many hits a body asks for. What cannot be read as a number may be none.
+    fn size(&mut self, value: &'b RawValue) {
+        let size = serde_json::from_str::<u64>(value.get());
+        self.found.similarities.no_hits |= size.is_err() || size.is_ok_and(|size| size == 0);
     }
 }
 
@@ -152,6 +176,7 @@ impl<'b> Scan<'b> {
 struct Walk<'w, 'b> {
     scan: &'w mut Scan<'b>,
     place: Place,
+    counted: Counted,
     depth: usize,
 }
 
@@ -207,11 +232,12 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
         self.descend()?;
-        let (place, depth) = (self.place.element(), self.depth);
+        let (place, counted, depth) = (self.place.element(), self.counted, self.depth);
         while elements
             .next_element_seed(Walk {
                 scan: &mut *self.scan,
                 place,
+                counted,
                 depth,
             })?
             .is_some()
@@ -221,7 +247,12 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
         self.descend()?;
-        let Self { scan, place, depth } = self;
+        let Self {
+            scan,
+            place,
+            counted,
+            depth,
+        } = self;
         if place == Place::TermsValue {
             let reason = "[terms] with a lookup is not accepted here: it could read another index; give the terms";
             return Err(scan.refuse(Refusal::illegal(reason)));
@@ -241,10 +272,18 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
                 }
                 continue;
             }
+            if place == Place::Body && key == "size" {
+                scan.size(entries.next_value()?);
+                continue;
+            }
+            if place == Place::Knn && key == "similarity" {
+                scan.found.similarities.note(counted);
+            }
             vectors += usize::from(place == Place::Knn && key == VECTOR);
             entries.next_value_seed(Walk {
                 scan: &mut *scan,
                 place: place.inner(&key),
+                counted: counted.inner(place, &key),
                 depth,
             })?;
         }
@@ -261,77 +300,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
 
 /// A string, borrowed where nothing in it is escaped.
 #[derive(Deserialize)]
-struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
-
-/// The inside of `{"face_embedding": ..}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FaceEmbedding<'b> {
-    #[serde(borrow)]
-    image: Option<Text<'b>>,
-    #[serde(borrow)]
-    face: Option<&'b RawValue>,
-}
-
-/// The builder's part for us, if it has one.
-fn face_embedding(builder: &RawValue) -> Result<Option<FaceEmbedding<'_>>, Refusal> {
-    let Ok(Entries(entries)) = serde_json::from_str(builder.get()) else {
-        return Ok(None);
-    };
-    let mut ours = entries.iter().filter(|(key, _)| key == FACE_EMBEDDING);
-    let Some((_, value)) = ours.next() else {
-        return Ok(None);
-    };
-    if entries.len() > 1 {
-        let reason = format!("[{BUILDER}] has more than [{FACE_EMBEDDING}]; a clause has one builder");
-        return Err(Refusal::parsing(reason));
-    }
-    serde_json::from_str(value.get()).map(Some).map_err(|error| {
-        Refusal::parsing(format!(
-            "[{FACE_EMBEDDING}] takes an object of [image], a photo in base64, and [face]: {error}"
-        ))
-    })
-}
-
-impl FaceEmbedding<'_> {
-    fn read(&self) -> Result<(Vec<u8>, FaceChoice), Refusal> {
-        let text = self
-            .image
-            .as_ref()
-            .map(|Text(text)| text.as_ref())
-            .filter(|text| !text.is_empty());
-        let text = text.ok_or_else(|| {
-            Refusal::illegal(format!(
-                "[{FACE_EMBEDDING}] has no [image]: give a photo file in base64"
-            ))
-        })?;
-        let image = STANDARD.decode(text).map_err(|error| {
-            Refusal::illegal(format!(
-                "[image] is no base64 ({error}); encode the photo file with the standard alphabet, padding, and no line ends"
-            ))
-        })?;
-        Ok((image, self.choice()?))
-    }
-
-    fn choice(&self) -> Result<FaceChoice, Refusal> {
-        let expected = || Refusal::illegal("[face] takes \"largest\", \"central\" or a face's number, counted from 0");
-        let Some(raw) = self.face else {
-            return Ok(FaceChoice::Largest);
-        };
-        if let Ok(ordinal) = serde_json::from_str(raw.get()) {
-            return Ok(FaceChoice::Ordinal(ordinal));
-        }
-        let Text(name) = serde_json::from_str(raw.get()).map_err(|_| expected())?;
-        match name.as_ref() {
-            "largest" => Ok(FaceChoice::Largest),
-            "central" => Ok(FaceChoice::Central),
-            "all" => Err(Refusal::illegal(
-                "[face] cannot be \"all\": a knn clause has one vector; give \"largest\", \"central\" or a face's number",
-            )),
-            _ => Err(expected()),
-        }
-    }
-}
+pub(super) struct Text<'b>(#[serde(borrow)] pub(super) Cow<'b, str>);
 
 /// The entries of an object, repeated keys included.
 pub(super) struct Entries<'b>(pub(super) Vec<(Cow<'b, str>, &'b RawValue)>);

@@ -18,7 +18,7 @@ use crate::api::state::{App, Place};
 use crate::elastic::document::{Person, check_label};
 use crate::elastic::faces::FaceRecord;
 use crate::elastic::persons::{self, Change, Faces};
-use crate::elastic::search::MAX_CANDIDATES;
+use crate::elastic::search::MAX_HITS;
 use crate::elastic::{ElasticError, collection};
 
 /// A page of a person's faces.
@@ -71,10 +71,10 @@ pub(super) async fn get(
     if !(1..=1000).contains(&limit) {
         return Err(ApiError::parameter("limit", "from 1 to 1000"));
     }
-    if offset + limit > MAX_CANDIDATES {
+    if offset + limit > MAX_HITS {
         return Err(ApiError::parameter(
             "offset",
-            format!("offset + limit is at most {MAX_CANDIDATES}"),
+            format!("offset + limit is at most {MAX_HITS}"),
         ));
     }
     let found = collection::open(&app.elastic, &options.collection).await?;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
+use axum::http::header::LINK;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::{Extension, Json};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -17,14 +19,18 @@ use crate::api::photo::{self, ImageSize, Seen, SeenFace, WithPhotos};
 use crate::api::state::App;
 use crate::elastic::ElasticError;
 use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::{OVERSAMPLE, candidates};
+use crate::elastic::effort::{Asked, Effort, MAX_CANDIDATES};
 use crate::elastic::filter::Filter;
-use crate::elastic::search::MAX_CANDIDATES;
 use crate::face::select::FaceChoice;
 use crate::query::QueryError;
 use crate::query::answer::{FaceAnswer, Took, milliseconds};
 use crate::query::search::{Limit, SearchOptions, threshold};
 use crate::query::threshold::Threshold;
+
+/// What `oversample` was where nobody said.
+const FORMER_OVERSAMPLE: f32 = 5.0;
+/// When `num_candidates` and `oversample` became former names (RFC 9745): 2026-12-01.
+const DEPRECATED_SINCE: &str = "@1796083200";
 
 /// Options of a search.
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
@@ -50,17 +56,26 @@ pub struct QuestionOptions {
     #[schema(maximum = 9_999, default = 0)]
     #[param(maximum = 9_999, default = 0)]
     pub offset: u16,
-    /// Candidates that each shard looks at: more find more of the true neighbours and take longer [default: by the size of
-    /// the collection, for about 99 % of the ten nearest].
+    /// How many faces each shard's graph is searched for: more find more of the true neighbours and take longer [default: by
+    /// the size of the collection; for 99 % of the ten nearest in a search, for the nearest in 99.9 % of identifications].
     #[schema(minimum = 1, maximum = 10_000)]
     #[param(minimum = 1, maximum = 10_000)]
+    pub candidates: Option<u16>,
+    /// How many of the candidates are compared again with full-precision vectors, where the index compares shortened ones; at
+    /// most `candidates` [default: 5 for each result; all candidates of a bbq_hnsw index].
+    #[schema(minimum = 1, maximum = 10_000)]
+    #[param(minimum = 1, maximum = 10_000)]
+    pub rescored: Option<u16>,
+    /// Former: `candidates` and `rescored` are `num_candidates` times `oversample`. Taken for one more release.
+    #[schema(minimum = 1, maximum = 10_000)]
+    #[param(minimum = 1, maximum = 10_000)]
+    #[deprecated = "it is candidates and rescored now"]
     pub num_candidates: Option<u16>,
-    /// How many times `num_candidates` each shard looks at, to compare them again with whole vectors, where the index holds
-    /// shortened ones.
-    #[serde(default = "five")]
-    #[schema(minimum = 1, maximum = 10_000, default = 5)]
-    #[param(minimum = 1, maximum = 10_000, default = 5)]
-    pub oversample: f32,
+    /// Former: see `num_candidates`.
+    #[schema(minimum = 1, maximum = 10_000)]
+    #[param(minimum = 1, maximum = 10_000)]
+    #[deprecated = "it is candidates and rescored now"]
+    pub oversample: Option<f32>,
     /// Share of searches for people who are not in the collection that may name somebody [default: 0.01]. The
     /// similarity that this needs rises with the number of faces searched.
     #[schema(exclusive_minimum = 0, exclusive_maximum = 1)]
@@ -95,10 +110,6 @@ impl WithPhotos for QuestionOptions {
 
 fn ten() -> u16 {
     10
-}
-
-fn five() -> f32 {
-    OVERSAMPLE
 }
 
 fn filters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Filter>, D::Error> {
@@ -137,6 +148,7 @@ pub struct Question {
     pub faces: Vec<SeenFace>,
     size: Option<ImageSize>,
     with_embedding: bool,
+    with_former: bool,
     photo_ms: f64,
     search_ms: f64,
 }
@@ -147,7 +159,7 @@ impl Question {
         caller.may_do(Scope::Read)?;
         let (given, inputs) = photo::receive::<QuestionOptions>(app, request).await?;
         caller.may(Scope::Read, &given.collection)?;
-        given.check()?;
+        let asked = given.check()?;
         let limit = match given.min_similarity {
             Some(similarity) => Limit::MinSimilarity(similarity),
             None => Limit::MaxFpir(given.max_fpir.unwrap_or(0.01)),
@@ -160,14 +172,10 @@ impl Question {
             let (threshold, stored) = threshold(&app.elastic, &collection, embedder, &given.filter, limit)
                 .await
                 .map_err(|error| unless_filtered(error, &given.filter))?;
-            let k = usize::from(given.k) + usize::from(given.offset);
             let options = SearchOptions {
-                k,
-                num_candidates: match given.num_candidates {
-                    Some(given) => given.into(),
-                    None => candidates(&collection.layout(), k, stored),
-                },
-                oversample: given.oversample,
+                k: usize::from(given.k) + usize::from(given.offset),
+                asked,
+                stored,
                 filters: given.filter.clone(),
                 exact: false,
             };
@@ -195,6 +203,7 @@ impl Question {
             faces: seen.faces,
             size: seen.size,
             with_embedding: given.include_embedding,
+            with_former: given.former().is_some(),
             photo_ms,
             search_ms,
         })
@@ -207,7 +216,7 @@ impl Question {
         results: Vec<T>,
         start: Instant,
         decisions: &[Decided],
-    ) -> (Extension<Told>, Json<Answer<T>>) {
+    ) -> (HeaderMap, Extension<Told>, Json<Answer<T>>) {
         let search_ms = self.search_ms + milliseconds(start);
         let mut told = Told::of(Some(self.collection.name.clone()), self.threshold.similarity, decisions);
         if let Some(query) = &mut told.query {
@@ -228,7 +237,12 @@ impl Question {
                 search_ms: (search_ms * 100.0).round() / 100.0,
             },
         };
-        (Extension(told), Json(answer))
+        let mut headers = HeaderMap::new();
+        if self.with_former {
+            headers.insert("deprecation", HeaderValue::from_static(DEPRECATED_SINCE));
+            headers.insert(LINK, HeaderValue::from_static("</docs>; rel=\"deprecation\""));
+        }
+        (headers, Extension(told), Json(answer))
     }
 }
 
@@ -247,7 +261,8 @@ fn unless_filtered(error: QueryError, filters: &[Filter]) -> ApiError {
 }
 
 impl QuestionOptions {
-    fn check(&self) -> Result<(), ApiError> {
+    /// Refuses what cannot be; gives how far to look.
+    fn check(&self) -> Result<Asked, ApiError> {
         check_similarity(self.min_similarity)?;
         if self.min_similarity.is_some() && self.max_fpir.is_some() {
             return Err(ApiError::parameter("min_similarity", "give either it or max_fpir"));
@@ -261,18 +276,54 @@ impl QuestionOptions {
                 format!("offset + k is at most {MAX_CANDIDATES}"),
             ));
         }
-        if self
-            .num_candidates
-            .is_some_and(|n| !(1..=MAX_CANDIDATES).contains(&n.into()))
-        {
-            return Err(ApiError::parameter(
-                "num_candidates",
-                format!("from 1 to {MAX_CANDIDATES}"),
-            ));
+        for (name, number) in [("candidates", self.candidates), ("rescored", self.rescored)] {
+            if number.is_some_and(|number| !(1..=MAX_CANDIDATES).contains(&number.into())) {
+                return Err(ApiError::parameter(name, format!("from 1 to {MAX_CANDIDATES}")));
+            }
         }
-        if !(1.0..=10_000.0).contains(&self.oversample) {
-            return Err(ApiError::parameter("oversample", "from 1 to 10000"));
+        let asked = Asked {
+            candidates: self.candidates,
+            rescored: self.rescored,
+        };
+        asked
+            .check()
+            .map_err(|reason| ApiError::parameter("rescored", reason))?;
+        match self.former() {
+            None => Ok(asked),
+            Some(_) if asked != Asked::default() => {
+                let reason = "num_candidates and oversample are its former names: leave them out";
+                Err(ApiError::parameter("candidates", reason))
+            }
+            Some((candidates, times)) => former(candidates, times),
         }
-        Ok(())
     }
+
+    /// The former fields, where they are given.
+    #[expect(deprecated, reason = "the one place that reads them")]
+    fn former(&self) -> Option<(Option<u16>, Option<f32>)> {
+        (self.num_candidates.is_some() || self.oversample.is_some()).then_some((self.num_candidates, self.oversample))
+    }
+}
+
+/// What the former fields ask for. Without candidates a search looks as far as it does by itself.
+fn former(candidates: Option<u16>, times: Option<f32>) -> Result<Asked, ApiError> {
+    let candidates = candidates.map(usize::from);
+    if candidates.is_some_and(|number| !(1..=MAX_CANDIDATES).contains(&number)) {
+        return Err(ApiError::parameter(
+            "num_candidates",
+            format!("from 1 to {MAX_CANDIDATES}"),
+        ));
+    }
+    let times = times.unwrap_or(FORMER_OVERSAMPLE);
+    if !(1.0..=10_000.0).contains(&times) {
+        return Err(ApiError::parameter("oversample", "from 1 to 10000"));
+    }
+    Ok(candidates.map_or_else(Asked::default, |candidates| {
+        let product = ((candidates as f32 * times).ceil() as usize).min(MAX_CANDIDATES);
+        let both = Effort {
+            candidates: product,
+            rescored: product,
+        };
+        both.into()
+    }))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::{Extension, Json};
 
 use super::question::{Answer, Question, QuestionForm, QuestionJson, QuestionOptions};
@@ -32,7 +33,7 @@ pub(super) async fn search(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<(Extension<Told>, Json<SearchAnswer>), ApiError> {
+) -> Result<(HeaderMap, Extension<Told>, Json<SearchAnswer>), ApiError> {
     let question = Question::receive(&app, &caller, request).await?;
     let start = Instant::now();
     let (mut results, mut decisions) = (Vec::new(), Vec::new());

@@ -12,7 +12,8 @@ use crate::api::error::ApiError;
 use crate::api::openapi::ErrorBody;
 use crate::api::photo;
 use crate::api::state::App;
-use crate::elastic::collection::{self, Status};
+use crate::elastic::collection;
+use crate::elastic::status::{self, Status};
 
 /// Up to so many persons the count is all but exact.
 const EXACT: u64 = 40_000;
@@ -46,7 +47,7 @@ pub(super) async fn stats(
 ) -> Result<Json<Stats>, ApiError> {
     let StatsOptions { collection } = photo::options(query.as_deref())?;
     caller.may(Scope::Read, &collection)?;
-    let status = collection::status(&app.elastic, &collection).await?;
+    let status = status::status(&app.elastic, &collection).await?;
     Ok(Json(Stats {
         approximate: status.persons > EXACT || status.photos > EXACT,
         status,

@@ -17,9 +17,11 @@ use crate::bench::load::closed_loop_of;
 use crate::bench::vectors::Population;
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection};
+use crate::elastic::effort::Question;
+use crate::elastic::knn::Knn;
 use crate::elastic::lifecycle::{optimize, storage};
 use crate::elastic::retry::RetryPolicy;
-use crate::elastic::search::{self, Knn};
+use crate::elastic::search;
 use crate::elastic::{Client, Destination, ElasticError, load, scratch};
 use crate::models::catalog::Embedder;
 use crate::query::search::{SearchOptions, search};
@@ -133,14 +135,17 @@ impl Bench {
             fill_seconds = Some(start.elapsed().as_secs_f64());
         }
         let collection = collection::open(&self.client, &to.collection).await?;
-        let mut merge_seconds = None;
-        if key.segments == Segments::Merged {
-            told("merging the segments");
-            let start = Instant::now();
-            optimize::merge(&self.client, &collection).await?;
-            to.refresh().await?;
-            merge_seconds = Some(start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        match key.segments {
+            Segments::Merged => {
+                told("merging the segments");
+                optimize::merge(&self.client, &collection).await?;
+            }
+            Segments::AsFilled => told("waiting until its merges have ended"),
         }
+        optimize::settle(&self.client, &collection).await?;
+        to.refresh().await?;
+        let merge_seconds = Some(start.elapsed().as_secs_f64());
         let storage = storage::storage(&self.client, &collection).await?;
         let disk_bytes = segment_bytes(&self.client, &collection).await?;
         let record = Record::Index {
@@ -183,7 +188,11 @@ impl Bench {
     }
 
     fn destination(&self, key: &IndexKey) -> Destination {
-        let graph = format!("m{}-ef{}-s{}", key.m, key.ef_construction, key.shards);
+        let copies = match key.replicas {
+            0 => String::new(),
+            copies => format!("-r{copies}"),
+        };
+        let graph = format!("m{}-ef{}-s{}{copies}", key.m, key.ef_construction, key.shards);
         Destination {
             client: Arc::clone(&self.client),
             collection: format!("bench-knn-{}-{}-{graph}", key.faces, key.index_type.name()),
@@ -212,9 +221,9 @@ impl Bench {
             client: Arc::clone(&self.client),
             collection: collection.clone(),
             options: SearchOptions {
-                k: K,
-                num_candidates: key.num_candidates,
-                oversample: key.oversample,
+                k: key.k,
+                asked: key.effort.into(),
+                stored: key.index.faces,
                 filters: filters.map_err(|error| ElasticError::unexpected("filter", error))?,
                 exact: false,
             },
@@ -222,8 +231,11 @@ impl Bench {
             threshold: Threshold::fixed(&self.embedder, -1.0, None),
             queries: size.queries.clone(),
         });
+        let cpu_before = cpu_millis(&self.client).await?;
         let all = stream::iter((0..truth.len()).map(|number| asking.ask(number)));
         let found: Vec<Vec<String>> = all.buffered(IN_FLIGHT).try_collect().await?;
+        let cpu = spent(&cpu_before, &cpu_millis(&self.client).await?);
+        let of_each_query = |millis: u64| millis as f64 / (truth.len() as f64).max(1.0);
         let (recall, strangers) = recalls(&found, &truth);
         let (by_node, counted) = asking.comparisons().await?;
         let of_each = |sum: u64| sum as f64 / f64::from(counted.max(1));
@@ -261,7 +273,9 @@ impl Bench {
             strangers,
             queries: truth.len() / 2,
             comparisons: of_each(by_node.iter().sum()),
-            of_busiest_node: by_node.into_iter().max().map(of_each),
+            of_busiest_node: of_each(by_node.into_iter().max().unwrap_or(0)),
+            cpu_ms: of_each_query(cpu.iter().sum()),
+            cpu_ms_of_busiest_node: of_each_query(cpu.into_iter().max().unwrap_or(0)),
             loads,
             place: place.now(),
         })
@@ -281,7 +295,8 @@ impl Asking {
     async fn ask(&self, number: usize) -> Result<Vec<String>, ElasticError> {
         let query = self.queries.row(number);
         let found = search(&self.client, &self.collection, query, &self.options, &self.threshold).await?;
-        Ok(found.hits.into_iter().map(|hit| hit.id).collect())
+        // However many were asked for, recall is about the nearest.
+        Ok(found.hits.into_iter().take(K).map(|hit| hit.id).collect())
     }
 
     /// Comparisons of vectors that some queries of each kind cost each node, and how many queries they are.
@@ -292,9 +307,8 @@ impl Asking {
         for number in (0..self.queries.len()).step_by(step) {
             let knn = Knn {
                 vector: self.queries.row(number),
-                k: K,
-                num_candidates: self.options.num_candidates,
-                oversample: self.options.oversample,
+                k: self.options.k,
+                effort: self.options.effort(Question::Search, &self.collection, self.options.k),
                 min_similarity: Some(self.threshold.similarity),
                 filters: &self.options.filters,
             };
@@ -305,6 +319,23 @@ impl Asking {
         }
         Ok((sums.into_values().collect(), queries))
     }
+}
+
+/// Milliseconds of processor time that each node's process has taken, by its id.
+async fn cpu_millis(client: &Client) -> Result<HashMap<String, u64>, ElasticError> {
+    const OPERATION: &str = "tell the nodes' processor time";
+    let path = "/_nodes/stats/process";
+    let reply: Value = client.json(OPERATION, Method::Get, path, &[], Payload::None).await?;
+    let nodes = reply["nodes"].as_object().into_iter().flatten();
+    Ok(nodes
+        .filter_map(|(id, node)| Some((id.clone(), node["process"]["cpu"]["total_in_millis"].as_u64()?)))
+        .collect())
+}
+
+/// What each node has taken in between.
+fn spent(before: &HashMap<String, u64>, after: &HashMap<String, u64>) -> Vec<u64> {
+    let of = |id: &String| before.get(id).copied().unwrap_or_default();
+    after.iter().map(|(id, millis)| millis.saturating_sub(of(id))).collect()
 }
 
 /// Bytes of the primaries' segments. The index's own statistics lag behind by ten seconds.

@@ -21,14 +21,24 @@ use results::Results;
 
 use super::BenchError;
 use crate::elastic::Client;
-use crate::elastic::collection::{IndexType, Layout};
+use crate::elastic::collection::Layout;
+use crate::elastic::effort::{Asked, Question};
 use crate::models::catalog::Embedder;
 pub use peers::PEERS;
 
 /// Seed of the made-up people.
 const SEED: u64 = 1;
-/// Neighbours that are asked for.
+/// True neighbours that are looked for among the hits.
 const K: usize = 10;
+
+/// How far a search is to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// As far as this question does where nobody says.
+    Default(Question),
+    /// So far.
+    Asked(Asked),
+}
 
 /// What to measure: every combination.
 pub struct Plan {
@@ -44,8 +54,10 @@ pub struct Plan {
     pub layouts: Vec<Layout>,
     /// As filled, merged, or one after the other.
     pub segments: Vec<Segments>,
-    /// Candidates a shard, and how many times these are looked at.
-    pub efforts: Vec<(usize, f32)>,
+    /// Hits that are asked for, [`K`] at least.
+    pub k: usize,
+    /// How far to look, where it is said; else as the questions' laws say.
+    pub efforts: Vec<Wanted>,
     /// Among which faces.
     pub filters: Vec<Filter>,
     /// Clients at once.
@@ -76,6 +88,7 @@ impl Plan {
             m: layout.m,
             ef_construction: layout.ef_construction,
             shards: layout.shards,
+            replicas: layout.replicas.unwrap_or(0),
             segments,
         };
         let order = [Segments::AsFilled, Segments::Merged];
@@ -93,18 +106,15 @@ impl Plan {
     fn searches(&self, index: &IndexKey) -> Vec<SearchKey> {
         let mut keys = Vec::new();
         for &filter in &self.filters {
-            for &(num_candidates, oversample) in &self.efforts {
+            for &wanted in &self.efforts {
+                let (asked, question) = match wanted {
+                    Wanted::Default(question) => (Asked::default(), question),
+                    Wanted::Asked(asked) => (asked, Question::Search),
+                };
                 let key = SearchKey {
                     index: *index,
-                    // Without a graph every face is a candidate.
-                    num_candidates: match index.index_type {
-                        IndexType::Flat => K,
-                        _ => num_candidates,
-                    },
-                    oversample: match index.index_type.is_quantised() {
-                        true => oversample,
-                        false => 1.0,
-                    },
+                    k: self.k,
+                    effort: asked.effort(question, &index.layout(), self.k, index.faces),
                     filter,
                 };
                 if !keys.contains(&key) {
@@ -128,7 +138,7 @@ impl Place {
 
 /// Measures what the file lacks of the plan; `told` hears what is going on. All of the file's records come back.
 pub async fn run(plan: &Plan, told: impl Fn(&str)) -> Result<Vec<Record>, BenchError> {
-    let mut results = Results::open(&plan.results)?;
+    let mut results = Results::open(&plan.results, &plan.version)?;
     let bench = measure::Bench {
         client: Arc::clone(&plan.client),
         version: plan.version.clone(),

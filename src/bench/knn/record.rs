@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::truth::Recall;
 use crate::elastic::collection::{IndexType, Layout};
+use crate::elastic::effort::Effort;
 use crate::elastic::lifecycle::storage::OffHeap;
 
 /// Whether an index is measured as it was filled, or merged into one segment a shard.
@@ -84,6 +85,9 @@ pub struct IndexKey {
     pub ef_construction: u32,
     /// Primary shards.
     pub shards: u32,
+    /// Copies of each.
+    #[serde(default)]
+    pub replicas: u32,
     /// As filled or merged.
     pub segments: Segments,
 }
@@ -96,7 +100,7 @@ impl IndexKey {
             m: self.m,
             ef_construction: self.ef_construction,
             shards: self.shards,
-            replicas: Some(0),
+            replicas: Some(self.replicas),
         }
     }
 }
@@ -118,10 +122,11 @@ pub struct SearchKey {
     /// Which index.
     #[serde(flatten)]
     pub index: IndexKey,
-    /// Candidates that each shard looks at.
-    pub num_candidates: usize,
-    /// How many times these are looked at and compared again with whole vectors; 1 where the index has only whole ones.
-    pub oversample: f32,
+    /// Hits that are asked for. Recall is about the nearest ten of them.
+    pub k: usize,
+    /// How far each shard looks.
+    #[serde(flatten)]
+    pub effort: Effort,
     /// Among which faces.
     pub filter: Filter,
 }
@@ -177,9 +182,12 @@ pub enum Record {
         /// Comparisons of two vectors that a query costs, over all shards, as Elasticsearch counts them: the same on any
         /// machine. Without a graph it counts none.
         comparisons: f64,
-        /// Those of the node that makes most of them; absent in results of before.
-        #[serde(default)]
-        of_busiest_node: Option<f64>,
+        /// Those of the node that makes most of them.
+        of_busiest_node: f64,
+        /// Milliseconds of processor time that a query costs all nodes together, whatever else they do left in,
+        cpu_ms: f64,
+        /// and the node that spends most.
+        cpu_ms_of_busiest_node: f64,
         /// Latency and throughput by clients at once.
         loads: Vec<Level>,
         /// When and where.
@@ -202,6 +210,15 @@ pub enum Record {
         #[serde(flatten)]
         place: Place,
     },
+}
+
+impl Record {
+    /// When and where it was measured.
+    pub fn place(&self) -> &Place {
+        match self {
+            Self::Index { place, .. } | Self::Search { place, .. } | Self::Peer { place, .. } => place,
+        }
+    }
 }
 
 /// Bytes of vectors and graphs outside of the heap.

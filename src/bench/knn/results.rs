@@ -18,8 +18,9 @@ pub struct Results {
 }
 
 impl Results {
-    /// Opens the file, or makes it. A last line that was cut off is taken away.
-    pub fn open(path: &Path) -> Result<Self, BenchError> {
+    /// Opens the file, or makes it. A last line that was cut off is taken away; what was measured on another version of
+    /// Elasticsearch than this is another file's.
+    pub fn open(path: &Path, version: &str) -> Result<Self, BenchError> {
         let failed = |reason: std::io::Error| unusable(path, reason.to_string());
         let mut options = OpenOptions::new();
         let file = options
@@ -39,7 +40,12 @@ impl Results {
                 unusable(path, reason)
             })
         };
-        let records = text[..whole].lines().enumerate().map(read).collect::<Result<_, _>>()?;
+        let records: Vec<Record> = text[..whole].lines().enumerate().map(read).collect::<Result<_, _>>()?;
+        let mut versions = records.iter().map(|record| record.place().elasticsearch.as_str());
+        if let Some(other) = versions.find(|other| !other.is_empty() && *other != version) {
+            let reason = format!("it was measured on elasticsearch {other}, this is {version}; name another file");
+            return Err(unusable(path, reason));
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -93,6 +99,7 @@ mod tests {
     use crate::bench::knn::record::{Filter, Level, Place, Segments};
     use crate::bench::knn::truth::Recall;
     use crate::elastic::collection::IndexType;
+    use crate::elastic::effort::Effort;
 
     #[test]
     fn what_was_measured_is_known_again_and_a_torn_line_is_not() {
@@ -105,15 +112,19 @@ mod tests {
             m: 16,
             ef_construction: 100,
             shards: 1,
+            replicas: 0,
             segments: Segments::Merged,
         };
         let key = SearchKey {
             index,
-            num_candidates: 400,
-            oversample: 2.5,
+            k: 10,
+            effort: Effort {
+                candidates: 1000,
+                rescored: 50,
+            },
             filter: Filter::Tenth,
         };
-        let mut results = Results::open(&path).unwrap();
+        let mut results = Results::open(&path, "9.5.3").unwrap();
         assert!(!results.has_search(&key));
         let record = Record::Search {
             key,
@@ -121,23 +132,26 @@ mod tests {
             strangers: Recall::default(),
             queries: 5,
             comparisons: 7.0,
-            of_busiest_node: None,
+            of_busiest_node: 7.0,
+            cpu_ms: 1.0,
+            cpu_ms_of_busiest_node: 1.0,
             loads: vec![Level::default()],
-            place: Place::default(),
+            place: Place {
+                elasticsearch: "9.5.3".to_owned(),
+                ..Place::default()
+            },
         };
         results.add(record).unwrap();
         results.file.write_all(b"{\"kind\":\"sea").unwrap();
-        let results = Results::open(&path).unwrap();
+        let results = Results::open(&path, "9.5.3").unwrap();
         assert!(results.has_search(&key) && results.records.len() == 1);
-        assert!(!results.has_search(&SearchKey { oversample: 5.0, ..key }));
+        assert!(!results.has_search(&SearchKey { k: 50, ..key }));
         assert!(!results.has_index(&index) && !results.has_peer(10, 128, "numpy"));
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("}\n"));
+        let other = Results::open(&path, "8.19.21").unwrap_err().to_string();
+        assert!(other.contains("measured on elasticsearch 9.5.3"), "{other}");
         std::fs::write(&path, "no result\n").unwrap();
-        assert!(
-            Results::open(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("name another file")
-        );
+        let wrong = Results::open(&path, "9.5.3").unwrap_err().to_string();
+        assert!(wrong.contains("name another file"), "{wrong}");
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::record::{Filter, Record, SearchKey, Segments};
 use crate::elastic::collection::IndexType;
+use crate::elastic::effort::Effort;
 use crate::elastic::lifecycle::plan::{Need, OTHER_BYTES, Wish};
 
 /// Sizes that are planned.
@@ -45,10 +46,8 @@ impl Curve {
 pub struct Model {
     /// How vectors are indexed.
     pub index_type: IndexType,
-    /// Candidates a shard.
-    pub num_candidates: usize,
-    /// How many times these are looked at and compared again with whole vectors.
-    pub oversample: f32,
+    /// How far each shard looks.
+    pub effort: Effort,
     /// The sizes.
     pub measured: Vec<u64>,
     /// Comparisons of vectors a query.
@@ -167,8 +166,7 @@ fn model(records: &[Record], way: &SearchKey) -> Option<Model> {
     });
     Some(Model {
         index_type: way.index.index_type,
-        num_candidates: way.num_candidates,
-        oversample: way.oversample,
+        effort: way.effort,
         measured: seen.iter().map(|one| one.0).collect(),
         comparisons,
         milliseconds,
@@ -196,6 +194,7 @@ mod tests {
     use super::*;
     use crate::bench::knn::record::{IndexKey, Level, Place};
     use crate::bench::knn::truth::Recall;
+    use crate::elastic::effort;
 
     fn record(faces: u64) -> Record {
         let index = IndexKey {
@@ -205,21 +204,27 @@ mod tests {
             m: 16,
             ef_construction: 100,
             shards: 1,
+            replicas: 0,
             segments: Segments::Merged,
         };
         let log = (faces as f64).ln();
         Record::Search {
             key: SearchKey {
                 index,
-                num_candidates: 400,
-                oversample: 5.0,
+                k: 10,
+                effort: Effort {
+                    candidates: 2000,
+                    rescored: 50,
+                },
                 filter: Filter::None,
             },
             recall: Recall::default(),
             strangers: Recall::default(),
             queries: 1,
             comparisons: 100.0 + 300.0 * log,
-            of_busiest_node: None,
+            of_busiest_node: 100.0,
+            cpu_ms: 1.0,
+            cpu_ms_of_busiest_node: 1.0,
             loads: vec![Level {
                 clients: 1,
                 p50_ms: 1.0 + log,
@@ -243,7 +248,7 @@ mod tests {
         assert_eq!(last.faces, 1_000_000_000);
         assert_eq!(
             last.shards,
-            (1_000_000_000u64 * (512 + 132 + 64 + OTHER_BYTES)).div_ceil(50 << 30)
+            1_000_000_000u64.div_ceil(effort::most_in_a_shard(IndexType::Int8Hnsw, 16).unwrap())
         );
         let each = 1e9 / last.shards as f64;
         assert!((last.shard_ms - (1.0 + each.ln())).abs() < 1e-6);

@@ -2,6 +2,7 @@
 
 mod sheets;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use serde::Serialize;
 
 use crate::bench::knn::record::{Filter, Record, Segments};
 use crate::bench::knn::scale::{self, Model};
-use crate::bench::knn::{self, PEERS, Plan, frontier};
+use crate::bench::knn::{self, PEERS, Plan, Wanted, frontier};
+use crate::cli::effort::{FORMER_OVERSAMPLE, FormerArgs};
 use crate::cli::{SUCCESS, client, cores, recipe, show};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::{IndexType, Layout};
-use crate::elastic::search::MAX_CANDIDATES;
+use crate::elastic::effort::{Asked, MAX_CANDIDATES, Question};
 use crate::error::Error;
 use crate::eval::plot;
 use crate::terminal;
@@ -42,17 +44,28 @@ pub(in crate::cli) struct BenchKnnArgs {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1])]
     shards: Vec<u32>,
 
+    /// Copies of each shard
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [0])]
+    replicas: Vec<u32>,
+
     /// Search the index as it was filled, merged into one segment a shard, or both
     #[arg(long, value_name = "STATE,...", value_delimiter = ',', default_values = ["merged"])]
     segments: Vec<Segments>,
 
-    /// Candidates that each shard looks at
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [100, 200, 400, 800], value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
-    num_candidates: Vec<u16>,
+    /// How many faces each shard's graph is searched for; search and identify are what these questions look at by default
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values = ["search", "identify"], value_parser = parse_candidates)]
+    candidates: Vec<Candidates>,
 
-    /// How many times num_candidates each shard looks at, to compare them again with whole vectors
-    #[arg(long, value_name = "X,...", value_delimiter = ',', default_values_t = [5.0])]
-    oversample: Vec<f32>,
+    /// How many of the candidates are compared again with full-precision vectors, for each of them [default: as in a search]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
+    rescored: Vec<u16>,
+
+    #[command(flatten)]
+    former: FormerArgs,
+
+    /// Hits that are asked for; recall is about the nearest ten
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(10..=MAX_CANDIDATES as i64))]
+    k: u16,
 
     /// Search all faces, or the half, tenth, hundredth or thousandth of them that a filter leaves
     #[arg(long, value_name = "SHARE,...", value_delimiter = ',', default_values = ["none"])]
@@ -102,6 +115,8 @@ pub(super) async fn run(args: &BenchKnnArgs, global: &GlobalArgs) -> Result<u8, 
     if let Some(file) = &args.plot {
         plot::check(file)?;
     }
+    args.former.refuse(FORMER_OVERSAMPLE)?;
+    let efforts = efforts(args)?;
     let client = Arc::new(client(global)?);
     let info = client.info().await?;
     let plan = Plan {
@@ -111,7 +126,8 @@ pub(super) async fn run(args: &BenchKnnArgs, global: &GlobalArgs) -> Result<u8, 
         sizes: args.faces.clone(),
         layouts: layouts(args),
         segments: args.segments.clone(),
-        efforts: efforts(args),
+        k: args.k.into(),
+        efforts,
         filters: args.filters.clone(),
         clients: args.clients.clone(),
         length: args.length,
@@ -145,13 +161,13 @@ fn layouts(args: &BenchKnnArgs) -> Vec<Layout> {
         for &m in &args.m {
             for &ef_construction in &args.ef_construction {
                 for &shards in &args.shards {
-                    layouts.push(Layout {
+                    layouts.extend(args.replicas.iter().map(|&replicas| Layout {
                         index_type,
                         m,
                         ef_construction,
                         shards,
-                        replicas: Some(0),
-                    });
+                        replicas: Some(replicas),
+                    }));
                 }
             }
         }
@@ -159,7 +175,56 @@ fn layouts(args: &BenchKnnArgs) -> Vec<Layout> {
     layouts
 }
 
-fn efforts(args: &BenchKnnArgs) -> Vec<(usize, f32)> {
-    let pairs = |&candidates: &u16| args.oversample.iter().map(move |&times| (candidates.into(), times));
-    args.num_candidates.iter().flat_map(pairs).collect()
+/// How many candidates: by a question's law, or so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Candidates {
+    Law(Question),
+    Given(u16),
+}
+
+impl fmt::Display for Candidates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Law(Question::Search) => f.write_str("search"),
+            Self::Law(Question::Identify) => f.write_str("identify"),
+            Self::Given(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+fn parse_candidates(text: &str) -> Result<Candidates, String> {
+    match text {
+        "search" => Ok(Candidates::Law(Question::Search)),
+        "identify" => Ok(Candidates::Law(Question::Identify)),
+        number => number
+            .parse()
+            .ok()
+            .filter(|number| (1..=MAX_CANDIDATES).contains(&usize::from(*number)))
+            .map(Candidates::Given)
+            .ok_or_else(|| format!("expected search, identify, or 1 to {MAX_CANDIDATES}")),
+    }
+}
+
+fn efforts(args: &BenchKnnArgs) -> Result<Vec<Wanted>, Error> {
+    let mut wanted = Vec::new();
+    for &candidates in &args.candidates {
+        match candidates {
+            Candidates::Law(question) => wanted.push(Wanted::Default(question)),
+            Candidates::Given(candidates) if args.rescored.is_empty() => wanted.push(Wanted::Asked(Asked {
+                candidates: Some(candidates),
+                rescored: None,
+            })),
+            Candidates::Given(candidates) => {
+                for &rescored in &args.rescored {
+                    let asked = Asked {
+                        candidates: Some(candidates),
+                        rescored: Some(rescored),
+                    };
+                    asked.check().map_err(Error::Effort)?;
+                    wanted.push(Wanted::Asked(asked));
+                }
+            }
+        }
+    }
+    Ok(wanted)
 }

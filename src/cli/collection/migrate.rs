@@ -136,7 +136,7 @@ pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &Globa
     let outcome = match args.dry_run {
         true => None,
         false if args.re_embed => Some(re_embed(&mut migration, args, global).await?),
-        false => Some(run(&mut migration, args, &mut Copier).await?),
+        false => Some(run(&mut migration, args, &mut Copier::of(&at.client).await?).await?),
     };
     let (from, to) = migration.indices();
     let report = Migrated {

@@ -84,8 +84,10 @@ fn text(report: &Report) -> String {
         "memory in all",
         "disk in all",
         "data nodes",
+        "candidates a shard",
+        "compared a search",
     ];
-    let mut rows = tables::table(&header, &[1, 2, 3, 4, 5, 6]);
+    let mut rows = tables::table(&header, &[1, 2, 3, 4, 5, 6, 7, 8]);
     for need in &report.index_types {
         rows.add_row(vec![
             need.index_type.name().to_owned(),
@@ -95,6 +97,9 @@ fn text(report: &Report) -> String {
             tables::bytes(need.ram_total_bytes),
             tables::bytes(need.disk_total_bytes),
             need.nodes.to_string(),
+            need.candidates
+                .map_or("all".to_owned(), |candidates| candidates.to_string()),
+            need.comparisons.to_string(),
         ]);
     }
     let lines: String = report.reasoning.iter().map(|line| format!("- {line}\n")).collect();
@@ -139,14 +144,15 @@ fn reasoning(wish: &Wish, needs: &[Need]) -> Vec<String> {
         plan::MOST_DOCUMENTS / 1_000_000
     ));
     lines.push(format!(
-        "recall: with more than {:.2} million faces in a shard, a search looks at fewer by default than 99 % of the ten nearest take; then take more shards, or raise --num-candidates (docs/scale.md)",
-        effort::most_in_a_shard(wish.m) as f64 / 1e6
+        "recall: as many shards that {} candidates, the most that Elasticsearch takes, find 99 % of the ten nearest in each; a search costs about the vectors that it compares, spread over the shards (docs/scale.md)",
+        effort::MAX_CANDIDATES
     ));
     for need in needs.iter().filter(|need| need.shards > 1) {
         let limit = match need.shards_for {
             Limit::Size => "bytes on disk",
             Limit::Documents => "number of faces",
             Limit::Memory => "memory",
+            Limit::Recall => "recall",
         };
         lines.push(format!(
             "{}: {} shards for their {limit}",

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::cli::{show, tables};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::{self, Status};
 use crate::elastic::lifecycle::storage::{self, Storage};
 use crate::elastic::lifecycle::versions::State;
+use crate::elastic::status::{self, Status};
 use crate::elastic::{Client, ElasticError};
 use crate::error::Error;
 
@@ -24,7 +24,7 @@ pub(super) async fn run(client: &Client, name: &str, global: &GlobalArgs) -> Res
 }
 
 async fn ask(client: &Client, name: &str) -> Result<Report, ElasticError> {
-    let status = collection::status(client, name).await?;
+    let status = status::status(client, name).await?;
     let storage = storage::storage(client, &status.collection).await?;
     Ok(Report { status, storage })
 }
@@ -58,10 +58,14 @@ fn text(report: &Report) -> String {
         ("vectors off-heap", off_heap(storage)),
         ("memory", memory(storage)),
         ("collection id", collection.collection_id.clone()),
+        ("elasticsearch", status.elasticsearch.to_string()),
     ] {
         rows.add_row(vec![label.to_owned(), value]);
     }
     let mut text = tables::body(&rows);
+    for warning in &status.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
     for version in &storage.versions {
         let what = match version.state {
             State::Live => continue,

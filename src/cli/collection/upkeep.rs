@@ -1,4 +1,4 @@
-//! `facedex collection optimize` and `check`
+//! `facedex collection optimize`, `check` and `repair`
 
 use clap::Args;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::config::GlobalArgs;
 use crate::elastic::collection;
 use crate::elastic::lifecycle::check::{self, Report};
 use crate::elastic::lifecycle::optimize::{self, Merge};
-use crate::elastic::{Client, Destination};
+use crate::elastic::{Client, Destination, recall};
 use crate::error::Error;
 use crate::terminal;
 
@@ -96,6 +96,28 @@ pub(super) async fn check(args: &CheckArgs, to: &Destination, global: &GlobalArg
     let report = check::check(to, &collection, args.examples).await?;
     show(global, &report, || text(&report))?;
     Ok(if report.is_clean() { SUCCESS } else { NEGATIVE })
+}
+
+#[derive(Debug, Serialize)]
+struct Repaired {
+    collection: String,
+    index: String,
+    /// Settings that were changed.
+    changed: Vec<String>,
+}
+
+pub(super) async fn repair(to: &Destination, global: &GlobalArgs) -> Result<u8, Error> {
+    let collection = collection::open(&to.client, &to.collection).await?;
+    let report = Repaired {
+        changed: recall::repair(to, &collection).await?,
+        collection: collection.name,
+        index: collection.index,
+    };
+    show(global, &report, || match report.changed.as_slice() {
+        [] => format!("{} has the settings that it should: nothing to do\n", report.index),
+        changed => format!("{}: {}\n", report.index, changed.join(", ")),
+    })?;
+    Ok(SUCCESS)
 }
 
 fn text(report: &Report) -> String {

@@ -8,12 +8,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{LookArgs, tables};
-use crate::cli::query::parse_oversample;
+use crate::cli::effort::EffortArgs;
 use crate::cli::{Models, SUCCESS, client, cores, show};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::{IndexType, Layout};
-use crate::elastic::effort::{OVERSAMPLE, candidates};
-use crate::elastic::search::MAX_CANDIDATES;
 use crate::error::Error;
 use crate::eval::identification::exact::Fusion;
 use crate::eval::identification::{self, Faces, Measured, exact, indexed};
@@ -58,13 +56,8 @@ pub(in crate::cli) struct IdentificationArgs {
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     sizes: Vec<usize>,
 
-    /// Candidates that each shard looks at [default: by the size of the gallery, as in a search]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
-    num_candidates: Option<u16>,
-
-    /// How many times num_candidates each shard looks at, to compare them again with whole vectors
-    #[arg(long, value_name = "X", default_value_t = OVERSAMPLE, value_parser = parse_oversample)]
-    oversample: f32,
+    #[command(flatten)]
+    effort: EffortArgs,
 
     /// Draw the trade-off of the error rates (SVG, PNG or JPEG, by the name)
     #[arg(long, value_name = "FILE")]
@@ -124,6 +117,7 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
     if let Some(file) = &args.plot {
         plot::check(file)?;
     }
+    let asked = args.effort.asked()?;
     let whole = whole_split(args)?;
     let models = Models::open(global)?;
     let client = match args.through.iter().any(|way| matches!(way, Way::Index(_))) {
@@ -154,13 +148,10 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
                         index_type: *index_type,
                         ..Layout::default()
                     };
-                    let stored = faces.gallery.len() as u64;
                     let options = SearchOptions {
                         k: identification::RANKS,
-                        num_candidates: args
-                            .num_candidates
-                            .map_or_else(|| candidates(&layout, identification::RANKS, stored), usize::from),
-                        oversample: args.oversample,
+                        asked,
+                        stored: faces.gallery.len() as u64,
                         filters: Vec::new(),
                         exact: false,
                     };

@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 
 use elasticsearch::http::Method;
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 
 use super::drift::drift;
 use super::walk::{Photo, Read, Walk, with_view};
 use crate::elastic::client::Payload;
-use crate::elastic::collection::{Collection, VECTOR_FIELD};
+use crate::elastic::collection::Collection;
 use crate::elastic::document::face_id;
-use crate::elastic::{Destination, ElasticError, template};
+use crate::elastic::embedding::{self, Fields};
+use crate::elastic::{Destination, ElasticError, recall, template};
 use crate::models::catalog::Metric;
 
 /// A vector's length may differ from 1 by this much: single-precision arithmetic accounts for less than a tenth of it.
@@ -109,6 +110,9 @@ async fn mappings(
     for difference in drift(&wanted["template"]["mappings"], &reply[&collection.index]["mappings"]) {
         found.add(examples, || difference);
     }
+    if let Some(warning) = recall::early_termination(&to.client, collection).await? {
+        found.add(examples, || warning);
+    }
     let installed = template::installed_template_version(&to.client, template::TEMPLATE_NAME).await?;
     if installed != wanted["version"].as_i64() {
         let installed = installed.map_or("none".to_owned(), |version| format!("version {version}"));
@@ -196,10 +200,10 @@ async fn copies(to: &Destination, examples: usize, found: &mut Findings) -> Resu
                 .zip(&key)
                 .map(|(field, value)| json!({"term": {*field: value}}))
                 .collect();
-            let body = json!({
-                "query": {"bool": {"filter": terms}}, "size": 100,
-                "_source": ["image.hash", "image.uri"], "fields": [VECTOR_FIELD],
+            let mut body = json!({
+                "query": {"bool": {"filter": terms}}, "size": 100, "_source": ["image.hash", "image.uri"],
             });
+            embedding::ask(&mut body, &*to.client.versions().await?);
             let reply = search(to, &body).await?;
             let empty = Vec::new();
             let alike = reply["hits"]["hits"].as_array().unwrap_or(&empty);
@@ -223,13 +227,8 @@ async fn copies(to: &Destination, examples: usize, found: &mut Findings) -> Resu
 }
 
 fn vector(hit: &Value) -> Vec<f32> {
-    let values = hit["fields"][VECTOR_FIELD].as_array();
-    values
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_f64)
-        .map(|value| value as f32)
-        .collect()
+    let fields = Fields::deserialize(&hit["fields"]).unwrap_or_default();
+    fields.vector().unwrap_or_default()
 }
 
 /// Groups come in order, so the contents of one place follow one another.

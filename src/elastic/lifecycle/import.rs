@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::LifecycleError;
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
+use crate::elastic::embedding::Form;
 use crate::elastic::tombstones::{self, Tombstone, Tombstones};
 use crate::elastic::{Destination, ElasticError, collection};
 use crate::face::Rect;
@@ -95,7 +96,11 @@ impl<'t> Import<'t> {
             self.counts.imported += 1;
             return Ok(());
         }
-        self.batch.push(Pending::new(record)?);
+        let form = match self.to {
+            Some(to) => Form::of(&*to.client.versions().await?),
+            None => Form::Numbers,
+        };
+        self.batch.push(Pending::new(record, form)?);
         if self.batch.len() >= BATCH {
             self.send().await?;
         }
@@ -149,7 +154,13 @@ impl<'t> Import<'t> {
 }
 
 impl Pending {
-    fn new(record: Record) -> Result<Self, ElasticError> {
+    fn new(mut record: Record, form: Form) -> Result<Self, ElasticError> {
+        let numbers = record.source["face"]["embedding"].as_array();
+        let vector: Option<Vec<f32>> =
+            numbers.and_then(|all| all.iter().map(|one| Some(one.as_f64()? as f32)).collect());
+        if let (Form::Base64, Some(vector)) = (form, vector) {
+            record.source["face"]["embedding"] = json!(form.written(&vector));
+        }
         let source = &record.source;
         let hash = source["image"]["hash"].as_str().filter(|hash| !hash.is_empty());
         // The id begins with it, also where others wrote the document.

@@ -206,7 +206,8 @@ impl Migration {
                 replicas: Some(0),
                 ..self.goal.layout.clone()
             };
-            let mut body = template::index_body(&layout, &self.goal.space, &self.collection.collection_id);
+            let versions = self.client.versions().await?;
+            let mut body = template::index_body(&layout, &self.goal.space, &self.collection.collection_id, &versions);
             body["aliases"] = json!({building_alias(&self.collection.name): {}});
             body["settings"]["index"]["refresh_interval"] = json!("-1");
             body["mappings"]["_meta"]["migrated_from"] = json!(self.collection.index);

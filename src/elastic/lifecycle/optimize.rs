@@ -69,6 +69,26 @@ async fn signs_of_life(client: &Client, collection: &Collection) -> Result<Optio
     Ok(recent.then(|| format!("its newest face was stored {} s ago", age / 1000)))
 }
 
+/// Comes back when no merge of the collection's is under way and nothing is left to merge by itself.
+pub async fn settle(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
+    let path = format!("/{}/_stats/merge,segments", collection.index);
+    let mut before = None;
+    loop {
+        let stats: Value = client
+            .json("tell the merges under way", Method::Get, &path, &[], Payload::None)
+            .await?;
+        let total = &stats["_all"]["total"];
+        let (running, done) = (total["merges"]["current"].as_u64(), total["merges"]["total"].as_u64());
+        let segments = total["segments"]["count"].as_u64();
+        // A merge that ends may let another begin: twice the same, with none between, is the end.
+        if running == Some(0) && before == Some((done, segments)) {
+            return Ok(());
+        }
+        before = Some((done, segments));
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 /// Merges each shard into one segment, and comes back when that is done, however long it takes.
 pub async fn merge(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
     const OPERATION: &str = "merge the segments";

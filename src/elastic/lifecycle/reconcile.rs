@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 use super::LifecycleError;
 use super::walk::{Face, Photo, Read, View, Walk, with_view};
 use crate::elastic::bulk::{self, Action, Operation, Verdict, Version};
+use crate::elastic::embedding::Form;
 use crate::elastic::mget::mget;
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::{Client, Destination, ElasticError};
 
 /// Faces that are carried in one go. Photos are not torn apart.
 const BATCH: usize = 500;
@@ -34,18 +35,30 @@ pub trait Carrier {
 
 /// Takes documents along as they are.
 #[derive(Debug, Clone, Copy)]
-pub struct Copier;
+pub struct Copier {
+    form: Form,
+}
+
+impl Copier {
+    /// One that writes as this cluster reads.
+    pub async fn of(client: &Client) -> Result<Self, ElasticError> {
+        let form = Form::of(&*client.versions().await?);
+        Ok(Self { form })
+    }
+}
 
 impl Carrier for Copier {
     async fn carry(&mut self, photos: Vec<Photo>) -> Result<HashMap<String, Bytes>, LifecycleError> {
         let faces = photos.into_iter().flat_map(|photo| photo.faces);
-        faces.map(|face| Ok((face.id.clone(), encode(&face)?))).collect()
+        faces
+            .map(|face| Ok((face.id.clone(), encode(&face, self.form)?)))
+            .collect()
     }
 }
 
-fn encode(face: &Face) -> Result<Bytes, ElasticError> {
+fn encode(face: &Face, form: Form) -> Result<Bytes, ElasticError> {
     let document = face
-        .document()
+        .to_write(form)
         .ok_or_else(|| ElasticError::unexpected("copy a face", format!("{} is no face's document", face.id)))?;
     let bytes = serde_json::to_vec(&document).map_err(|error| ElasticError::unexpected("encode a document", error))?;
     Ok(Bytes::from(bytes))

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use super::LifecycleError;
 use super::walk::Face;
 use crate::elastic::client::Payload;
-use crate::elastic::collection::{Collection, VECTOR_FIELD};
-use crate::elastic::effort::{OVERSAMPLE, candidates};
-use crate::elastic::search::{self, Hit, Knn};
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::collection::Collection;
+use crate::elastic::effort::{Asked, Question};
+use crate::elastic::knn::Knn;
+use crate::elastic::search::{self, Hit};
+use crate::elastic::{Destination, ElasticError, embedding};
 
 /// Neighbours that are compared.
 const K: usize = 10;
@@ -81,13 +82,13 @@ pub async fn sample(to: &Destination, old: &Collection, new: &Collection, size: 
 
 async fn some_faces(to: &Destination, of: &Collection, size: usize) -> Result<Vec<Vec<f32>>, ElasticError> {
     const OPERATION: &str = "choose a sample of faces";
-    let body = json!({
+    let mut body = json!({
         "query": {"function_score": {"random_score": {}}},
         "size": size,
         "_source": false,
-        "fields": [VECTOR_FIELD],
         "seq_no_primary_term": true,
     });
+    embedding::ask(&mut body, &*to.client.versions().await?);
     let path = format!("/{}/_search", of.index);
     let strict = [("allow_partial_search_results", "false")];
     let mut reply: Value = to
@@ -109,8 +110,7 @@ async fn nearest(to: &Destination, of: &Collection, stored: u64, vector: &[f32])
     let query = Knn {
         vector,
         k: K,
-        num_candidates: candidates(&of.layout(), K, stored),
-        oversample: OVERSAMPLE,
+        effort: Asked::default().effort(Question::Search, &of.layout(), K, stored),
         min_similarity: None,
         filters: &[],
     };

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::elastic::bulk::Version;
 use crate::elastic::client::Payload;
 use crate::elastic::collection::VECTOR_FIELD;
+use crate::elastic::embedding::{self, Fields, Form};
 use crate::elastic::{Destination, ElasticError, pit};
 
 /// A face as a walk meets it.
@@ -31,7 +32,7 @@ pub struct Face {
     #[serde(rename = "_source", default)]
     pub source: Value,
     #[serde(default)]
-    fields: Value,
+    fields: Fields,
     #[serde(default)]
     sort: Vec<Value>,
 }
@@ -47,20 +48,27 @@ impl Face {
 
     /// The embedding, where it was asked for. 9.2 leaves vectors out of `_source`, so it is taken from `fields`.
     pub fn embedding(&self) -> Option<Vec<f32>> {
-        let values = self.fields[VECTOR_FIELD].as_array()?;
-        values
-            .iter()
-            .map(|value| value.as_f64().map(|value| value as f32))
-            .collect()
+        self.fields.vector()
     }
 
-    /// The whole document, with its vector where the source has it.
+    /// The whole document, with its vector where the source has it, as an array of numbers.
     pub fn document(&self) -> Option<Value> {
+        let vector = self
+            .embedding()
+            .map_or(Value::Null, |vector| embedding::numbers(&vector));
+        self.with_vector(vector)
+    }
+
+    /// The same in the form in which it is written again.
+    pub(super) fn to_write(&self, form: Form) -> Option<Value> {
+        let vector = self.embedding()?;
+        self.with_vector(serde_json::to_value(form.written(&vector)).ok()?)
+    }
+
+    fn with_vector(&self, vector: Value) -> Option<Value> {
         let mut document = self.source.clone();
-        document
-            .get_mut("face")?
-            .as_object_mut()?
-            .insert("embedding".to_owned(), self.fields[VECTOR_FIELD].clone());
+        let face = document.get_mut("face")?.as_object_mut()?;
+        face.insert("embedding".to_owned(), vector);
         Some(document)
     }
 }
@@ -122,7 +130,10 @@ impl<'d> View<'d> {
         Ok(Self { to, pit })
     }
 
-    async fn search(&mut self, mut body: Value) -> Result<Vec<Face>, ElasticError> {
+    async fn search(&mut self, what: Read, mut body: Value) -> Result<Vec<Face>, ElasticError> {
+        if what == Read::Documents {
+            embedding::ask(&mut body, &*self.to.client.versions().await?);
+        }
         body["pit"] = json!({"id": self.pit, "keep_alive": KEEP});
         body["track_total_hits"] = json!(false);
         body["seq_no_primary_term"] = json!(true);
@@ -138,7 +149,7 @@ impl<'d> View<'d> {
     pub async fn documents(&mut self, ids: &[&str]) -> Result<Vec<Face>, ElasticError> {
         let mut body = json!({"query": {"ids": {"values": ids}}, "size": ids.len()});
         read(&mut body, Read::Documents);
-        self.search(body).await
+        self.search(Read::Documents, body).await
     }
 
     /// Ends it; one that stays open ends by itself.
@@ -155,7 +166,6 @@ fn read(body: &mut Value, what: Read) {
         }
         Read::Documents => {
             body["_source"] = json!({"excludes": [VECTOR_FIELD]});
-            body["fields"] = json!([VECTOR_FIELD]);
         }
     }
 }
@@ -219,7 +229,7 @@ impl Walk {
         if let Some(after) = self.after.take() {
             body["search_after"] = Value::Array(after);
         }
-        let page = view.search(body).await?;
+        let page = view.search(self.what, body).await?;
         self.ended = page.len() < self.what.page();
         self.after = page.last().map(|face| face.sort.clone());
         self.ready.extend(page);

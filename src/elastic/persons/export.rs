@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::of_person;
 use super::view::View;
 use crate::elastic::collection::VECTOR_FIELD;
+use crate::elastic::embedding::{self, Fields};
 use crate::elastic::lifecycle::versions;
 use crate::elastic::{Destination, ElasticError};
 
@@ -18,7 +19,7 @@ struct Found {
     #[serde(rename = "_source", default)]
     source: Value,
     #[serde(default)]
-    fields: Value,
+    fields: Fields,
     sort: Vec<Value>,
 }
 
@@ -34,10 +35,12 @@ impl Export {
     /// Begins with the collection's current index.
     pub async fn begin(to: &Destination, person: &str) -> Result<Self, ElasticError> {
         let versions = versions::of(to).await?;
+        // From 9.2 on vectors are no part of `_source`, and before they may be there in another form.
+        let mut what = json!({"query": of_person(person), "_source": {"excludes": [VECTOR_FIELD]}});
+        embedding::ask(&mut what, &*to.client.versions().await?);
         Ok(Self {
             to: to.clone(),
-            // From 9.2 on vectors are no part of `_source`.
-            what: json!({"query": of_person(person), "fields": [VECTOR_FIELD]}),
+            what,
             indices: versions.into_iter().map(|version| version.index).collect(),
             open: None,
         })
@@ -69,9 +72,8 @@ impl Export {
 
     fn line(&self, index: &str, found: Found) -> Value {
         let mut document = found.source;
-        let vector = &found.fields[VECTOR_FIELD];
-        if document["face"]["embedding"].is_null() && !vector.is_null() {
-            document["face"]["embedding"] = vector.clone();
+        if let Some(vector) = found.fields.vector() {
+            document["face"]["embedding"] = embedding::numbers(&vector);
         }
         json!({"collection": self.to.collection, "index": index, "id": found.id, "document": document})
     }

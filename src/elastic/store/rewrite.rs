@@ -11,12 +11,13 @@ use elasticsearch::http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare, encode};
+use super::{Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare};
 use crate::elastic::bulk::{self, Action, Operation, Verdict, Version};
 use crate::elastic::client::Payload;
 use crate::elastic::document::{FaceDocument, Known, StoredFace};
+use crate::elastic::embedding::Form;
 use crate::elastic::mget::Doc;
-use crate::elastic::search::MAX_CANDIDATES;
+use crate::elastic::search::MAX_HITS;
 use crate::elastic::{Destination, ElasticError};
 
 /// The boxes of a face found twice overlap at least this much (intersection over union).
@@ -26,6 +27,7 @@ const ATTEMPTS: usize = 8;
 
 /// Rewrites one photo as the mode says, or leaves it where the mode says so.
 pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoRecord) -> Result<Stored, ElasticError> {
+    let form = Form::of(&*to.client.versions().await?);
     let mut removed = 0;
     for attempt in 0..ATTEMPTS {
         let old = stored_faces(to, &photo.hash).await?;
@@ -37,7 +39,7 @@ pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoReco
         }
         let plan = Plan::new(mode, photo, &old);
         let unfinished = !plan.previous.is_empty() || !old.is_empty();
-        let operations = plan.operations(photo, &old, unfinished)?;
+        let operations = plan.operations(photo, &old, unfinished, form)?;
         let verdicts = bulk::execute(to, &operations).await?;
         if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Taken { .. })) {
             continue;
@@ -68,7 +70,7 @@ pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoReco
         }
         let rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected { .. });
         if unfinished && !outcomes.iter().any(rejected) {
-            let finish = finish(&plan.documents, photo, &verdicts)?;
+            let finish = finish(&plan.documents, photo, &verdicts, form)?;
             let verdicts = bulk::execute(to, &finish).await?;
             if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Taken { .. })) {
                 // Changed in between: the next look finishes it.
@@ -147,6 +149,7 @@ impl Plan {
         photo: &PhotoRecord,
         old: &BTreeMap<String, Versioned>,
         unfinished: bool,
+        form: Form,
     ) -> Result<Vec<Operation>, ElasticError> {
         let mut operations = Vec::new();
         for (place, document) in self.documents.iter().enumerate() {
@@ -154,7 +157,7 @@ impl Plan {
             document.image.unfinished = unfinished;
             document.image.previous.clone_from(&self.previous);
             let id = photo.id(place);
-            let source = encode(&document)?;
+            let source = document.encode(form)?;
             let action = match old.get(&id) {
                 Some((_, version)) => Action::Replace(source, *version),
                 None => Action::Create(source),
@@ -185,6 +188,7 @@ fn finish(
     documents: &[FaceDocument],
     photo: &PhotoRecord,
     written: &[Verdict],
+    form: Form,
 ) -> Result<Vec<Operation>, ElasticError> {
     let versions = written.iter().map(|verdict| match verdict {
         Verdict::Done(version) => *version,
@@ -196,7 +200,7 @@ fn finish(
             version.ok_or_else(|| ElasticError::unexpected("rewrite a face", "a write without a version"))?;
         operations.push(Operation {
             id: photo.id(place),
-            action: Action::Replace(encode(document)?, version),
+            action: Action::Replace(document.encode(form)?, version),
         });
     }
     Ok(operations)
@@ -271,7 +275,7 @@ async fn stored_faces(to: &Destination, hash: &str) -> Result<BTreeMap<String, V
     to.refresh().await?;
     let body = json!({
         "query": {"term": {"image.hash": hash}},
-        "size": MAX_CANDIDATES,
+        "size": MAX_HITS,
         "seq_no_primary_term": true,
         "_source": ["person", "image", "face.box", "face.score", "labels", "ingest.run"],
     });

@@ -122,7 +122,8 @@ fn options_work_as_on_the_command_line() {
     assert_eq!(filtered["threshold"]["faces_searched"], 3);
     assert_eq!(hits(&filtered).len(), 3);
     for widest in [
-        &[("k", "10000"), ("num_candidates", "1"), ("oversample", "10000")][..],
+        &[("k", "10000"), ("candidates", "1"), ("rescored", "1")][..],
+        &[("k", "1"), ("candidates", "10000"), ("rescored", "10000")],
         &[("k", "1"), ("num_candidates", "10000"), ("oversample", "1")],
     ] {
         assert_eq!(
@@ -133,6 +134,53 @@ fn options_work_as_on_the_command_line() {
     let with = ask(&[("include_embedding", "true")]);
     assert_eq!(with["embedding"].as_array().unwrap().len(), 128);
     assert!(ask(&[])["embedding"].is_null());
+}
+
+#[test]
+fn former_names_are_taken_for_one_more_release_and_said_to_be_former() {
+    let served = served();
+    let ask = |options: &[(&str, &str)]| {
+        let all: Vec<_> = [("collection", served.space.name.as_str())]
+            .iter()
+            .chain(options)
+            .copied()
+            .collect();
+        let photos = [("photo", bytes("query/obama-3.jpg"))];
+        served.api.post_form("/v1/identify", &all, &photos)
+    };
+    for (options, is_former) in [
+        (&[][..], false),
+        (&[("candidates", "500"), ("rescored", "50")], false),
+        (&[("num_candidates", "100")], true),
+        (&[("oversample", "3")], true),
+        (&[("num_candidates", "100"), ("oversample", "3")], true),
+    ] {
+        let answer = ask(options);
+        let said = [
+            answer.header("deprecation").to_owned(),
+            answer.header("link").to_owned(),
+        ];
+        let expected = match is_former {
+            true => ["@1796083200", "</docs>; rel=\"deprecation\""],
+            false => ["", ""],
+        };
+        assert_eq!(said, expected, "{options:?}");
+        assert_eq!(answer.expect(200)["faces"][0]["person"]["id"], "Barack_Obama");
+    }
+    for (options, because) in [
+        (&[("candidates", "50"), ("rescored", "51")][..], "at most candidates"),
+        (&[("candidates", "0")], "from 1 to 10000"),
+        (&[("rescored", "10001")], "from 1 to 10000"),
+        (&[("candidates", "50"), ("oversample", "2")], "former names"),
+        (&[("num_candidates", "0")], "from 1 to 10000"),
+        (&[("oversample", "0.5")], "from 1 to 10000"),
+    ] {
+        let error = ask(options).refused(400, "bad_request");
+        assert!(
+            error["message"].as_str().unwrap().contains(because),
+            "{options:?}: {error}"
+        );
+    }
 }
 
 #[test]
@@ -183,6 +231,10 @@ fn figures_and_names_of_collections() {
         (&json!(12), &json!(6), &json!(false))
     );
     assert_eq!(stats["name"], name);
+    let (_, info) = served.space.elastic("GET", "/", None);
+    assert_eq!(stats["elasticsearch"][0]["version"], info["version"]["number"]);
+    assert_eq!(stats["elasticsearch"][0]["nodes"], json!([info["name"]]));
+    assert_eq!(stats["warnings"], json!([]));
     let names = served.api.get("/v1/collections").expect(200);
     assert!(
         names["collections"].as_array().unwrap().contains(&json!(name)),

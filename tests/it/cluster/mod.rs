@@ -4,6 +4,7 @@
 
 mod faces;
 mod searchers;
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::process::Child;
@@ -39,7 +40,7 @@ struct Row {
 }
 
 fn a_search_s_work_is_spread_over_the_nodes_with_the_shards(space: &Space) {
-    let arguments = "bench knn --faces 3000 --queries 10 --shards 1,3 --num-candidates 100 --length 100ms --json";
+    let arguments = "bench knn --faces 3000 --queries 10 --shards 1,3 --candidates 500 --length 100ms --json";
     let arguments: Vec<&str> = arguments.split(' ').collect();
     let report = space.run(&arguments).expect(0).json();
     let results = report["results"].as_array().unwrap();

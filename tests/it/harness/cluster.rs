@@ -21,6 +21,11 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
+        Self::start_at(None)
+    }
+
+    /// Nodes of this version of Elasticsearch, or of the one that is tested.
+    pub fn start_at(version: Option<&str>) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let (http, transport): ([u16; NODES], [u16; NODES]) = free_ports();
         let seeds = transport.map(|port| format!("127.0.0.1:{port}")).join(",");
@@ -39,7 +44,7 @@ impl Cluster {
             http,
             settings,
         };
-        let spawned: [Node; NODES] = std::array::from_fn(|at| cluster.spawn(at));
+        let spawned: [Node; NODES] = std::array::from_fn(|at| cluster.spawn(at, version));
         for (at, node) in spawned.into_iter().enumerate() {
             cluster.nodes[at] = Some(node.ready(&cluster.data(at)));
         }
@@ -50,8 +55,8 @@ impl Cluster {
         cluster
     }
 
-    fn spawn(&self, at: usize) -> Node {
-        Node::spawn(&self.data(at), self.http[at], &self.settings[at])
+    fn spawn(&self, at: usize, version: Option<&str>) -> Node {
+        Node::spawn(&self.data(at), self.http[at], &self.settings[at], version)
     }
 
     /// The folder of a node's files.
@@ -83,7 +88,17 @@ impl Cluster {
 
     /// Starts a killed node on its old data, and comes back when it answers.
     pub fn restart(&mut self, at: usize) {
-        self.nodes[at] = Some(self.spawn(at).ready(&self.data(at)));
+        self.nodes[at] = Some(self.spawn(at, None).ready(&self.data(at)));
+    }
+
+    /// Stops a node in an orderly way and starts this version on its data; comes back when all nodes are there.
+    pub fn upgrade(&mut self, at: usize, version: &str) {
+        self.nodes[at].take().unwrap().stop();
+        self.nodes[at] = Some(self.spawn(at, Some(version)).ready(&self.data(at)));
+        wait_until("the upgraded node has joined", || {
+            let health = try_request(self.url(), "GET", "/_cluster/health", None);
+            health.is_some_and(|(_, health)| health["number_of_nodes"] == NODES)
+        });
     }
 
     /// The files of all nodes, dead or alive, that have any of these bytes.

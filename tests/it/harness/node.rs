@@ -48,13 +48,17 @@ pub struct Node {
 impl Node {
     /// Starts a node with its data in `folder`; port 0 is any free one.
     pub fn start(folder: &Path, port: u16) -> Self {
-        Self::spawn(folder, port, &[]).ready(folder)
+        Self::spawn(folder, port, &[], None).ready(folder)
     }
 
     /// The same without waiting for it: the nodes of one cluster wait for each other.
-    pub fn spawn(folder: &Path, port: u16, settings: &[String]) -> Self {
-        let process = Command::new(root().join("dev/node"))
-            .arg("run")
+    pub fn spawn(folder: &Path, port: u16, settings: &[String], version: Option<&str>) -> Self {
+        let mut command = Command::new(root().join("dev/node"));
+        command.arg("run");
+        if let Some(version) = version {
+            command.args(["--es-version", version]);
+        }
+        let process = command
             .args(["--heap", "512m", "--port", &port.to_string(), "--dir"])
             .arg(folder)
             .args(settings)
@@ -100,6 +104,12 @@ impl Node {
             .trim_end_matches('/')
             .parse()
             .unwrap()
+    }
+
+    /// In an orderly way: it ends with its standard input.
+    pub fn stop(mut self) {
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap();
     }
 
     /// kill -9.

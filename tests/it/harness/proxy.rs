@@ -18,6 +18,9 @@ pub enum Kind {
     Bulk,
     Mget,
     Refresh,
+    Search,
+    /// Versions of the nodes.
+    Nodes,
     Other,
 }
 
@@ -213,6 +216,8 @@ impl Request {
             Some("_bulk") => Kind::Bulk,
             Some("_mget") => Kind::Mget,
             Some("_refresh") => Kind::Refresh,
+            Some("_search") => Kind::Search,
+            _ if path.starts_with("/_nodes") => Kind::Nodes,
             _ => Kind::Other,
         }
     }

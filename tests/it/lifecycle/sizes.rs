@@ -23,14 +23,14 @@ fn plan_needs_no_cluster_and_gives_its_reasons() {
             )
         })
         .collect();
-    let face = [2048 + 128, 516 + 128, 260 + 128, 78 + 128, 2048].map(|bytes: u64| bytes * 10_000_000);
+    let face = [2048 + 128, 528 + 128, 272 + 128, 78 + 128, 2048].map(|bytes: u64| bytes * 10_000_000);
     let names = ["hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat"];
     assert_eq!(ram, names.into_iter().zip(face).collect::<Vec<_>>());
     assert_eq!(planned["dims"], 512);
     // Without --dims, those of the default embedder; the text has the formulas.
     let text = plan(&[]).stdout;
     assert!(
-        text.contains("of 128 dimensions") && text.contains("int8_hnsw: 132 bytes a face (dims + 4) + 128 (4 * m)"),
+        text.contains("of 128 dimensions") && text.contains("int8_hnsw: 144 bytes a face (dims + 16) + 128 (4 * m)"),
         "{text}"
     );
 }
@@ -62,7 +62,7 @@ fn status_counts_segments_vectors_and_memory() {
         assert!((4 * 128..4 * 160).contains(&quantised), "{status}");
         quantised + bytes(&off_heap["graph_bytes"])
     } else {
-        4 * (128 + 4 + 32 * 4)
+        4 * (128 + 16 + 32 * 4)
     };
     let ram = &status["ram"];
     assert_eq!(

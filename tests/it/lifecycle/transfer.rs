@@ -89,6 +89,45 @@ fn an_export_is_the_collection_and_goes_on_where_it_was_cut_off() {
     assert!(refused.stderr.contains("another collection"), "{refused:?}");
 }
 
+/// Base64 and arrays of numbers are two forms of the same bits, for Elasticsearch too.
+#[test]
+fn vectors_have_the_same_bits_however_they_are_written_and_read() {
+    let space = Space::new();
+    space.run(&["collection", "create", &space.name]).expect(0);
+    space.fill(0..50);
+    let file = space.path("faces.ndjson");
+    space.count();
+    space.collection(0, "export", &["--to", &file]);
+    let other = Space::new();
+    other.collection(0, "import", &["--from", &file]);
+    other.collection(0, "migrate", &["--index-type", "hnsw"]);
+    let bits = |vector: &Value| -> Vec<u32> {
+        let numbers = vector.as_array().unwrap().iter();
+        numbers
+            .map(|number| (number.as_f64().unwrap() as f32).to_bits())
+            .collect()
+    };
+    let exported = |space: &Space| -> Vec<(String, Vec<u32>)> {
+        let printed = space.run(&["collection", "export", &space.name]).expect(0).stdout;
+        let lines = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let faces = lines.filter(|line| line["_id"].is_string());
+        let face = |line: Value| (line["_id"].to_string(), bits(&line["_source"]["face"]["embedding"]));
+        faces.map(face).collect()
+    };
+    let there = exported(&other);
+    assert!(there == exported(&space) && there.len() == 50);
+    // As arrays, which every version writes and reads.
+    for space in [&space, &other] {
+        let body = json!({"size": 100, "_source": false, "fields": ["face.embedding"], "sort": ["image.hash"]});
+        let (_, reply) = space.elastic("POST", &format!("/{}/_search", space.name), Some(body));
+        let hits = reply["hits"]["hits"].as_array().unwrap();
+        let arrays = hits
+            .iter()
+            .map(|hit| (hit["_id"].to_string(), bits(&hit["fields"]["face.embedding"])));
+        assert!(arrays.eq(there.iter().cloned()), "{}", space.name);
+    }
+}
+
 #[test]
 fn lines_that_are_no_faces_are_named_and_the_rest_is_imported() {
     let space = Space::new();

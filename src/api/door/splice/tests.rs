@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -17,8 +19,9 @@ fn clause() -> String {
 
 /// The body with vectors for all of its photos.
 fn spliced(body: &str) -> String {
-    let clauses = scan(body, 16).unwrap_or_else(|refusal| panic!("{refusal}: {body}"));
-    let vectors: Vec<_> = clauses
+    let found = scan(body, 16).unwrap_or_else(|refusal| panic!("{refusal}: {body}"));
+    let vectors: Vec<_> = found
+        .photos
         .into_iter()
         .map(|clause| (clause.span, vec![0.5, -1.0]))
         .collect();
@@ -29,12 +32,12 @@ fn spliced(body: &str) -> String {
 fn refused(body: &str, because: &str) {
     match scan(body, 2) {
         Err(refusal) => assert!(refusal.reason.contains(because), "{refusal}: {body}"),
-        Ok(found) => panic!("{} photos found in {body}", found.len()),
+        Ok(found) => panic!("{} photos found in {body}", found.photos.len()),
     }
 }
 
 /// Bodies with `@` in every place for a knn clause, and `?` for a query.
-const PLACES: [&str; 24] = [
+const PLACES: [&str; 27] = [
     r#"{"knn": @}"#,
     r#"{"knn": [@, @]}"#,
     r#"{"query": {"knn": @}}"#,
@@ -52,6 +55,9 @@ const PLACES: [&str; 24] = [
     r#"{"retriever": {"linear": {"retrievers": [{"retriever": {"knn": @}, "weight": 2, "normalizer": "minmax"}]}}}"#,
     r#"{"retriever": {"text_similarity_reranker": {"retriever": {"rrf": {"retrievers": [{"knn": @}]}}, "field": "x"}}}"#,
     r#"{"retriever": {"rescorer": {"rescore": {"query": {"rescore_query": {"knn": @}}}, "retriever": {"knn": @}}}}"#,
+    r#"{"retriever": {"rrf": {"retrievers": [{"retriever": {"knn": @}, "weight": 0.3}, {"retriever": {"linear": {"retrievers": [{"retriever": {"knn": @}}]}}}], "rank_window_size": 50}}}"#,
+    r#"{"retriever": {"linear": {"retrievers": [{"retriever": {"rescorer": {"rescore": [{"window_size": 9, "query": {"rescore_query": {"knn": @}}}], "retriever": {"knn": @}}}, "weight": 1}], "filter": {"knn": @}}}}"#,
+    r#"{"retriever": {"knn": {"field": "f", "query_vector": [1], "k": 5, "filter": [{"knn": @}]}}}"#,
     r#"{"retriever": {"pinned": {"ids": ["1"], "retriever": {"knn": @}}}}"#,
     r#"{"rescore": [{"window_size": 5, "query": {"rescore_query": {"knn": @}, "query_weight": 1}}]}"#,
     r#"{"post_filter": {"knn": @}}"#,
@@ -68,7 +74,7 @@ fn a_photo_is_found_wherever_a_clause_may_stand() {
         let body = place.replace('@', &clause());
         let expected = body.replace(&format!(r#""query_vector_builder":{}"#, builder()), vector);
         assert_eq!(spliced(&body), expected);
-        let found = scan(&body, 16).unwrap();
+        let found = scan(&body, 16).unwrap().photos;
         assert_eq!(found.len(), place.matches('@').count(), "{place}");
         assert!(found.iter().all(|c| c.image == PHOTO && c.face == FaceChoice::Largest));
     }
@@ -90,7 +96,7 @@ fn what_only_looks_like_a_clause_stays() {
         r#"{"knn": {"query_vector_builder": {"text_embedding": {"model_id": "m", "model_text": "knn"}}}}"#,
     ] {
         let body = place.replace('?', &look_alike);
-        assert_eq!(scan(&body, 1), Ok(Vec::new()), "{body}");
+        assert_eq!(scan(&body, 1), Ok(Found::default()), "{body}");
         assert_eq!(spliced(&body), body);
     }
 }
@@ -103,7 +109,7 @@ fn every_other_byte_stays() {
         "\"query_vector\":[0.5,-1.0]",
     );
     assert_eq!(spliced(body), expected);
-    let found = scan(body, 1).unwrap();
+    let found = scan(body, 1).unwrap().photos;
     assert_eq!(
         (found[0].face, found[0].image.as_slice()),
         (FaceChoice::Ordinal(2), PHOTO)
@@ -144,6 +150,92 @@ fn a_clause_that_says_nothing_clear_is_refused() {
     }
 }
 
+/// `{"knn": {.., "query_vector_builder": BUILDER}}`
+fn with_builder(builder: &str) -> String {
+    format!(r#"{{"knn": {{"field": "f", "query_vector_builder": {builder}}}}}"#)
+}
+
+#[test]
+fn a_photo_comes_in_the_forms_that_typed_clients_know_too() {
+    let base64 = STANDARD.encode(PHOTO);
+    let text = |model: &str| format!(r#"{{"text_embedding": {{"model_id": "{model}", "model_text": "{base64}"}}}}"#);
+    let embedding =
+        |input: &str| format!(r#"{{"embedding": {{"inference_id": "facedex/1", "input": {input}, "timeout": "1s"}}}}"#);
+    let typed = format!(r#"{{"type": "image", "format": "base64", "value": "{base64}"}}"#);
+    let short = format!(r#"{{"type": "image", "value": "{base64}"}}"#);
+    for (builder, face) in [
+        (text("facedex"), FaceChoice::Largest),
+        (text("facedex/largest"), FaceChoice::Largest),
+        (text("facedex/central"), FaceChoice::Central),
+        (text("facedex/3"), FaceChoice::Ordinal(3)),
+        (embedding(&format!("\"{base64}\"")), FaceChoice::Ordinal(1)),
+        (embedding(&format!("[\"{base64}\"]")), FaceChoice::Ordinal(1)),
+        (embedding(&typed), FaceChoice::Ordinal(1)),
+        (embedding(&format!("[{short}]")), FaceChoice::Ordinal(1)),
+    ] {
+        let body = with_builder(&builder);
+        let found = scan(&body, 1)
+            .unwrap_or_else(|refusal| panic!("{refusal}: {body}"))
+            .photos;
+        assert_eq!((found[0].face, found[0].image.as_slice()), (face, PHOTO), "{body}");
+        assert_eq!(spliced(&body), r#"{"knn": {"field": "f", "query_vector":[0.5,-1.0]}}"#);
+    }
+    // Other models are Elasticsearch's affair.
+    for builder in [
+        text("facedexter"),
+        text("my-model"),
+        text("my/facedex"),
+        format!(r#"{{"text_embedding": {{"model_text": "{base64}"}}}}"#),
+        r#"{"embedding": {"inference_id": "jina", "input": {"type": "image", "value": "x"}}}"#.to_owned(),
+        r#"{"embedding": {"input": "x"}}"#.to_owned(),
+        r#"{"text_embedding": 7}"#.to_owned(),
+    ] {
+        let body = with_builder(&builder);
+        assert_eq!(scan(&body, 1), Ok(Found::default()), "{body}");
+    }
+    for (builder, because) in [
+        (text("facedex/all"), "cannot be \"all\""),
+        (text("facedex/first"), "[facedex/..] takes"),
+        (text("facedex/"), "[facedex/..] takes"),
+        (
+            r#"{"text_embedding": {"model_id": "facedex"}}"#.to_owned(),
+            "no [model_text]",
+        ),
+        (
+            r#"{"text_embedding": {"model_id": "facedex", "model_text": "*"}}"#.to_owned(),
+            "no base64",
+        ),
+        (embedding("7"), "takes one photo"),
+        (embedding(&format!("[{typed}, {typed}]")), "takes one photo"),
+        (embedding(r#"{"type": "text", "value": "YQ=="}"#), "takes one photo"),
+        (
+            format!(
+                r#"{{"lookup": {{"index": "x", "id": "1", "path": "p"}}, {}"#,
+                &text("facedex")[1..]
+            ),
+            "one builder",
+        ),
+    ] {
+        refused(&with_builder(&builder), because);
+    }
+}
+
+#[test]
+fn look_ups_are_named_and_nothing_hides_in_them() {
+    let body = with_builder(r#"{"lookup": {"ind\u0065x": "other", "id": "1", "path": "p", "routing": "r"}}"#);
+    assert_eq!(scan(&body, 1).unwrap().lookups, ["other"]);
+    assert_eq!(spliced(&body), body);
+    for builder in [
+        r#"{"lookup": {"id": "1", "path": "p"}}"#,
+        r#"{"lookup": {"index": "a", "index": "b", "id": "1", "path": "p"}}"#,
+        r#"{"lookup": {"index": ["a"], "id": "1", "path": "p"}}"#,
+        r#"{"lookup": {"index": "a", "id": "1", "path": "p", "query": {}}}"#,
+        r#"{"lookup": 7}"#,
+    ] {
+        refused(&with_builder(builder), "[lookup] takes");
+    }
+}
+
 #[test]
 fn what_reaches_elsewhere_or_runs_scripts_is_refused() {
     for body in [
@@ -166,7 +258,6 @@ fn what_reaches_elsewhere_or_runs_scripts_is_refused() {
         r#"{"query": {"geo_shape": {"f": {"indexed_shape": {"index": "other", "id": "1"}}}}}"#,
         r#"{"query": {"wrapper": {"query": "e30="}}}"#,
         r#"{"query": {"bool": {"unknown": {"terms": {"f": {"index": "other"}}}}}}"#,
-        r#"{"knn": {"field": "f", "query_vector_builder": {"lookup": {"index": "other", "id": "1", "path": "p"}}}}"#,
         r#"{"knn": {"field": "f", "filter": {"terms": {"f": {"index": "other"}}}}}"#,
         r#"{"aggs": {"a": {"scripted_metric": {}}}}"#,
         r#"{"aggs": {"a": {"terms": {"script": "1"}}}}"#,
@@ -200,7 +291,7 @@ fn what_is_no_json_is_refused() {
         refused(body, "no JSON");
     }
     let nested = |depth: usize| format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
-    assert_eq!(scan(&nested(MAX_DEPTH - 1), 1), Ok(Vec::new()));
+    assert_eq!(scan(&nested(MAX_DEPTH - 1), 1), Ok(Found::default()));
     refused(&nested(MAX_DEPTH), "within one another");
     refused(&nested(1_000_000), "within one another");
 }
@@ -251,7 +342,7 @@ proptest! {
     #[test]
     fn a_body_without_a_photo_is_the_same_byte_for_byte(data in text()) {
         let body = format!("{{\"_source\": {data}, \"query\": {{\"match\": {{\"x\": {data}}}}}}}");
-        prop_assert_eq!(scan(&body, 4).map(|found| found.len()), Ok(0));
+        prop_assert_eq!(scan(&body, 4).map(|found| found.photos.len()), Ok(0));
         prop_assert_eq!(spliced(&body), body);
     }
 

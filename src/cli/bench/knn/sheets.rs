@@ -29,13 +29,17 @@ pub(super) fn measured(records: &[Record]) -> String {
             "shards",
             "state",
             "filter",
+            "copies",
+            "k",
             "cand.",
-            "over",
+            "resc.",
             "recall@1",
             "recall@10",
             "strangers@10",
             "compared",
             "by one node",
+            "CPU ms",
+            "of one node",
             "clients",
             "p50 ms",
             "p95 ms",
@@ -43,7 +47,7 @@ pub(super) fn measured(records: &[Record]) -> String {
             "queries/s",
             "load",
         ],
-        &[0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
+        &[0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21],
     );
     let mut peers = tables::table(
         &[
@@ -96,6 +100,8 @@ pub(super) fn measured(records: &[Record]) -> String {
                 strangers,
                 comparisons,
                 of_busiest_node,
+                cpu_ms,
+                cpu_ms_of_busiest_node,
                 loads,
                 place,
                 ..
@@ -107,13 +113,17 @@ pub(super) fn measured(records: &[Record]) -> String {
                         key.index.shards.to_string(),
                         key.index.segments.to_string(),
                         key.filter.to_string(),
-                        key.num_candidates.to_string(),
-                        key.oversample.to_string(),
+                        key.index.replicas.to_string(),
+                        key.k.to_string(),
+                        key.effort.candidates.to_string(),
+                        key.effort.rescored.to_string(),
                         share(recall.at_1),
                         share(recall.at_10),
                         share(strangers.at_10),
                         format!("{comparisons:.0}"),
-                        of_busiest_node.map_or_else(String::new, |count| format!("{count:.0}")),
+                        format!("{of_busiest_node:.0}"),
+                        millis(*cpu_ms),
+                        millis(*cpu_ms_of_busiest_node),
                         level.clients.to_string(),
                         millis(level.p50_ms),
                         millis(level.p95_ms),
@@ -161,8 +171,10 @@ pub(super) fn plans(models: &[Model]) -> String {
     let mut checks = tables::table(
         &[
             "index",
+            "copies",
+            "k",
             "cand.",
-            "over",
+            "resc.",
             "held-out faces",
             "compared",
             "predicted",
@@ -173,15 +185,15 @@ pub(super) fn plans(models: &[Model]) -> String {
     );
     let mut plans = tables::table(
         &[
-            "index", "cand.", "over", "faces", "shards", "nodes", "memory", "disk", "compared", "shard ms", "core ms",
+            "index", "cand.", "resc.", "faces", "shards", "nodes", "memory", "disk", "compared", "shard ms", "core ms",
         ],
         &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
     );
     for model in models {
         let way = [
             model.index_type.name().to_owned(),
-            model.num_candidates.to_string(),
-            model.oversample.to_string(),
+            model.effort.candidates.to_string(),
+            model.effort.rescored.to_string(),
         ];
         if let Some(check) = &model.check {
             let mut row = way.to_vec();

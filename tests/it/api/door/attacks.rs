@@ -36,6 +36,8 @@ fn nothing_else_was_asked(door: &Door) {
         let path = target.trim_end_matches(" HTTP/1.1").split('?').next().unwrap();
         let allowed = match path.split('/').skip(1).collect::<Vec<_>>()[..] {
             [""] | ["_msearch"] => true,
+            // The versions of the nodes.
+            ["_nodes", "http"] => method == "GET",
             // The look-up of a collection.
             [name] => {
                 method == "GET" && !name.starts_with('_') && facedex::elastic::collection::check_name(name).is_ok()

@@ -6,6 +6,7 @@ const manifest = `${process.env.NODE_PATH}/@elastic/elasticsearch/package.json`
 const [url, collection, photo] = process.argv.slice(2)
 const face = { face_embedding: { image: fs.readFileSync(photo, 'utf8'), face: 'largest' } }
 const knn = { field: 'face.embedding', query_vector_builder: face, k: 3, num_candidates: 50 }
+const typed = { text_embedding: { model_id: 'facedex', model_text: fs.readFileSync(photo, 'utf8') } }
 const persons = (answer) => answer.hits.hits.map((hit) => hit._source.person?.id ?? null)
 
 async function main () {
@@ -15,6 +16,7 @@ async function main () {
     if (!(await client.ping())) throw new Error('no ping')
     found.server = (await client.info()).version.number
     found.search = persons(await client.search({ index: collection, knn, _source: ['person'] }))
+    found.typed = persons(await client.search({ index: collection, knn: { ...knn, query_vector_builder: typed } }))
     const query = { bool: { must: [{ knn }], filter: [{ exists: { field: 'person.id' } }] } }
     found.query = persons(await client.search({ index: collection, query, size: 3 }))
     found.retriever = persons(await client.search({ index: collection, retriever: { knn }, size: 3 }))

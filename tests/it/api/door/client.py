@@ -7,6 +7,7 @@ from elasticsearch import Elasticsearch
 
 url, collection, photo = sys.argv[1:]
 face = {"face_embedding": {"image": open(photo).read(), "face": "largest"}}
+typed = {"text_embedding": {"model_id": "facedex", "model_text": open(photo).read()}}
 knn = {"field": "face.embedding", "query_vector_builder": face, "k": 3, "num_candidates": 50}
 found = {"client": elasticsearch.__versionstr__}
 
@@ -21,6 +22,8 @@ for compress in (False, True):
     found["server"] = client.info()["version"]["number"]
     top = client.search(index=collection, knn=knn, source=["person"])
     found["search"] = persons(top)
+    typed_knn = knn | {"query_vector_builder": typed}
+    found["typed"] = persons(client.search(index=collection, knn=typed_knn, source=["person"]))
     query = {"bool": {"must": [{"knn": knn}], "filter": [{"exists": {"field": "person.id"}}]}}
     found["query"] = persons(client.search(index=collection, query=query, size=3))
     found["retriever"] = persons(client.search(index=collection, retriever={"knn": knn}, size=3))

@@ -1,0 +1,95 @@
+//! Whether searches of a collection find as much as the documentation says, and the setting on which that rests.
+//!
+//! From 9.3 on Elasticsearch may end the search of a graph early, when its candidates seem to get no better. At equal work that
+//! finds no more, and how far a search looks is then no longer what was asked for (docs/benchmarks.md): new indices are made
+//! without it.
+
+use elasticsearch::http::Method;
+use serde_json::{Value, json};
+
+use super::client::Payload;
+use super::collection::{Collection, IndexType};
+use super::server::{Version, Versions};
+use super::{Client, Destination, ElasticError, effort};
+
+/// The setting, below `index`.
+const EARLY_TERMINATION: &str = "dense_vector.hnsw_enable_early_termination";
+/// All versions from here on know it.
+const KNOWN_FROM: Version = Version::new(9, 2, 0);
+
+/// Adds to an index's settings what its searches rest on, where the cluster knows it.
+pub(super) fn add_settings(index: &mut Value, versions: &Versions) {
+    if versions.all_from(KNOWN_FROM) {
+        index[EARLY_TERMINATION] = json!(false);
+    }
+}
+
+/// Whether searches of the collection's graphs may end early; never where Elasticsearch does not know that.
+async fn ends_early(client: &Client, collection: &Collection) -> Result<bool, ElasticError> {
+    let path = format!("/{}/_settings/index.{EARLY_TERMINATION}", collection.index);
+    let query = [("include_defaults", "true"), ("flat_settings", "true")];
+    let reply: Value = client
+        .read(
+            "read the collection's settings",
+            Method::Get,
+            &path,
+            &query,
+            Payload::None,
+        )
+        .await?;
+    let of = &reply[&collection.index];
+    let name = format!("index.{EARLY_TERMINATION}");
+    let value = of["settings"].get(&name).or_else(|| of["defaults"].get(&name));
+    Ok(value.is_some_and(|value| value == "true" || *value == json!(true)))
+}
+
+/// Why searches may find less than they should; `stored` faces are in the collection.
+pub(super) async fn warnings(
+    client: &Client,
+    collection: &Collection,
+    stored: u64,
+) -> Result<Vec<String>, ElasticError> {
+    let mut warnings = Vec::new();
+    if collection.index_type == IndexType::Flat {
+        return Ok(warnings);
+    }
+    if let Some(warning) = early_termination(client, collection).await? {
+        warnings.push(warning);
+    }
+    let in_a_shard = stored / u64::from(collection.shards.max(1));
+    if let Some(most) = effort::most_in_a_shard(collection.index_type, collection.m)
+        && in_a_shard > most
+    {
+        warnings.push(format!(
+            "each shard holds {in_a_shard} faces: from {most} on {} candidates, the most that elasticsearch takes, find fewer than 99 % of the ten nearest; `facedex collection migrate {} --shards {}` spreads them",
+            effort::MAX_CANDIDATES,
+            collection.name,
+            stored.div_ceil(most)
+        ));
+    }
+    Ok(warnings)
+}
+
+/// Says so where searches may end early, with the command that sets it right.
+pub(super) async fn early_termination(
+    client: &Client,
+    collection: &Collection,
+) -> Result<Option<String>, ElasticError> {
+    Ok(ends_early(client, collection).await?.then(|| {
+        format!(
+            "index.{EARLY_TERMINATION} is true: searches end before they have looked as far as they should; `facedex collection repair {}` sets it to false",
+            collection.name
+        )
+    }))
+}
+
+/// Sets the settings of the collection's index as new ones have them, and says which were changed.
+pub async fn repair(to: &Destination, collection: &Collection) -> Result<Vec<String>, ElasticError> {
+    if collection.index_type == IndexType::Flat || !ends_early(&to.client, collection).await? {
+        return Ok(Vec::new());
+    }
+    let settings = json!({"index": {EARLY_TERMINATION: false}});
+    to.put_settings("set the collection's settings right", &collection.index, &settings)
+        .await?;
+    Ok(vec![format!("index.{EARLY_TERMINATION}: false")])
+}
