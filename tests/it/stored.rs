@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, Api, send};
 use crate::harness::node::{self, Node};
-use crate::harness::{Ran, facedex_at, photo, root, run};
+use crate::harness::{Ran, facedex_at, full, photo, root, run};
 
 /// An archive, unpacked, and a node on its data.
 struct Stored {
@@ -187,10 +187,10 @@ fn delete_and_forget(stored: &Stored) {
     assert_eq!(tombstones["count"], 4, "{tombstones}");
     // Who is deleted now is gone, from the index that a migration left behind too.
     for collection in ["moved", "plain-int8_hnsw"] {
-        let deleted = stored.json(
-            0,
-            &["person", "delete", "person-1", "--collection", collection, "--purge"],
-        );
+        let mut command = vec!["person", "delete", "person-1", "--collection", collection];
+        // Half a minute each: Elasticsearch keeps files for so long.
+        command.extend(full().then_some("--purge"));
+        let deleted = stored.json(0, &command);
         assert_eq!(deleted["deleted"], 4, "{deleted}");
         assert!(
             stored
@@ -312,9 +312,12 @@ fn serve(stored: &Stored) {
             "--events",
         ];
         let api = Api::run(facedex_at(&stored.node.url, &stored.files, &arguments));
+        let vector = &stored.faces("people")[0]["_source"]["face"]["embedding"];
+        let question = json!({"collection": "people", "embedding": vector});
         let answer = send(
-            api.request("GET", "/v1/stats?collection=people")
-                .header("x-api-key", key),
+            api.request("POST", "/v1/identify")
+                .header("x-api-key", key)
+                .json(&question),
         );
         (api, answer)
     };
@@ -340,7 +343,7 @@ fn serve(stored: &Stored) {
             .unwrap()
     };
     // One run of the release, two of today's.
-    node::wait_until("the events are there", || actions("ingest") == 3);
+    node::wait_until("the events are there", || actions("ingest-end") == 3);
 }
 
 fn use_all(stored: &Stored) {
