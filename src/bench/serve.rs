@@ -16,8 +16,9 @@ use super::load::{Load, Make, ask, closed_loop, summarise};
 use super::process::memory;
 use super::vectors::Population;
 use crate::elastic::Destination;
-use crate::elastic::collection::{Collection, VECTOR_FIELD};
+use crate::elastic::collection::Collection;
 use crate::elastic::effort::{Asked, Effort, Question};
+use crate::elastic::knn::Knn;
 use crate::elastic::lifecycle::optimize;
 use crate::face::FaceEngine;
 use crate::face::image::{Limits, decode};
@@ -120,7 +121,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
     let effort = Asked::default().effort(Question::Search, &layout, K, plan.faces);
     let bodies: Vec<String> = (0..QUERIES)
         // A photo that is not stored, of people who are.
-        .map(|query| body(&population.face(query, PHOTOS_A_PERSON), effort))
+        .map(|query| body(&plan.collection, &population.face(query, PHOTOS_A_PERSON), effort))
         .collect();
     let bodies = Arc::new(bodies);
     let (straight, through) = (
@@ -208,16 +209,16 @@ async fn prepare(plan: &Plan, population: &Arc<Population>, told: &impl Fn(&str)
 }
 
 /// What facedex itself would send for this vector.
-fn body(vector: &[f32], effort: Effort) -> String {
-    let knn = json!({
-        "field": VECTOR_FIELD,
-        "query_vector": vector,
-        "k": K,
-        "num_candidates": effort.candidates,
-        "rescore_vector": {"oversample": effort.rescored as f64 / K as f64},
-    });
+fn body(collection: &Collection, vector: &[f32], effort: Effort) -> String {
+    let knn = Knn {
+        vector,
+        k: K,
+        effort,
+        min_similarity: None,
+        filters: &[],
+    };
     json!({
-        "query": {"knn": knn},
+        "query": knn.query(collection),
         "size": K,
         "_source": ["person", "image.uri", "face.box", "labels"],
     })

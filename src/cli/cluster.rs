@@ -83,6 +83,7 @@ impl ClusterEffortArgs {
         let asked = Asked {
             candidates: Some(self.candidates),
             rescored: Some(self.rescored.unwrap_or(self.candidates)),
+            former: None,
         };
         asked.check().map_err(Error::Effort)?;
         Ok(asked.effort(Question::Search, &collection.layout(), usize::from(neighbours) + 1, 0))

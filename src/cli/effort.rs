@@ -30,6 +30,7 @@ impl EffortArgs {
         let asked = Asked {
             candidates: self.candidates,
             rescored: self.rescored,
+            former: None,
         };
         asked.check().map_err(Error::Effort)?;
         Ok(asked)
@@ -67,7 +68,9 @@ impl FormerArgs {
         let products = products.collect::<Vec<_>>().join(",");
         let instead = match products.is_empty() {
             true => "leave it out, or say how many with --candidates and --rescored".to_owned(),
-            false => format!("what you ask for is --candidates {products} --rescored {products}"),
+            false => format!(
+                "what you ask for is --candidates {products} --rescored {products} (in an hnsw index, --candidates as it was)"
+            ),
         };
         Err(Error::Effort(format!(
             "--num-candidates and --oversample (num-candidates and oversample in facedex.toml) are gone, since elasticsearch reads them in two ways: {instead}"

@@ -25,12 +25,14 @@ pub struct Effort {
 }
 
 /// What somebody asked for, where they did; the rest follows from the question and the collection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Asked {
     /// [`Effort::candidates`].
     pub candidates: Option<u16>,
     /// [`Effort::rescored`].
     pub rescored: Option<u16>,
+    /// What /v1 called `num_candidates` and `oversample` before: each is of that product, where the index is quantized.
+    pub former: Option<(u16, f32)>,
 }
 
 impl From<Effort> for Asked {
@@ -39,6 +41,7 @@ impl From<Effort> for Asked {
         Self {
             candidates: number(effort.candidates),
             rescored: number(effort.rescored),
+            former: None,
         }
     }
 }
@@ -95,6 +98,15 @@ impl Asked {
     /// By all that is stored, whatever is filtered: a filter leaves faces out of the results, and not out of the graph.
     pub fn effort(self, question: Question, layout: &Layout, k: usize, stored: u64) -> Effort {
         let k = k.clamp(1, MAX_CANDIDATES);
+        if let Some((candidates, times)) = self.former {
+            let times = if layout.index_type.is_quantised() { times } else { 1.0 };
+            let product = (usize::from(candidates).max(k) as f32 * times).ceil() as usize;
+            let both = product.min(MAX_CANDIDATES);
+            return Effort {
+                candidates: both,
+                rescored: both,
+            };
+        }
         let given = |number: Option<u16>| number.map(|number| usize::from(number).clamp(k, MAX_CANDIDATES));
         let by_law = || by_law(question, layout, k, stored);
         let candidates = match (given(self.candidates), given(self.rescored)) {
@@ -114,8 +126,12 @@ impl Asked {
 }
 
 /// About how many vectors a search of so many candidates compares in a shard, where these are as many as a law has it.
-pub fn comparisons(candidates: usize) -> u64 {
-    35 * candidates as u64
+pub fn comparisons(index_type: IndexType, candidates: usize) -> u64 {
+    let each = match index_type {
+        IndexType::BbqHnsw => 20,
+        _ => 35,
+    };
+    each * candidates as u64
 }
 
 fn by_law(question: Question, layout: &Layout, k: usize, stored: u64) -> usize {
@@ -124,7 +140,7 @@ fn by_law(question: Question, layout: &Layout, k: usize, stored: u64) -> usize {
     }
     let law = question.law(layout.index_type);
     let in_a_shard = stored as f64 / f64::from(layout.shards.max(1));
-    let candidates = (law.share * sparser(layout.m) * in_a_shard).max(law.fewest).ceil() as usize;
+    let candidates = (law.share * sparser(layout.m) * in_a_shard).max(law.fewest).round() as usize;
     candidates.max(law.each * k).min(MAX_CANDIDATES)
 }
 
@@ -209,7 +225,11 @@ mod tests {
     #[test]
     fn what_is_asked_for_holds_within_what_is_possible() {
         let asked = |candidates, rescored| {
-            let asked = Asked { candidates, rescored };
+            let asked = Asked {
+                candidates,
+                rescored,
+                former: None,
+            };
             let effort = asked.effort(Question::Search, &Layout::default(), 10, 1_000_000);
             [effort.candidates, effort.rescored]
         };
@@ -218,11 +238,27 @@ mod tests {
         assert_eq!(asked(Some(20), None), [20, 20]);
         assert_eq!(asked(None, Some(100)), [3_200, 100]);
         assert_eq!(asked(None, Some(5_000)), [5_000, 5_000]);
+        // As a section of 9.2 read the former names: raised to k first, and oversampled where there is something to rescore.
+        let former = |layout: &Layout, k| {
+            let asked = Asked {
+                former: Some((20, 5.0)),
+                ..Asked::default()
+            };
+            asked.effort(Question::Search, layout, k, 1_000_000)
+        };
+        let both = |number| Effort {
+            candidates: number,
+            rescored: number,
+        };
+        assert_eq!(former(&of(IndexType::Int8Hnsw), 10), both(100));
+        assert_eq!(former(&of(IndexType::Int8Hnsw), 100), both(500));
+        assert_eq!(former(&of(IndexType::Hnsw), 10), both(20));
         // No fewer than are to be found.
         assert_eq!(asked(Some(3), Some(2)), [10, 10]);
         let both = Asked {
             candidates: Some(10),
             rescored: Some(11),
+            former: None,
         };
         assert!(both.check().is_err());
     }

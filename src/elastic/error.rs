@@ -69,6 +69,8 @@ pub enum ElasticError {
         nodes: String,
         /// What was answered instead.
         reason: String,
+        /// Whether it may be told later.
+        is_passing: bool,
     },
     /// A version on which it is not known what a search would look at.
     #[error("elasticsearch {found} (node {nodes}) is not supported, {supported} are: {remedy}; nothing was searched")]
@@ -180,6 +182,7 @@ impl ElasticError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Garbled { .. } => true,
+            Self::UnknownVersion { is_passing, .. } => *is_passing,
             Self::Refused { status, kind, .. } => matches!(status, 408 | 429 | 500..=599) || kind == BLOCKED,
             _ => false,
         }

@@ -40,7 +40,7 @@ impl Knn<'_> {
     }
 
     /// The query of a search of at least one hit. Where a count alone is asked for, Elasticsearch 9.5 ignores its similarity.
-    pub(super) fn query(&self, collection: &Collection) -> Value {
+    pub fn query(&self, collection: &Collection) -> Value {
         let k = self.size();
         let candidates = self.effort.candidates.clamp(k, MAX_CANDIDATES);
         let rescored = self.effort.rescored.clamp(k, candidates);

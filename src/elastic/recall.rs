@@ -24,8 +24,11 @@ pub(super) fn add_settings(index: &mut Value, versions: &Versions) {
     }
 }
 
-/// Whether searches of the collection's graphs may end early; never where Elasticsearch does not know that.
+/// Whether searches of the collection's graphs may end early; never where there is no graph, or Elasticsearch does not know that.
 async fn ends_early(client: &Client, collection: &Collection) -> Result<bool, ElasticError> {
+    if collection.index_type == IndexType::Flat {
+        return Ok(false);
+    }
     let path = format!("/{}/_settings/index.{EARLY_TERMINATION}", collection.index);
     let query = [("include_defaults", "true"), ("flat_settings", "true")];
     let reply: Value = client
@@ -50,9 +53,6 @@ pub(super) async fn warnings(
     stored: u64,
 ) -> Result<Vec<String>, ElasticError> {
     let mut warnings = Vec::new();
-    if collection.index_type == IndexType::Flat {
-        return Ok(warnings);
-    }
     if let Some(warning) = early_termination(client, collection).await? {
         warnings.push(warning);
     }
@@ -85,7 +85,7 @@ pub(super) async fn early_termination(
 
 /// Sets the settings of the collection's index as new ones have them, and says which were changed.
 pub async fn repair(to: &Destination, collection: &Collection) -> Result<Vec<String>, ElasticError> {
-    if collection.index_type == IndexType::Flat || !ends_early(&to.client, collection).await? {
+    if !ends_early(&to.client, collection).await? {
         return Ok(Vec::new());
     }
     let settings = json!({"index": {EARLY_TERMINATION: false}});

@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::client::Payload;
-use super::{Client, ElasticError};
+use super::retry::Backoff;
+use super::{Client, Destination, ElasticError};
 
 /// The oldest that is supported. From here on a knn query means the same everywhere.
 const OLDEST: Version = Version::new(8, 19, 0);
@@ -145,7 +146,7 @@ impl fmt::Display for Versions {
 
 /// What a client last heard.
 #[derive(Debug, Default)]
-pub(super) struct Heard(Mutex<Option<(Instant, Arc<Versions>)>>);
+pub(super) struct Heard(tokio::sync::Mutex<Option<(Instant, Arc<Versions>)>>);
 
 #[derive(Deserialize)]
 struct Reply {
@@ -168,31 +169,57 @@ struct Node {
 }
 
 impl Client {
-    /// The versions of the cluster's nodes, at most half a minute old. Versions on which nobody knows what a search would look
-    /// at are refused.
+    /// The versions of the cluster's nodes, about half a minute old at most. Versions on which nobody knows what a search would
+    /// look at are refused. While the nodes cannot be asked, what they said last stays true.
     pub async fn versions(&self) -> Result<Arc<Versions>, ElasticError> {
-        let lock = || self.heard.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = lock().clone();
-        if let Some((at, versions)) = &before
-            && at.elapsed() < FRESH
-        {
-            return Ok(Arc::clone(versions));
-        }
-        let now = Arc::new(self.ask_versions().await?);
+        // Who finds the answer too old asks anew; whoever comes meanwhile takes it as it is, lest all ask at once.
+        let before = {
+            let mut heard = self.heard.0.lock().await;
+            match heard.as_mut() {
+                Some((at, versions)) if at.elapsed() < FRESH => return Ok(Arc::clone(versions)),
+                Some((at, versions)) => {
+                    *at = Instant::now();
+                    Arc::clone(versions)
+                }
+                None => {
+                    // Nobody can go on without it.
+                    let now = Arc::new(self.ask_versions().await?);
+                    now.expect_supported()?;
+                    announce(&now);
+                    *heard = Some((Instant::now(), Arc::clone(&now)));
+                    return Ok(now);
+                }
+            }
+        };
+        let now = match self.ask_versions().await {
+            Ok(now) => Arc::new(now),
+            Err(error) => {
+                tracing::warn!(
+                    reason = error.to_string(),
+                    "elasticsearch's versions cannot be asked for; taken to be {before} still"
+                );
+                return Ok(before);
+            }
+        };
         now.expect_supported()?;
-        if before.is_none_or(|(_, before)| before != now) {
+        if now != before {
             announce(&now);
         }
-        *lock() = Some((Instant::now(), Arc::clone(&now)));
+        *self.heard.0.lock().await = Some((Instant::now(), Arc::clone(&now)));
         Ok(now)
     }
 
     async fn ask_versions(&self) -> Result<Versions, ElasticError> {
         const OPERATION: &str = "tell its nodes' versions";
-        let query = [("filter_path", "_nodes.failed,nodes.*.name,nodes.*.version")];
-        let unknown = |reason: String| ElasticError::UnknownVersion {
+        // A node that hangs counts as one that did not answer.
+        let query = [
+            ("filter_path", "_nodes.failed,nodes.*.name,nodes.*.version"),
+            ("timeout", "5s"),
+        ];
+        let unknown = |reason: String, is_passing: bool| ElasticError::UnknownVersion {
             nodes: self.addresses(),
             reason,
+            is_passing,
         };
         let mut pauses = PAUSES.iter();
         loop {
@@ -201,18 +228,18 @@ impl Client {
                 .await;
             let reply = match reply {
                 Ok(reply) => reply,
-                Err(error @ (ElasticError::Unreachable { .. } | ElasticError::Unauthorised { .. })) => {
-                    return Err(error);
-                }
-                Err(error) if error.is_transient() && !matches!(error, ElasticError::Garbled { .. }) => {
-                    return Err(error);
-                }
-                Err(error) => return Err(unknown(error.to_string())),
+                Err(ElasticError::Garbled { reason, .. }) => return Err(unknown(reason, false)),
+                Err(error @ ElasticError::Unauthorised { .. }) => return Err(error),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => return Err(unknown(error.to_string(), false)),
             };
             if reply.counts.failed > 0 {
                 // It went away while it was asked: the others know soon.
                 let Some(pause) = pauses.next() else {
-                    return Err(unknown(format!("{} of the nodes did not answer", reply.counts.failed)));
+                    return Err(unknown(
+                        format!("{} of the nodes did not answer", reply.counts.failed),
+                        true,
+                    ));
                 };
                 tokio::time::sleep(*pause).await;
                 continue;
@@ -222,8 +249,24 @@ impl Client {
                 .into_values()
                 .map(|node| Ok((node.version.parse()?, node.name)))
                 .collect();
-            let versions = nodes.map_err(unknown)?;
-            return Versions::of(versions).ok_or_else(|| unknown("no node told its version".to_owned()));
+            let versions = nodes.map_err(|reason| unknown(reason, false))?;
+            return Versions::of(versions).ok_or_else(|| unknown("no node told its version".to_owned(), false));
+        }
+    }
+}
+
+impl Destination {
+    /// [`Client::versions`], repeated until there is an answer that repeating would not change.
+    pub async fn versions(&self) -> Result<Arc<Versions>, ElasticError> {
+        let mut backoff = Backoff::new(self.policy);
+        loop {
+            match self.client.versions().await {
+                Err(error) if error.is_transient() => self.wait(&mut backoff, 1, &error.to_string(), None).await?,
+                other => {
+                    self.progress(&mut backoff);
+                    return other;
+                }
+            }
         }
     }
 }

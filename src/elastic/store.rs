@@ -161,7 +161,7 @@ type Place = (usize, usize);
 
 /// Creates what is not there and looks up what is.
 async fn create(to: &Destination, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
-    let form = Form::of(&*to.client.versions().await?);
+    let form = Form::of(&*to.versions().await?);
     let mut places: Vec<Place> = Vec::new();
     let mut operations = Vec::new();
     for (at, photo) in photos.iter().enumerate() {

@@ -136,6 +136,27 @@ fn searches_that_end_early_are_named_and_set_right_by_one_command() {
 }
 
 #[test]
+fn a_collection_without_a_graph_has_nothing_to_end_early() {
+    let space = Space::new();
+    space
+        .run(&["collection", "create", &space.name, "--index-type", "flat"])
+        .expect(0);
+    let status = space
+        .run(&["collection", "status", &space.name, "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(status["warnings"], json!([]));
+    space.run(&["collection", "check", &space.name]).expect(0);
+    assert!(
+        space
+            .run(&["collection", "repair", &space.name])
+            .expect(0)
+            .stdout
+            .contains("nothing to do")
+    );
+}
+
+#[test]
 fn a_new_graph_searches_to_its_end_and_so_does_a_migrated_one() {
     let space = Space::new();
     space.run(&["collection", "create", &space.name]).expect(0);

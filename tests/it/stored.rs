@@ -169,20 +169,13 @@ fn resume(stored: &Stored) {
 
 fn delete_and_forget(stored: &Stored) {
     // Who was deleted then does not come back now.
-    let others = stored.faces("plain-hnsw");
-    let mut lines = vec![json!({"facedex_export": 1, "collection": "x", "collection_id": "x",
-        "space": "sface-2021dec@arcface-112", "dims": 128})];
-    let person = &stored.manifest["collections"]["forgotten"]["deleted"];
-    lines.extend(
-        others
-            .iter()
-            .filter(|face| face["_source"]["person"]["id"] == *person)
-            .cloned(),
+    let before = stored.json(0, &["collection", "import", "forgotten", "--from", "forgotten.ndjson"]);
+    assert_eq!(
+        (&before["deleted"], &before["existing"]),
+        (&json!(4), &json!(36)),
+        "{before}"
     );
-    let faces = lines.len() - 1;
-    lines.push(json!({"faces": faces}));
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    std::fs::write(stored.files.join("again.ndjson"), text).unwrap();
+    stored.expect_faces("forgotten", 36, "int8_hnsw");
     let tombstones = node::request(&stored.node.url, "GET", "/facedex-tombstones*/_count", None).1;
     assert_eq!(tombstones["count"], 4, "{tombstones}");
     // Who is deleted now is gone, from the index that a migration left behind too.

@@ -137,14 +137,25 @@ fn embedding(value: &RawValue) -> Result<Builder, Refusal> {
         Ok([one]) => one.get(),
         Err(_) => given,
     };
-    if let Ok(text) = serde_json::from_str::<Text<'_>>(one) {
-        return photo(EMBEDDING, "input", Some(&text), face);
-    }
-    match serde_json::from_str::<Typed<'_>>(one) {
-        Ok(typed) if typed.r#type == "image" && typed.format.as_deref().is_none_or(|format| format == "base64") => {
-            photo(EMBEDDING, "input", Some(&typed.value), face)
+    let given = match serde_json::from_str::<Text<'_>>(one) {
+        Ok(text) => Some(text),
+        Err(_) => match serde_json::from_str::<Typed<'_>>(one) {
+            Ok(typed) if typed.r#type == "image" && typed.format.as_deref().is_none_or(|format| format == "base64") => {
+                Some(typed.value)
+            }
+            _ => None,
+        },
+    };
+    match given {
+        Some(Text(text)) => {
+            // Elasticsearch's own form of an image is a data URL.
+            let bare = text
+                .split_once(";base64,")
+                .filter(|(kind, _)| kind.starts_with("data:") && !kind.contains(','))
+                .map_or(text.as_ref(), |(_, bare)| bare);
+            photo(EMBEDDING, "input", Some(&Text(Cow::Borrowed(bare))), face)
         }
-        _ => Err(Refusal::illegal(format!(
+        None => Err(Refusal::illegal(format!(
             "[{EMBEDDING}] with [{model}] takes one photo as [input]: base64, or {{\"type\": \"image\", \"format\": \"base64\", \"value\": ..}}"
         ))),
     }

@@ -1,5 +1,5 @@
 //! Counts that Elasticsearch gets wrong: from 9.4 on (Lucene 10.4) a knn query's `similarity` is ignored wherever documents are
-//! counted and not fetched, so that `k` comes out in place of the number of faces above it. Such a count is refused, with the
+//! counted and not fetched, also by aggregations that count each bucket as a query, so that `k` comes out in place of the number of faces above it. Such a count is refused, with the
 //! form that counts right.
 
 use super::places::Place;
@@ -34,6 +34,23 @@ impl Counted {
     }
 }
 
+/// Whether an aggregation of this kind may count each of its buckets as a query of its own, joined with the search's.
+pub(super) fn counts_by_queries(kind: &str) -> bool {
+    const KINDS: [&str; 10] = [
+        "adjacency_matrix",
+        "auto_date_histogram",
+        "date_histogram",
+        "date_range",
+        "filter",
+        "filters",
+        "histogram",
+        "ip_range",
+        "range",
+        "variable_width_histogram",
+    ];
+    KINDS.contains(&kind)
+}
+
 /// The similarities of a body's knn queries, by where they stand, and whether the body asks for hits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Similarities {
@@ -43,6 +60,8 @@ pub struct Similarities {
     pub(super) without_hits: bool,
     /// The body asks for no hits, or for a number that cannot be read here.
     pub(super) no_hits: bool,
+    /// Some aggregation may count what the search's query matches.
+    pub(super) by_queries: bool,
 }
 
 impl Similarities {
@@ -55,10 +74,14 @@ impl Similarities {
         }
     }
 
-    /// Refuses a count that these nodes get wrong; `no_hits` is what the path and its parameters say.
-    pub(super) fn check(self, no_hits: Option<bool>, versions: &Versions) -> Result<(), Refusal> {
-        let is_counted = self.always || (self.without_hits && no_hits.unwrap_or(self.no_hits));
-        if !is_counted || !versions.any_from(WRONG_FROM) {
+    /// Whether some similarity decides a count; `no_hits` is what the path and its parameters say.
+    pub(super) fn decide_a_count(self, no_hits: Option<bool>) -> bool {
+        self.always || (self.without_hits && (self.by_queries || no_hits.unwrap_or(self.no_hits)))
+    }
+
+    /// Refuses such a count where these nodes get it wrong.
+    pub(super) fn refuse(versions: &Versions) -> Result<(), Refusal> {
+        if !versions.any_from(WRONG_FROM) {
             return Ok(());
         }
         Err(Refusal::illegal(format!(
@@ -91,14 +114,21 @@ mod tests {
             assert!(similarities(body).always, "{body}");
         }
         for body in [
-            r#"{"query": @}"#,
+            r#"{"query": @, "aggs": {"a": {"filter": {"match_all": {}}}}}"#,
+            r#"{"query": @, "aggs": {"a": {"range": {"field": "x", "ranges": [{"from": 0}]}}}}"#,
+        ] {
+            assert!(similarities(body).decide_a_count(None), "{body}");
+        }
+        for body in [
+            r#"{"query": @, "aggs": {"a": {"terms": {"field": "x"}}}}"#,
             r#"{"query": {"bool": {"filter": @}}}"#,
             r#"{"query": {"constant_score": {"filter": @}}}"#,
             r#"{"post_filter": @}"#,
             r#"{"retriever": {"standard": {"query": @}}}"#,
         ] {
             let found = similarities(body);
-            assert!(found.without_hits && !found.always && !found.no_hits, "{body}");
+            assert!(found.without_hits && !found.decide_a_count(None), "{body}");
+            assert!(found.decide_a_count(Some(true)), "{body}");
         }
         for body in [
             r#"{"knn": {"field": "f", "query_vector": [1], "k": 3, "similarity": 0.4}, "size": 0}"#,
@@ -106,7 +136,7 @@ mod tests {
             r#"{"query": {"knn": {"field": "f", "query_vector": [1], "k": 3}}, "size": 0}"#,
         ] {
             let found = similarities(body);
-            assert!(found.no_hits && !found.without_hits && !found.always, "{body}");
+            assert!(found.no_hits && !found.decide_a_count(None), "{body}");
         }
     }
 

@@ -75,10 +75,8 @@ pub(super) async fn check(
             )));
         }
     }
-    if found.similarities != Similarities::default() {
-        found
-            .similarities
-            .check(no_hits, &*asker.app.elastic.versions().await?)?;
+    if found.similarities.decide_a_count(no_hits) {
+        Similarities::refuse(&*asker.app.elastic.versions().await?)?;
     }
     Ok(found.photos)
 }

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::builder::{self, Builder};
-use super::counts::{Counted, Similarities};
+use super::counts::{Counted, Similarities, counts_by_queries};
 use super::places::Place;
 use crate::face::select::FaceChoice;
 
@@ -276,6 +276,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
                 scan.size(entries.next_value()?);
                 continue;
             }
+            scan.found.similarities.by_queries |= place == Place::Agg && counts_by_queries(&key);
             if place == Place::Knn && key == "similarity" {
                 scan.found.similarities.note(counted);
             }

@@ -19,7 +19,7 @@ use crate::api::photo::{self, ImageSize, Seen, SeenFace, WithPhotos};
 use crate::api::state::App;
 use crate::elastic::ElasticError;
 use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::{Asked, Effort, MAX_CANDIDATES};
+use crate::elastic::effort::{Asked, MAX_CANDIDATES};
 use crate::elastic::filter::Filter;
 use crate::face::select::FaceChoice;
 use crate::query::QueryError;
@@ -284,6 +284,7 @@ impl QuestionOptions {
         let asked = Asked {
             candidates: self.candidates,
             rescored: self.rescored,
+            former: None,
         };
         asked
             .check()
@@ -307,8 +308,7 @@ impl QuestionOptions {
 
 /// What the former fields ask for. Without candidates a search looks as far as it does by itself.
 fn former(candidates: Option<u16>, times: Option<f32>) -> Result<Asked, ApiError> {
-    let candidates = candidates.map(usize::from);
-    if candidates.is_some_and(|number| !(1..=MAX_CANDIDATES).contains(&number)) {
+    if candidates.is_some_and(|number| !(1..=MAX_CANDIDATES).contains(&number.into())) {
         return Err(ApiError::parameter(
             "num_candidates",
             format!("from 1 to {MAX_CANDIDATES}"),
@@ -318,12 +318,8 @@ fn former(candidates: Option<u16>, times: Option<f32>) -> Result<Asked, ApiError
     if !(1.0..=10_000.0).contains(&times) {
         return Err(ApiError::parameter("oversample", "from 1 to 10000"));
     }
-    Ok(candidates.map_or_else(Asked::default, |candidates| {
-        let product = ((candidates as f32 * times).ceil() as usize).min(MAX_CANDIDATES);
-        let both = Effort {
-            candidates: product,
-            rescored: product,
-        };
-        both.into()
-    }))
+    Ok(Asked {
+        former: candidates.map(|candidates| (candidates, times)),
+        ..Asked::default()
+    })
 }

@@ -32,10 +32,10 @@ const SEED: u64 = 1;
 const K: usize = 10;
 
 /// How far a search is to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Wanted {
-    /// As far as this question does where nobody says.
-    Default(Question),
+    /// As far as this question does where nobody says, but for so many that are rescored.
+    Default(Question, Option<u16>),
     /// So far.
     Asked(Asked),
 }
@@ -108,7 +108,13 @@ impl Plan {
         for &filter in &self.filters {
             for &wanted in &self.efforts {
                 let (asked, question) = match wanted {
-                    Wanted::Default(question) => (Asked::default(), question),
+                    Wanted::Default(question, rescored) => {
+                        let asked = Asked {
+                            rescored,
+                            ..Asked::default()
+                        };
+                        (asked, question)
+                    }
                     Wanted::Asked(asked) => (asked, Question::Search),
                 };
                 let key = SearchKey {

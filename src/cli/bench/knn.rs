@@ -206,24 +206,25 @@ fn parse_candidates(text: &str) -> Result<Candidates, String> {
 }
 
 fn efforts(args: &BenchKnnArgs) -> Result<Vec<Wanted>, Error> {
+    let rescored: Vec<Option<u16>> = match args.rescored.as_slice() {
+        [] => vec![None],
+        given => given.iter().copied().map(Some).collect(),
+    };
     let mut wanted = Vec::new();
     for &candidates in &args.candidates {
-        match candidates {
-            Candidates::Law(question) => wanted.push(Wanted::Default(question)),
-            Candidates::Given(candidates) if args.rescored.is_empty() => wanted.push(Wanted::Asked(Asked {
-                candidates: Some(candidates),
-                rescored: None,
-            })),
-            Candidates::Given(candidates) => {
-                for &rescored in &args.rescored {
+        for &rescored in &rescored {
+            wanted.push(match candidates {
+                Candidates::Law(question) => Wanted::Default(question, rescored),
+                Candidates::Given(candidates) => {
                     let asked = Asked {
                         candidates: Some(candidates),
-                        rescored: Some(rescored),
+                        rescored,
+                        former: None,
                     };
                     asked.check().map_err(Error::Effort)?;
-                    wanted.push(Wanted::Asked(asked));
+                    Wanted::Asked(asked)
                 }
-            }
+            });
         }
     }
     Ok(wanted)

@@ -97,7 +97,7 @@ impl<'t> Import<'t> {
             return Ok(());
         }
         let form = match self.to {
-            Some(to) => Form::of(&*to.client.versions().await?),
+            Some(to) => Form::of(&*to.versions().await?),
             None => Form::Numbers,
         };
         self.batch.push(Pending::new(record, form)?);

@@ -125,7 +125,7 @@ impl Wish {
             shards_for,
             candidates,
             comparisons: candidates
-                .map_or(self.faces, |each| shards * effort::comparisons(each))
+                .map_or(self.faces, |each| shards * effort::comparisons(index_type, each))
                 .min(self.faces),
             ram_total_bytes: ram * copies,
             disk_total_bytes: disk * copies,

@@ -61,8 +61,11 @@ impl Face {
 
     /// The same in the form in which it is written again.
     pub(super) fn to_write(&self, form: Form) -> Option<Value> {
-        let vector = self.embedding()?;
-        self.with_vector(serde_json::to_value(form.written(&vector)).ok()?)
+        let vector = match self.embedding() {
+            Some(vector) => serde_json::to_value(form.written(&vector)).ok()?,
+            None => Value::Null,
+        };
+        self.with_vector(vector)
     }
 
     fn with_vector(&self, vector: Value) -> Option<Value> {

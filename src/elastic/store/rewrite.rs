@@ -27,7 +27,7 @@ const ATTEMPTS: usize = 8;
 
 /// Rewrites one photo as the mode says, or leaves it where the mode says so.
 pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoRecord) -> Result<Stored, ElasticError> {
-    let form = Form::of(&*to.client.versions().await?);
+    let form = Form::of(&*to.versions().await?);
     let mut removed = 0;
     for attempt in 0..ATTEMPTS {
         let old = stored_faces(to, &photo.hash).await?;

@@ -172,6 +172,14 @@ fn a_photo_comes_in_the_forms_that_typed_clients_know_too() {
         (embedding(&format!("[\"{base64}\"]")), FaceChoice::Ordinal(1)),
         (embedding(&typed), FaceChoice::Ordinal(1)),
         (embedding(&format!("[{short}]")), FaceChoice::Ordinal(1)),
+        (
+            embedding(&typed.replace(&base64, &format!("data:image/jpeg;base64,{base64}"))),
+            FaceChoice::Ordinal(1),
+        ),
+        (
+            embedding(&format!("\"data:image/png;base64,{base64}\"")),
+            FaceChoice::Ordinal(1),
+        ),
     ] {
         let body = with_builder(&builder);
         let found = scan(&body, 1)
