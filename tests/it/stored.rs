@@ -324,7 +324,7 @@ fn serve(stored: &Stored) {
     let (api, answer) = keyed(stored.manifest["key"].as_str().unwrap());
     answer.expect(200);
     send(api.request("GET", "/v1/stats?collection=people")).refused(401, "unauthorized");
-    assert!(lines() > before);
+    node::wait_until("the question is in the audit log", || lines() > before);
     let listed = stored.json(0, &["keys", "list", "--keys", "keys.json"]);
     assert_eq!(listed["keys"].as_array().map(Vec::len), Some(2), "{listed}");
     drop(api);
