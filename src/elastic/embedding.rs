@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::collection::VECTOR_FIELD;
 use super::server::{Version, Versions};
@@ -58,23 +58,30 @@ pub(super) fn ask(body: &mut Value, versions: &Versions) {
     }
 }
 
-/// What a hit's `fields` have of its vector.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Fields {
-    #[serde(rename = "face.embedding", default)]
-    vector: Found,
+/// What a hit's `fields` have of its vector. Arrays are of `N`: `f32` where they are compared, `Number` where they are kept with the
+/// very digits that the document has.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Fields<N = f32> {
+    #[serde(rename = "face.embedding", default = "Found::none")]
+    vector: Found<N>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-enum Found {
+enum Found<N> {
     Base64([String; 1]),
-    Numbers(Vec<f32>),
+    Numbers(Vec<N>),
 }
 
-impl Default for Found {
-    fn default() -> Self {
+impl<N> Found<N> {
+    fn none() -> Self {
         Self::Numbers(Vec::new())
+    }
+}
+
+impl<N> Default for Fields<N> {
+    fn default() -> Self {
+        Self { vector: Found::none() }
     }
 }
 
@@ -82,16 +89,43 @@ impl Fields {
     /// The vector, where the hit has one.
     pub(super) fn vector(&self) -> Option<Vec<f32>> {
         match &self.vector {
-            Found::Numbers(numbers) if numbers.is_empty() => None,
-            Found::Numbers(numbers) => Some(numbers.clone()),
-            Found::Base64([text]) => {
-                let bytes = STANDARD.decode(text).ok()?;
-                let (numbers, rest) = bytes.as_chunks();
-                (rest.is_empty() && !numbers.is_empty())
-                    .then(|| numbers.iter().map(|four| f32::from_be_bytes(*four)).collect())
-            }
+            Found::Numbers(numbers) => Some(numbers.clone()).filter(|numbers| !numbers.is_empty()),
+            Found::Base64([text]) => floats(text),
         }
     }
+}
+
+impl Fields<Number> {
+    /// The vector, where the hit has one.
+    pub(super) fn vector(&self) -> Option<Vec<f32>> {
+        match &self.vector {
+            Found::Numbers(numbers) if numbers.is_empty() => None,
+            Found::Numbers(numbers) => numbers.iter().map(|number| Some(number.as_f64()? as f32)).collect(),
+            Found::Base64([text]) => floats(text),
+        }
+    }
+
+    /// The same as an array of JSON's numbers.
+    pub(super) fn numbers(&self) -> Option<Value> {
+        match &self.vector {
+            Found::Numbers(numbers) => Some(json!(numbers)).filter(|_| !numbers.is_empty()),
+            Found::Base64([text]) => floats(text).map(|vector| numbers(&vector)),
+        }
+    }
+
+    /// The same in the form in which it is written.
+    pub(super) fn to_write(&self, form: Form) -> Option<Value> {
+        match form {
+            Form::Numbers => self.numbers(),
+            Form::Base64 => self.vector().map(|vector| json!(base64(&vector))),
+        }
+    }
+}
+
+fn floats(text: &str) -> Option<Vec<f32>> {
+    let bytes = STANDARD.decode(text).ok()?;
+    let (numbers, rest) = bytes.as_chunks();
+    (rest.is_empty() && !numbers.is_empty()).then(|| numbers.iter().map(|four| f32::from_be_bytes(*four)).collect())
 }
 
 fn base64(vector: &[f32]) -> String {
@@ -100,7 +134,7 @@ fn base64(vector: &[f32]) -> String {
 }
 
 /// A vector as an array of JSON's numbers, each with as few digits as tell it from all others.
-pub(super) fn numbers(vector: &[f32]) -> Value {
+fn numbers(vector: &[f32]) -> Value {
     // A number of JSON's has 64 bits: the nearest of these would be written with digits that mean nothing.
     let shortest = |number: &f32| {
         number
@@ -117,7 +151,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(fields: Value) -> Option<Vec<f32>> {
-        serde_json::from_value::<Fields>(fields).unwrap().vector()
+        let kept: Fields<Number> = serde_json::from_value(fields.clone()).unwrap();
+        let compared: Fields = serde_json::from_value(fields).unwrap();
+        assert_eq!(kept.vector(), compared.vector());
+        compared.vector()
     }
 
     proptest! {

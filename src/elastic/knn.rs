@@ -63,14 +63,6 @@ impl Knn<'_> {
         self.clause(collection, in_query, oversample(candidates, in_query))
     }
 
-    /// How many more candidates the section rescores in each shard than the query does.
-    pub(super) fn rescored_too_many(&self, collection: &Collection, versions: &Versions) -> usize {
-        match versions.any_from(SECTION_AS_QUERY) || !collection.index_type.is_quantised() {
-            true => 0,
-            false => self.effort.candidates.saturating_sub(self.effort.rescored),
-        }
-    }
-
     fn clause(&self, collection: &Collection, candidates: usize, oversample: f32) -> Value {
         let mut clause = json!({
             "field": VECTOR_FIELD,

@@ -102,7 +102,8 @@ fn body(query: &Knn<'_>, clause: Value) -> Value {
 }
 
 /// How many pairs of vectors a search compares in the graphs of each node's shards, as Elasticsearch's profile counts them, by
-/// the node's id. That is its work, whatever the machine, rescoring included. Asked by a section that looks equally far.
+/// the node's id. That is its work, whatever the machine, rescoring included. Asked by a section that looks equally far; before 9.3 it
+/// rescores all candidates.
 pub async fn comparisons(
     client: &Client,
     collection: &Collection,
@@ -111,7 +112,6 @@ pub async fn comparisons(
     const OPERATION: &str = "profile a search";
     let versions = client.versions().await?;
     let section = query.section(collection, &versions);
-    let too_many = query.rescored_too_many(collection, &versions) as u64;
     let body = body(query, json!({"knn": section, "profile": true}));
     let path = format!("/{}/_search", collection.index);
     let reply: Value = client
@@ -129,7 +129,7 @@ pub async fn comparisons(
             // `[node][index][shard]`
             let id = shard["id"].as_str().unwrap_or_default();
             let node = id.split(']').next().unwrap_or_default().trim_start_matches('[');
-            *by_node.entry(node.to_owned()).or_default() += counts.iter().sum::<u64>().saturating_sub(too_many);
+            *by_node.entry(node.to_owned()).or_default() += counts.iter().sum::<u64>();
         }
     }
     if by_node.is_empty() {

@@ -227,7 +227,7 @@ async fn copies(to: &Destination, examples: usize, found: &mut Findings) -> Resu
 }
 
 fn vector(hit: &Value) -> Vec<f32> {
-    let fields = Fields::deserialize(&hit["fields"]).unwrap_or_default();
+    let fields: Fields = Fields::deserialize(&hit["fields"]).unwrap_or_default();
     fields.vector().unwrap_or_default()
 }
 

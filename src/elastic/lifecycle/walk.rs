@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use elasticsearch::http::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::elastic::bulk::Version;
 use crate::elastic::client::Payload;
@@ -32,7 +32,7 @@ pub struct Face {
     #[serde(rename = "_source", default)]
     pub source: Value,
     #[serde(default)]
-    fields: Fields,
+    fields: Fields<Number>,
     #[serde(default)]
     sort: Vec<Value>,
 }
@@ -53,25 +53,18 @@ impl Face {
 
     /// The whole document, with its vector where the source has it, as an array of numbers.
     pub fn document(&self) -> Option<Value> {
-        let vector = self
-            .embedding()
-            .map_or(Value::Null, |vector| embedding::numbers(&vector));
-        self.with_vector(vector)
+        self.with_vector(self.fields.numbers())
     }
 
     /// The same in the form in which it is written again.
     pub(super) fn to_write(&self, form: Form) -> Option<Value> {
-        let vector = match self.embedding() {
-            Some(vector) => serde_json::to_value(form.written(&vector)).ok()?,
-            None => Value::Null,
-        };
-        self.with_vector(vector)
+        self.with_vector(self.fields.to_write(form))
     }
 
-    fn with_vector(&self, vector: Value) -> Option<Value> {
+    fn with_vector(&self, vector: Option<Value>) -> Option<Value> {
         let mut document = self.source.clone();
         let face = document.get_mut("face")?.as_object_mut()?;
-        face.insert("embedding".to_owned(), vector);
+        face.insert("embedding".to_owned(), vector.unwrap_or_default());
         Some(document)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::of_person;
 use super::view::View;
@@ -19,7 +19,7 @@ struct Found {
     #[serde(rename = "_source", default)]
     source: Value,
     #[serde(default)]
-    fields: Fields,
+    fields: Fields<Number>,
     sort: Vec<Value>,
 }
 
@@ -72,8 +72,8 @@ impl Export {
 
     fn line(&self, index: &str, found: Found) -> Value {
         let mut document = found.source;
-        if let Some(vector) = found.fields.vector() {
-            document["face"]["embedding"] = embedding::numbers(&vector);
+        if let Some(vector) = found.fields.numbers() {
+            document["face"]["embedding"] = vector;
         }
         json!({"collection": self.to.collection, "index": index, "id": found.id, "document": document})
     }
