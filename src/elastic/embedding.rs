@@ -169,8 +169,11 @@ mod tests {
                 let found = read(json!({VECTOR_FIELD: in_fields})).unwrap();
                 prop_assert!(found.iter().zip(&vector).all(|(a, b)| a.to_bits() == b.to_bits()));
             }
+            // With as few digits as any; which of two equally short numbers is taken does not matter.
             let text = numbers(&vector).to_string();
-            prop_assert_eq!(&text, &serde_json::to_string(&vector).unwrap());
+            prop_assert_eq!(text.len(), serde_json::to_string(&vector).unwrap().len());
+            let again: Vec<f32> = serde_json::from_str(&text).unwrap();
+            prop_assert!(again.iter().zip(&vector).all(|(a, b)| a.to_bits() == b.to_bits()));
         }
     }
 
