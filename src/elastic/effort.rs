@@ -4,8 +4,8 @@
 //! A search follows each shard's graph until it has the `candidates` nearest that it can find there, by the form of the vectors
 //! that the index compares. The `rescored` nearest of these are compared again with full-precision vectors. How many candidates
 //! recall needs grows nearly as the faces do, since most of the ten nearest are strangers at about equal distances. Measured with
-//! 10,000 to 3,000,000 faces that are distributed like the default embedder's, on Elasticsearch 9.5.3, and found the same on
-//! 8.19.21 and 9.2.0 (docs/benchmarks.md).
+//! 50,000 to 1,000,000 faces that are distributed like the default embedder's, on Elasticsearch 9.5.3, and checked with 100,000
+//! on 8.19.21 and 9.2.0 (docs/benchmarks.md).
 
 use serde::{Deserialize, Serialize};
 

@@ -201,11 +201,16 @@ impl Client {
                 return Ok(before);
             }
         };
-        now.expect_supported()?;
+        let mut heard = self.heard.0.lock().await;
+        if let Err(error) = now.expect_supported() {
+            // What was there before must not let others go on.
+            *heard = None;
+            return Err(error);
+        }
         if now != before {
             announce(&now);
         }
-        *self.heard.0.lock().await = Some((Instant::now(), Arc::clone(&now)));
+        *heard = Some((Instant::now(), Arc::clone(&now)));
         Ok(now)
     }
 
