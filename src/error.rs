@@ -72,6 +72,20 @@ pub enum Error {
     /// A new id that is somebody's already.
     #[error("there is a person {0:?} already; `facedex person merge` makes two people one")]
     PersonExists(String),
+    /// A merge of a person with themselves.
+    #[error("{0:?} is one person already; a merge needs two ids")]
+    SamePerson(String),
+    /// An audit log names less than what was deleted.
+    #[error(
+        "these lines of the audit log name only some of the faces that were deleted: {0}; delete them again with `facedex person delete`"
+    )]
+    ShortLog(String),
+    /// Nobody can be asked.
+    #[error("not done, since nobody can be asked here whether to {0}: say --yes")]
+    Unconfirmed(String),
+    /// Somebody was asked, and said no.
+    #[error("not done")]
+    Declined,
     /// The server.
     #[error(transparent)]
     Serve(#[from] ServeError),

@@ -105,6 +105,9 @@ pub fn document() -> FaceDocument {
         image: ImageFields {
             uri: "file:///photos/Eileen_Collins/Eileen_Collins_0001.jpg".to_owned(),
             hash,
+            coded: None,
+            likeness: None,
+            orientation: 1,
             width: SIDE,
             height: SIDE,
             faces: 1,

@@ -54,6 +54,10 @@ pub enum Action {
     DeleteOldFaces,
     /// Wrote out everything that is stored of a person.
     ExportPerson,
+    /// Said which index a collection is, and removed what was deleted from it before.
+    AdoptCollection,
+    /// Removed a collection.
+    DeleteCollection,
     /// Asked who somebody is.
     Identify,
     /// Asked for faces that look alike, which tells as much.
@@ -86,7 +90,9 @@ impl Action {
             | Self::DeletePerson
             | Self::ChangePerson
             | Self::MergePersons
-            | Self::DeleteOldFaces => true,
+            | Self::DeleteOldFaces
+            | Self::AdoptCollection
+            | Self::DeleteCollection => true,
             Self::Identify | Self::Search | Self::EsSearch | Self::ExportPerson => false,
         }
     }
@@ -141,6 +147,9 @@ struct Record {
     address: IpAddr,
     action: Action,
     collections: BTreeSet<String>,
+    /// Their ids, where they are known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    collection_ids: BTreeSet<String>,
     faces: Ids,
     persons: Ids,
     #[serde(skip)]
@@ -231,6 +240,7 @@ impl Entry {
                 address: caller.address,
                 action,
                 collections: BTreeSet::new(),
+                collection_ids: BTreeSet::new(),
                 faces: Ids::default(),
                 persons: Ids::default(),
                 status: None,
@@ -249,6 +259,7 @@ impl Entry {
             address: Ipv4Addr::LOCALHOST.into(),
             action,
             collections: BTreeSet::new(),
+            collection_ids: BTreeSet::new(),
             faces: Ids::default(),
             persons: Ids::default(),
             status: None,
@@ -264,6 +275,14 @@ impl Entry {
     /// Adds a collection.
     pub fn collection(&self, name: &str) {
         self.change(|record| record.add_collection(name));
+    }
+
+    /// Adds a collection whose id is known.
+    pub fn collection_of(&self, name: &str, id: &str) {
+        self.change(|record| {
+            record.add_collection(name);
+            record.collection_ids.insert(id.to_owned());
+        });
     }
 
     /// Adds a face that was found, stored or deleted.

@@ -131,6 +131,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         places: Arc::new(Semaphore::new(settings.concurrency)),
         changes: TaskTracker::new(),
         persons: Arc::default(),
+        prepared: std::sync::Mutex::default(),
         metrics: recorder,
         run: uuid::Uuid::new_v4().to_string(),
         host: gethostname::gethostname().to_string_lossy().into_owned(),

@@ -1,10 +1,11 @@
 //! What all requests share.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,8 +17,9 @@ use super::access::{Access, AccessSettings};
 use super::audit::Audit;
 use super::error::{ApiError, Code};
 use super::inference::Inference;
+use crate::elastic::collection::{self, Collection};
 use crate::elastic::events::Events;
-use crate::elastic::{Client, Destination, destination::Pulse, retry::RetryPolicy, trace};
+use crate::elastic::{Client, Destination, retry::RetryPolicy, trace};
 use crate::face::image::Limits;
 
 /// How the server was asked to run.
@@ -39,6 +41,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// Where enrolments, deletions and searches are written down.
     pub audit_log: Option<PathBuf>,
+    /// Whether indices that Elasticsearch's account may not see are left out of changes knowingly.
+    pub visible_only: bool,
     /// Whether requests are told to the events index.
     pub events: bool,
     /// What a photo may cost.
@@ -69,6 +73,8 @@ pub struct App {
     pub changes: TaskTracker,
     /// Changes of persons go one after the other: one would restore a write block under the other's feet.
     pub persons: Arc<Mutex<()>>,
+    /// Indices that are ready to be changed, with the names that they had then.
+    pub prepared: std::sync::Mutex<HashSet<(String, Vec<String>)>>,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
     /// This process, in the documents that it writes.
@@ -78,20 +84,26 @@ pub struct App {
 }
 
 impl App {
-    /// A collection to write to. Somebody waits for the answer: it is tried for half of the request's time, not for ever.
-    pub fn destination(&self, collection: &str) -> Destination {
+    /// A collection to write to, ready to be changed. Somebody waits for the answer: it is tried for half of the request's
+    /// time, not for ever.
+    pub async fn destination(&self, collection: &Collection) -> Result<Destination, ApiError> {
         let patience = self.settings.timeout / 2;
-        Destination {
-            client: self.elastic.clone(),
-            collection: collection.to_owned(),
-            policy: RetryPolicy {
-                cap: Duration::from_secs(2),
-                patience,
-                give_up_after: Some(patience),
-                ..RetryPolicy::default()
-            },
-            pulse: Arc::new(Pulse::default()),
+        let policy = RetryPolicy {
+            cap: Duration::from_secs(2),
+            patience,
+            give_up_after: Some(patience),
+            ..RetryPolicy::default()
+        };
+        let to = Destination::new(self.elastic.clone(), collection, policy);
+        // Once for each index and its names: nothing but an older facedex undoes it.
+        let ready = (collection.index.clone(), collection.names.clone());
+        let prepared = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_ready = prepared().contains(&ready);
+        if !is_ready {
+            collection::prepare(&to, collection).await?;
+            prepared().insert(ready);
         }
+        Ok(to)
     }
 
     /// Runs a change to its end, whoever still waits for it: half of one (a write block that is not restored, a photo of

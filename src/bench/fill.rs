@@ -103,6 +103,9 @@ fn record(filling: &Filling, number: u64) -> PhotoRecord {
         image: ImageFields {
             uri: format!("synthetic:{number}"),
             hash: hash.clone(),
+            coded: None,
+            likeness: None,
+            orientation: 1,
             width: 250,
             height: 250,
             faces: 1,

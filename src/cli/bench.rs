@@ -113,12 +113,7 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
     let collection = open_or_create(&client, &name, &facts.embedding_space(), &Layout::default()).await?;
     let plan = serve::Plan {
         node: urls(global)?.swap_remove(0),
-        to: Destination {
-            client: Arc::clone(&client),
-            collection: name.clone(),
-            policy: RetryPolicy::default(),
-            pulse: Arc::default(),
-        },
+        to: Destination::new(Arc::clone(&client), &collection, RetryPolicy::default()),
         collection,
         faces: args.faces,
         photo: args.photo.clone(),

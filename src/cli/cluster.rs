@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,6 +31,10 @@ const LISTED: usize = 20;
 pub(super) struct ClusterArgs {
     #[command(flatten)]
     collection: CollectionArg,
+
+    /// End when elasticsearch has accepted nothing for so long; the same command goes on from there
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2m")]
+    retry_for: Duration,
 
     /// Only faces that meet this condition (field=value or field!=value); may be repeated
     #[arg(long, value_name = "FIELD=VALUE")]
@@ -168,12 +172,12 @@ pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, E
     let written = match args.dry_run {
         true => None,
         false => {
-            let to = Destination {
-                client: Arc::clone(&client),
-                collection: collection.name.clone(),
-                policy: RetryPolicy::default(),
-                pulse: Arc::default(),
+            let policy = RetryPolicy {
+                give_up_after: Some(args.retry_for),
+                ..RetryPolicy::DEFAULT
             };
+            let to = Destination::new(Arc::clone(&client), &collection, policy);
+            collection::prepare(&to, &collection).await?;
             Some(clusters::write(&to, &changes).await?)
         }
     };

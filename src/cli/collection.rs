@@ -1,5 +1,6 @@
 //! `facedex collection`
 
+mod adopt;
 mod migrate;
 mod plan;
 mod status;
@@ -43,7 +44,14 @@ pub(super) enum CollectionCommand {
     /// Set the settings right that searches rest on, where somebody changed them or an older facedex made the collection
     ///
     /// `check` and `status` say when that is needed. Changes no face.
-    Repair(NameArg),
+    Repair(PatientArg),
+    /// Say which index the collection is, where it was cloned, restored or re-aliased by hand
+    ///
+    /// The index that the name stands for becomes the collection: what was deleted on request is removed from it, and other
+    /// indices with its id get one of their own.
+    Adopt(adopt::AdoptArgs),
+    /// Remove a collection: its index, aliases, and the indices that migrations left or began
+    Delete(adopt::DeleteArgs),
     /// Move to another index type, graph, number of shards or embedder, while faces are written and searched
     ///
     /// Fills the next index from the present one and switches the alias when both are the same and searches agree. Writers
@@ -111,20 +119,27 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
     match command {
         CollectionCommand::Plan(args) => return plan::run(args, global),
         CollectionCommand::Optimize(args) => return upkeep::optimize(args, &client, global).await,
+        CollectionCommand::Adopt(args) => return adopt::adopt(args, client, global).await,
+        CollectionCommand::Delete(args) => return adopt::delete(args, client, global).await,
         CollectionCommand::Migrate(args) => {
-            return migrate::migrate(args, &destination(client, &args.collection.name), global).await;
+            let (at, found) =
+                Destination::open(Arc::new(client), &args.collection.name, args.patience.policy()).await?;
+            return migrate::migrate(args, &at, found, global).await;
         }
         CollectionCommand::Retire(args) => {
-            return migrate::retire(args, &destination(client, &args.collection.name), global).await;
+            let (at, found) = opened(client, &args.collection.name, &args.patience).await?;
+            return migrate::retire(args, &at, found, global).await;
         }
         CollectionCommand::Export(args) => {
-            return transfer::export(args, &destination(client, &args.collection.name), global).await;
+            let (at, found) = opened(client, &args.collection.name, &args.patience).await?;
+            return transfer::export(args, &at, found, global).await;
         }
-        CollectionCommand::Import(args) => {
-            return transfer::import(args, &destination(client, &args.collection.name), global).await;
-        }
+        CollectionCommand::Import(args) => return transfer::import(args, &Arc::new(client), global).await,
         CollectionCommand::Check(args) => {
-            return upkeep::check(args, &destination(client, &args.collection.name), global).await;
+            // A copy or a restored index is for it to say.
+            let found = collection::in_doubt(&client, &args.collection.name).await?;
+            let at = Destination::new(Arc::new(client), &found, args.patience.policy());
+            return upkeep::check(args, &at, &found, global).await;
         }
         CollectionCommand::Create(args) => {
             let embedder = recipe(global)?.embedder;
@@ -153,33 +168,51 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 format!("created collection {} (index {})\n", made.name, made.index)
             })?;
         }
-        CollectionCommand::Repair(args) => return upkeep::repair(&destination(client, &args.name), global).await,
+        CollectionCommand::Repair(args) => {
+            let (to, found) =
+                Destination::open(Arc::new(client), &args.collection.name, args.patience.policy()).await?;
+            return upkeep::repair(&to, found, global).await;
+        }
         CollectionCommand::Status(args) => status::run(&client, &args.name, global).await?,
         CollectionCommand::List => {
-            let collections = collection::list(&client).await?;
-            show(
-                global,
-                &List {
-                    collections: &collections,
-                },
-                || tables::collections(&collections),
-            )?;
+            let listed = collection::list(&client).await?;
+            show(global, &listed, || tables::collections(&listed))?;
         }
     }
     Ok(SUCCESS)
 }
 
-/// The collection as a place to read and write; it is tried for as long as somebody may be willing to wait.
-fn destination(client: Client, name: &str) -> Destination {
-    Destination {
-        client: Arc::new(client),
-        collection: name.to_owned(),
-        policy: RetryPolicy {
-            give_up_after: Some(Duration::from_secs(600)),
-            ..RetryPolicy::default()
-        },
-        pulse: Arc::default(),
+/// For how long somebody may be willing to wait.
+#[derive(Debug, Args)]
+struct PatienceArgs {
+    /// End when elasticsearch has accepted nothing for so long; the same command goes on from there
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10m")]
+    retry_for: Duration,
+}
+
+impl PatienceArgs {
+    fn policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            give_up_after: Some(self.retry_for),
+            ..RetryPolicy::DEFAULT
+        }
     }
+}
+
+/// Which collection, and for how long it is tried.
+#[derive(Debug, Args)]
+pub(super) struct PatientArg {
+    #[command(flatten)]
+    collection: NameArg,
+
+    #[command(flatten)]
+    patience: PatienceArgs,
+}
+
+/// The collection as a place to read.
+async fn opened(client: Client, name: &str, patience: &PatienceArgs) -> Result<(Destination, Collection), Error> {
+    let found = collection::open(&client, name).await?;
+    Ok((Destination::new(Arc::new(client), &found, patience.policy()), found))
 }
 
 /// A collection that would be made.
@@ -189,9 +222,4 @@ struct Planned<'a> {
     index: &'a str,
     space: &'a str,
     dry_run: bool,
-}
-
-#[derive(Serialize)]
-struct List<'a> {
-    collections: &'a [Collection],
 }

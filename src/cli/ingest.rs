@@ -15,7 +15,7 @@ use super::sources::SourceArgs;
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::collection::{self, Collection, Layout};
-use crate::elastic::destination::{Destination, Pulse};
+use crate::elastic::destination::Destination;
 use crate::elastic::document::parse_label;
 use crate::elastic::events::Events;
 use crate::elastic::load;
@@ -311,6 +311,12 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         summary,
         profile: shares,
     };
+    for person in &report.summary.namesakes {
+        terminal::note(&format!(
+            "somebody called {} was deleted from this collection on request; other photos of that name are stored now",
+            terminal::clean(person)
+        ));
+    }
     show(global, &report, || {
         let to = to
             .as_ref()
@@ -343,18 +349,16 @@ async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run
     let name = &args.collection.collection;
     let facts = engine.embedder();
     let collection = collection::open_or_create(&client, name, &facts.embedding_space(), &Layout::default()).await?;
+    let policy = RetryPolicy {
+        patience: args.resume.patience,
+        give_up_after: args.resume.retry_for,
+        ..RetryPolicy::default()
+    };
+    let to = Destination::new(Arc::clone(&client), &collection, policy);
+    collection::prepare(&to, &collection).await?;
     prepare_load(args, &client, &collection, run).await?;
     Ok(Target {
-        to: Destination {
-            client,
-            collection: name.clone(),
-            policy: RetryPolicy {
-                patience: args.resume.patience,
-                give_up_after: args.resume.retry_for,
-                ..RetryPolicy::default()
-            },
-            pulse: Arc::new(Pulse::default()),
-        },
+        to,
         journal: journal(args, info["cluster_uuid"].as_str(), &collection, engine.fingerprint())?,
         collection,
     })

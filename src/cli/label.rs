@@ -1,6 +1,7 @@
 //! `facedex label`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -8,7 +9,7 @@ use super::{CollectionArg, NEGATIVE, SUCCESS, client, show};
 use crate::config::GlobalArgs;
 use crate::elastic::document::Person;
 use crate::elastic::retry::RetryPolicy;
-use crate::elastic::{Destination, clusters, collection};
+use crate::elastic::{Destination, clusters};
 use crate::error::Error;
 use crate::terminal;
 
@@ -30,19 +31,21 @@ pub(super) struct LabelArgs {
     #[arg(long)]
     overwrite: bool,
 
+    /// End when elasticsearch has accepted nothing for so long; the same command goes on from there
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2m")]
+    retry_for: Duration,
+
     #[command(flatten)]
     collection: CollectionArg,
 }
 
 pub(super) async fn run(args: &LabelArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let client = Arc::new(client(global)?);
-    let collection = collection::open(&client, &args.collection.collection).await?;
-    let to = Destination {
-        client,
-        collection: collection.name.clone(),
-        policy: RetryPolicy::default(),
-        pulse: Arc::default(),
+    let policy = RetryPolicy {
+        give_up_after: Some(args.retry_for),
+        ..RetryPolicy::DEFAULT
     };
+    let (to, collection) = Destination::open(client, &args.collection.collection, policy).await?;
     let person = Person {
         id: args.person.clone(),
         name: args.name.clone(),

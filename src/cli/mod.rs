@@ -1,9 +1,11 @@
 //! The command line: arguments in, a library call, a rendering out.
 
+mod audit;
 mod bench;
 mod cluster;
 mod collection;
 mod compare;
+mod confirm;
 mod effort;
 mod eval;
 mod events;

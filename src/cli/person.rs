@@ -1,25 +1,27 @@
 //! `facedex person`: what people may ask of whoever keeps their faces.
 
+mod delete;
+
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{NEGATIVE, SUCCESS, client, print, show};
-use crate::api::audit::{Action, Audit, Entry};
+use super::audit::{AuditArgs, CommandLog};
+use super::{SUCCESS, client, print, show};
+use crate::api::audit::{Action, Entry};
 use crate::config::GlobalArgs;
-use crate::elastic::destination::{Destination, Pulse};
-use crate::elastic::persons::{self, Change, Changed, Erased, Export, Faces};
-use crate::elastic::purge::{self, Purged};
+use crate::elastic::collection::Unusable;
+use crate::elastic::destination::Destination;
+use crate::elastic::lifecycle::versions::Reach;
+use crate::elastic::persons::{self, Change, Changed, Export};
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::{Client, collection};
 use crate::error::Error;
-use crate::models::catalog;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PersonCommand {
@@ -28,7 +30,7 @@ pub(super) enum PersonCommand {
     /// Deletes from every index behind the collections, older versions included, and searches all of them again until
     /// nothing is found. Photos that are ingested again do not bring the faces back. Exit code 0 if faces were deleted,
     /// or a purge that was asked for is complete; 1 if there were none, or the purge is not complete.
-    Delete(DeleteArgs),
+    Delete(delete::DeleteArgs),
     /// Give a person another name, or another id
     Rename(RenameArgs),
     /// Make two people one
@@ -54,40 +56,16 @@ pub(super) struct PlaceArgs {
     #[arg(long)]
     all_collections: bool,
 
-    /// Append to this file what was done, when and by whom; give each server and each concurrent command its own
-    /// [default: ~/.local/state/facedex/audit.ndjson]
-    #[arg(long, env = "FACEDEX_PERSON_AUDIT_LOG", value_name = "FILE")]
-    audit_log: Option<PathBuf>,
+    #[command(flatten)]
+    audit: AuditArgs,
+
+    /// Be content with the indices that this account may see; otherwise that they are not all is an error
+    #[arg(long)]
+    visible_only: bool,
 
     /// End when elasticsearch has accepted nothing for so long; the same command goes on from there
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2m")]
     retry_for: Duration,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DeleteArgs {
-    /// The person's id
-    #[arg(value_name = "ID", required_unless_present = "older_than")]
-    person: Option<String>,
-
-    /// Only faces that were stored longer ago than this (90d, 1y); without a person those of everybody, also without a name
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    older_than: Option<Duration>,
-
-    /// Say how many faces there are, and delete nothing
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Remove what was deleted from the segments' files too, vectors included; takes a minute or more
-    #[arg(long)]
-    purge: bool,
-
-    /// The longest that the purge of one index may take
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10m")]
-    purge_timeout: Duration,
-
-    #[command(flatten)]
-    place: PlaceArgs,
 }
 
 #[derive(Debug, Args)]
@@ -138,7 +116,7 @@ pub(super) struct ExportArgs {
 
 pub(super) async fn run(command: &PersonCommand, global: &GlobalArgs) -> Result<u8, Error> {
     match command {
-        PersonCommand::Delete(args) => delete(args, global).await,
+        PersonCommand::Delete(args) => delete::delete(args, global).await,
         PersonCommand::Rename(args) => {
             let change = Change {
                 id: args.id.clone(),
@@ -154,6 +132,9 @@ pub(super) async fn run(command: &PersonCommand, global: &GlobalArgs) -> Result<
             change_all(&places, Action::ChangePerson, &args.person, &change, global).await
         }
         PersonCommand::Merge(args) => {
+            if args.person == args.into {
+                return Err(Error::SamePerson(args.into.clone()));
+            }
             let places = Places::open(&args.place, global).await?;
             let name = places.name_of(&args.into).await?;
             let change = Change {
@@ -170,68 +151,70 @@ pub(super) async fn run(command: &PersonCommand, global: &GlobalArgs) -> Result<
 /// The collections that a command is about, and its audit log.
 struct Places {
     all: Vec<Destination>,
-    audit: Audit,
+    /// Collections that cannot be opened, of all that there are.
+    unusable: Vec<Unusable>,
+    visible_only: bool,
+    log: CommandLog,
 }
 
 impl Places {
     async fn open(args: &PlaceArgs, global: &GlobalArgs) -> Result<Self, Error> {
         let client: Arc<Client> = Arc::new(client(global)?);
-        let names = match args.all_collections {
-            true => collection::list(&client)
-                .await?
-                .into_iter()
-                .map(|found| found.name)
-                .collect(),
-            false => args.collection.clone(),
-        };
-        let mut all = Vec::with_capacity(names.len());
-        for name in names {
-            // One that is mistyped stops the command before anything is done.
-            collection::open(&client, &name).await?;
-            all.push(Destination {
-                client: Arc::clone(&client),
-                collection: name,
-                policy: RetryPolicy {
-                    give_up_after: Some(args.retry_for),
-                    ..RetryPolicy::default()
-                },
-                pulse: Arc::new(Pulse::default()),
-            });
-        }
-        let path = match &args.audit_log {
-            Some(path) => path.clone(),
-            None => {
-                let folder = catalog::state_dir()?;
-                std::fs::create_dir_all(&folder)?;
-                folder.join("audit.ndjson")
+        let (mut found, mut unusable) = (Vec::new(), Vec::new());
+        if args.all_collections {
+            let listed = collection::list(&client).await?;
+            unusable = listed.unusable;
+            for listed in listed.collections {
+                // Looked at more closely than a list does.
+                match collection::open(&client, &listed.name).await {
+                    Ok(collection) => found.push(collection),
+                    Err(error) => unusable.push(Unusable {
+                        reason: error.to_string(),
+                        name: listed.name,
+                        index: listed.index,
+                    }),
+                }
             }
+            // A name that shows a part of an index is no loss where another name shows all of it.
+            unusable.retain(|name| found.iter().all(|collection| collection.index != name.index));
+        } else {
+            for name in &args.collection {
+                // One that is mistyped stops the command before anything is done.
+                found.push(collection::open(&client, name).await?);
+            }
+        }
+        let policy = RetryPolicy {
+            give_up_after: Some(args.retry_for),
+            ..RetryPolicy::default()
         };
+        let mut all: Vec<Destination> = Vec::with_capacity(found.len());
+        for collection in found {
+            // Two names of one collection are one.
+            if all.iter().all(|to| to.id != collection.collection_id) {
+                let to = Destination::new(Arc::clone(&client), &collection, policy);
+                collection::prepare(&to, &collection).await?;
+                all.push(to);
+            }
+        }
         Ok(Self {
             all,
-            audit: Audit::open(Some(&path))?,
+            unusable,
+            visible_only: args.visible_only,
+            log: args.audit.open()?,
         })
     }
 
-    /// A line of the audit log, on disk before anything is done.
     async fn begin(&self, action: Action, persons: &[&str]) -> Result<Entry, Error> {
-        let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-        let entry = Entry::of_command(&self.audit, action, &user);
-        self.all.iter().for_each(|to| entry.collection(&to.collection));
-        persons.iter().for_each(|person| entry.person(person));
-        entry.started().await?;
-        Ok(entry)
+        self.log.begin(action, &self.all, persons).await
     }
 
-    /// The line's end, on disk before the result is shown.
-    async fn end<T>(&self, entry: &Entry, result: Result<T, Error>) -> Result<T, Error> {
-        entry.ends(match &result {
-            Ok(_) => StatusCode::OK,
-            Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        });
-        let written = entry.written().await;
-        let result = result?;
-        written?;
-        Ok(result)
+    /// Refuses what is about everything and reached less.
+    fn expect_all<'r>(&self, reached: impl Iterator<Item = &'r Reach>) -> Result<(), Error> {
+        let mut all = reached.cloned().fold(Reach::ALL, Reach::and);
+        let unusable = self.unusable.iter();
+        all.unreached
+            .extend(unusable.map(|name| (format!("collection {}", name.name), name.reason.clone())));
+        Ok(all.expect_all(self.visible_only)?)
     }
 
     async fn has(&self, person: &str) -> Result<bool, Error> {
@@ -263,114 +246,6 @@ impl Places {
     }
 }
 
-/// What was deleted, by collection.
-#[derive(Serialize)]
-struct Deletion {
-    dry_run: bool,
-    deleted: u64,
-    collections: BTreeMap<String, Erased>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    purged: Option<Purged>,
-}
-
-async fn delete(args: &DeleteArgs, global: &GlobalArgs) -> Result<u8, Error> {
-    let places = Places::open(&args.place, global).await?;
-    let before = args.older_than.map(|age| {
-        let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
-        jiff::Timestamp::now()
-            .saturating_sub(age)
-            .unwrap_or(jiff::Timestamp::MIN)
-            .to_string()
-    });
-    let (action, faces) = match (args.person.clone(), before) {
-        (Some(person), None) => (Action::DeletePerson, Faces::Of(person)),
-        (Some(person), Some(before)) => (Action::DeletePerson, Faces::OfBefore(person, before)),
-        (None, before) => (Action::DeleteOldFaces, Faces::Before(before.unwrap_or_default())),
-    };
-    let mut deletion = Deletion {
-        dry_run: args.dry_run,
-        deleted: 0,
-        collections: BTreeMap::new(),
-        purged: None,
-    };
-    if args.dry_run {
-        for to in &places.all {
-            let indices = persons::count(to, &faces).await?;
-            let erased = Erased {
-                faces: indices.values().copied().max().unwrap_or_default(),
-                indices,
-                ..Erased::default()
-            };
-            deletion.collections.insert(to.collection.clone(), erased);
-        }
-    } else {
-        let entry = places.begin(action, faces.person().as_slice()).await?;
-        let done = erase_all(args, &places, &faces, &entry, &mut deletion).await;
-        places.end(&entry, done).await?;
-    }
-    deletion.deleted = deletion.collections.values().map(|erased| erased.faces).sum();
-    show(global, &deletion, || text(&deletion))?;
-    let complete = deletion
-        .purged
-        .as_ref()
-        .map_or(deletion.deleted > 0, |purged| purged.complete);
-    Ok(if complete { SUCCESS } else { NEGATIVE })
-}
-
-async fn erase_all(
-    args: &DeleteArgs,
-    places: &Places,
-    faces: &Faces,
-    entry: &Entry,
-    deletion: &mut Deletion,
-) -> Result<(), Error> {
-    for to in &places.all {
-        let erased = persons::erase(to, faces).await?;
-        erased.ids.iter().for_each(|id| entry.face(id));
-        deletion.collections.insert(to.collection.clone(), erased);
-    }
-    if args.purge {
-        let mut all = Purged::NOTHING;
-        for to in &places.all {
-            all = all.and(purge::purge(to, args.purge_timeout).await?);
-        }
-        deletion.purged = Some(all);
-    }
-    Ok(())
-}
-
-fn text(deletion: &Deletion) -> String {
-    let verb = if deletion.dry_run { "would delete" } else { "deleted" };
-    let mut lines = String::new();
-    for (name, erased) in &deletion.collections {
-        let indices: Vec<String> = erased
-            .indices
-            .iter()
-            .map(|(index, count)| format!("{index}: {count}"))
-            .collect();
-        lines.push_str(&format!(
-            "{name}: {verb} {} faces ({})\n",
-            erased.faces,
-            indices.join(", ")
-        ));
-    }
-    match &deletion.purged {
-        None => {}
-        Some(purged) if purged.complete => lines.push_str("purged: no deleted face is left in any segment\n"),
-        Some(purged) if purged.left == 0 && purged.missing_copies == 0 && purged.former_copies > 0 => {
-            lines.push_str(&format!(
-                "purge not complete: {} folders of copies that are elsewhere now still hold deleted faces; elasticsearch removes them when shards move next, run it again with --purge then\n",
-                purged.former_copies
-            ));
-        }
-        Some(purged) => lines.push_str(&format!(
-            "purge not complete: {} deleted documents are left in segments, {} copies are not there; run it again with --purge when the cluster is green (elasticsearch merges nothing on a node with less than 5 % of its disk free)\n",
-            purged.left, purged.missing_copies
-        )),
-    }
-    lines
-}
-
 /// What was changed, by collection.
 #[derive(Serialize)]
 struct Changes {
@@ -400,21 +275,23 @@ async fn change_all(
         }
         Ok(())
     };
-    let done = done.await;
-    places.end(&entry, done).await?;
+    let done: Result<(), Error> = done.await;
+    let reached = || changes.collections.values().map(|changed| &changed.reach);
+    let done = done.and_then(|()| places.expect_all(reached()));
+    let ended = places.log.end(&entry, done).await;
     changes.updated = changes.collections.values().map(|changed| changed.updated).sum();
-    if changes
-        .collections
-        .values()
-        .all(|changed| changed.faces == 0 && changed.updated == 0)
-    {
+    let is_nobody = |changed: &Changed| changed.faces == 0 && changed.updated == 0;
+    if changes.collections.values().all(is_nobody) {
+        ended?;
         return Err(places.nobody(person));
     }
+    // What was done before an error was done.
     show(global, &changes, || {
         let lines = changes.collections.iter();
         let line = |(name, changed): (&String, &Changed)| format!("{name}: changed {} faces\n", changed.updated);
         lines.map(line).collect()
     })?;
+    ended?;
     Ok(SUCCESS)
 }
 
@@ -428,7 +305,7 @@ async fn export(args: &ExportArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let places = Places::open(&args.place, global).await?;
     let entry = places.begin(Action::ExportPerson, &[&args.person]).await?;
     let done = write_out(args, &places, &entry).await;
-    let exported = places.end(&entry, done).await?;
+    let exported = places.log.end(&entry, done).await?;
     if exported == 0 {
         return Err(places.nobody(&args.person));
     }
@@ -445,9 +322,10 @@ async fn write_out(args: &ExportArgs, places: &Places, entry: &Entry) -> Result<
         Some(path) => Some(BufWriter::new(std::fs::File::create_new(path)?)),
         None => None,
     };
-    let mut count = 0;
+    let (mut count, mut reach) = (0, Reach::ALL);
     for to in &places.all {
         let mut export = Export::begin(to, &args.person).await?;
+        reach.sees_all &= export.sees_all;
         while let Some(faces) = export.next().await? {
             for face in faces {
                 entry.face(face["id"].as_str().unwrap_or_default());
@@ -465,5 +343,6 @@ async fn write_out(args: &ExportArgs, places: &Places, entry: &Entry) -> Result<
             .map_err(std::io::IntoInnerError::into_error)?
             .sync_all()?;
     }
+    places.expect_all(std::iter::once(&reach))?;
     Ok(count)
 }

@@ -82,6 +82,10 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "FACEDEX_AUDIT_LOG", value_name = "FILE")]
     audit_log: Option<PathBuf>,
 
+    /// Take a deletion for complete although the account at elasticsearch may not see every index
+    #[arg(long, env = "FACEDEX_VISIBLE_ONLY", value_parser = BoolishValueParser::new())]
+    visible_only: bool,
+
     #[command(flatten)]
     events: EventsArgs,
 
@@ -105,6 +109,7 @@ pub(super) async fn run(args: &ServeArgs, global: &GlobalArgs) -> Result<u8, Err
         access,
         audit_log: args.audit_log.clone().filter(|path| !path.as_os_str().is_empty()),
         events: args.events.are_wanted(),
+        visible_only: args.visible_only,
         listen: args.listen,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         collection: args.collection.clone().filter(|name| !name.is_empty()),

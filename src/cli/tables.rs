@@ -7,7 +7,7 @@ use super::keys::Listed;
 use super::query::Answer;
 use super::verify;
 use crate::bench::{ingest, serve};
-use crate::elastic::collection::Collection;
+use crate::elastic::collection::{self, Collection};
 use crate::elastic::document::Person;
 use crate::ingest::Summary;
 use crate::ingest::profile::Shares;
@@ -314,7 +314,21 @@ pub(super) fn bench_serve(report: &serve::Report) -> String {
     )
 }
 
-pub(super) fn collections(collections: &[Collection]) -> String {
+pub(super) fn collections(listed: &collection::Listed) -> String {
+    let mut text = usable(&listed.collections, listed.unusable.is_empty());
+    for name in &listed.unusable {
+        text.push_str(&format!(
+            "cannot be used: {} (index {}): {}\n",
+            name.name, name.index, name.reason
+        ));
+    }
+    text
+}
+
+fn usable(collections: &[Collection], is_all: bool) -> String {
+    if collections.is_empty() && !is_all {
+        return String::new();
+    }
     if collections.is_empty() {
         return "no collections; `facedex ingest` or `facedex collection create` makes one\n".to_owned();
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::client::{Payload, Reply};
 use super::error::BLOCKED;
 use super::retry::Backoff;
-use super::{Destination, ElasticError, collection, tombstones};
+use super::{Destination, ElasticError};
 
 /// What to do with one document.
 #[derive(Debug, Clone)]
@@ -68,6 +68,20 @@ pub enum Verdict {
         /// Elasticsearch's words.
         reason: String,
     },
+}
+
+/// Refuses what Elasticsearch refused for good. What others changed meanwhile is the caller's to look at again.
+pub fn expect_done(operation: &str, verdicts: &[Verdict]) -> Result<(), ElasticError> {
+    let refused = verdicts.iter().find_map(|verdict| match verdict {
+        Verdict::Rejected { status, kind, reason } => Some(ElasticError::Refused {
+            operation: operation.to_owned(),
+            status: *status,
+            kind: kind.clone(),
+            reason: reason.clone(),
+        }),
+        _ => None,
+    });
+    refused.map_or(Ok(()), Err)
 }
 
 impl Operation {
@@ -272,10 +286,8 @@ async fn send(to: &Destination, operations: &[Operation], batch: &[usize]) -> Re
         operations[at].write(&mut lines);
     }
     let lines = lines.freeze();
-    // Our own indices are made before anything is written to them, and no alias has a name like theirs.
-    let is_index = collection::is_index(&to.collection) || to.collection == tombstones::INDEX;
     let query = [
-        ("require_alias", if is_index { "false" } else { "true" }),
+        ("require_alias", if to.is_index { "false" } else { "true" }),
         (
             "filter_path",
             "items.*.status,items.*.error,items.*._seq_no,items.*._primary_term",

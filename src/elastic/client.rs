@@ -19,7 +19,7 @@ use crate::error::chain;
 pub struct Client {
     nodes: Vec<Node>,
     next: AtomicUsize,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     pub(super) heard: Heard,
 }
 

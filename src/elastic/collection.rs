@@ -6,9 +6,17 @@ use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::origin::Origin;
 use super::client::Payload;
-use super::{Client, ElasticError, template};
+use super::schema::{FACES, VERSION_FIELD};
+use super::{Client, ElasticError, schema, template, tombstones};
 use crate::models::catalog::{Metric, Space};
+
+pub(super) mod origin;
+mod resolve;
+
+pub(super) use self::resolve::{Indices, Stray, claim, describe_index, found, is_closed, survey};
+pub use self::resolve::{Listed, Unusable, in_doubt, list, open, open_or_create, prepare};
 
 /// Every faces index begins with this.
 pub(super) const INDEX_PREFIX: &str = "facedex-faces-";
@@ -109,9 +117,15 @@ pub struct Collection {
     /// Whether Elasticsearch adapts their number to the nodes that there are.
     #[serde(skip)]
     pub auto_expands: bool,
-    /// Whether the alias shows some of the index's documents only.
+    /// Every name that stands for the index.
     #[serde(skip)]
-    pub is_filtered: bool,
+    pub names: Vec<String>,
+    /// Whether the index is the one that facedex made, or a copy.
+    #[serde(skip)]
+    pub(super) origin: Origin,
+    /// The version of its mapping; none where an earlier release made it.
+    #[serde(skip)]
+    pub(super) mapping_version: Option<u64>,
     /// Fields that can be filtered by, besides `labels.*`.
     #[serde(skip)]
     pub fields: BTreeSet<String>,
@@ -151,12 +165,23 @@ impl Collection {
     }
 }
 
-#[derive(Deserialize)]
-struct IndexReply {
-    #[serde(default)]
-    aliases: BTreeMap<String, Value>,
-    mappings: Value,
-    settings: Value,
+/// One of our indices, as Elasticsearch describes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Described {
+    pub(super) aliases: BTreeMap<String, Alias>,
+    pub(super) mappings: Value,
+    pub(super) settings: Value,
+}
+
+/// An alias, as its index describes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Alias {
+    filter: Option<Value>,
+    index_routing: Option<String>,
+    search_routing: Option<String>,
+    is_write_index: Option<bool>,
 }
 
 /// What [`check_name`] takes, as a regular expression, but for names that begin as an index of ours does.
@@ -174,67 +199,6 @@ pub fn check_name(name: &str) -> Result<(), ElasticError> {
     } else {
         Err(ElasticError::BadName { name: name.to_owned() })
     }
-}
-
-/// Whether this is the name of an index of a collection, not of an alias.
-pub(super) fn is_index(name: &str) -> bool {
-    let number = name
-        .strip_prefix(INDEX_PREFIX)
-        .and_then(|rest| rest.rsplit_once('-'))
-        .filter(|(collection, _)| !collection.contains('@'))
-        .map(|(_, number)| number);
-    number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|digit| digit.is_ascii_digit()))
-}
-
-/// Looks a collection up.
-pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticError> {
-    check_name(name)?;
-    let found: BTreeMap<String, IndexReply> = client
-        .read(
-            "look up the collection",
-            Method::Get,
-            &format!("/{name}"),
-            &[],
-            Payload::None,
-        )
-        .await
-        .map_err(|error| {
-            if error.is_not_found() {
-                ElasticError::NoCollection { name: name.to_owned() }
-            } else {
-                error
-            }
-        })?;
-    let not_ours = |reason: &str| ElasticError::NotACollection {
-        name: name.to_owned(),
-        reason: reason.to_owned(),
-    };
-    if found.len() > 1 {
-        return Err(not_ours("the alias stands for several indices"));
-    }
-    let (index, reply) = found.into_iter().next().ok_or_else(|| not_ours("it names no index"))?;
-    if index == name {
-        return Err(not_ours("it is an index, not an alias"));
-    }
-    describe(name, &index, &reply).ok_or_else(|| not_ours("its index has no facedex metadata"))
-}
-
-/// Looks a collection up and makes it where it is missing; in both cases it holds vectors of the space.
-pub async fn open_or_create(
-    client: &Client,
-    name: &str,
-    space: &Space,
-    layout: &Layout,
-) -> Result<Collection, ElasticError> {
-    match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => match create(client, name, space, layout).await {
-            // Somebody else made it in between: theirs is as good.
-            Err(ElasticError::Exists { .. }) => open(client, name).await,
-            other => other,
-        },
-        other => other,
-    }
-    .and_then(|collection| collection.expect_space(&space.name).map(|()| collection))
 }
 
 /// Refuses a name that is taken or could not be an alias; gives the index that a new collection of this name has.
@@ -275,7 +239,11 @@ pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout)
             })
         }
         Err(error) => Err(error),
-        Ok(_) => open(client, name).await,
+        Ok(_) => {
+            schema::bring_up_if_there(client, FACES, &index).await?;
+            tombstones::leave_to_the_former(client, name).await?;
+            open(client, name).await
+        }
     }
 }
 
@@ -285,56 +253,8 @@ pub(super) fn write_alias(name: &str, space: &str) -> String {
     format!("{INDEX_PREFIX}{name}@{space}")
 }
 
-/// Gives a collection of this space, which another version of facedex made, the alias by which vectors are written.
-pub(super) async fn claim(client: &Client, name: &str, space: &str) -> Result<(), ElasticError> {
-    let collection = open(client, name).await?;
-    collection.expect_space(space)?;
-    let path = format!("/{}/_alias/{}", collection.index, write_alias(name, space));
-    let _: Value = client
-        .json("add an alias", Method::Put, &path, &[], Payload::None)
-        .await?;
-    Ok(())
-}
-
-/// Looks at an index of a collection that its alias may not stand for.
-pub(super) async fn describe_index(client: &Client, name: &str, index: &str) -> Result<Collection, ElasticError> {
-    const OPERATION: &str = "look at the collection's index";
-    let found: BTreeMap<String, IndexReply> = client
-        .json(OPERATION, Method::Get, &format!("/{index}"), &[], Payload::None)
-        .await?;
-    found
-        .get(index)
-        .and_then(|reply| describe(name, index, reply))
-        .ok_or_else(|| ElasticError::unexpected(OPERATION, format!("{index} has no facedex metadata")))
-}
-
-/// All collections of the cluster, by name.
-pub async fn list(client: &Client) -> Result<Vec<Collection>, ElasticError> {
-    let found: BTreeMap<String, IndexReply> = client
-        .read(
-            "list the collections",
-            Method::Get,
-            &format!("/{INDEX_PREFIX}*"),
-            &[],
-            Payload::None,
-        )
-        .await?;
-    let mut collections: Vec<Collection> = found
-        .iter()
-        .flat_map(|(index, reply)| {
-            reply
-                .aliases
-                .keys()
-                // An index that is being built has an alias that is no collection.
-                .filter(|alias| check_name(alias).is_ok())
-                .filter_map(move |alias| describe(alias, index, reply))
-        })
-        .collect();
-    collections.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(collections)
-}
-
-fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
+/// A collection of this name, from what Elasticsearch says of its index; `None` where that is no index of ours.
+pub(super) fn describe(name: &str, index: &str, reply: &Described) -> Option<Collection> {
     let meta = &reply.mappings["_meta"];
     let vector = &reply.mappings["properties"]["face"]["properties"]["embedding"];
     let setting = |name: &str| reply.settings["index"][name].as_str()?.parse().ok();
@@ -370,7 +290,14 @@ fn describe(name: &str, index: &str, reply: &IndexReply) -> Option<Collection> {
         auto_expands: reply.settings["index"]["auto_expand_replicas"]
             .as_str()
             .is_some_and(|range| range != "false"),
-        is_filtered: reply.aliases.get(name).is_some_and(|alias| alias["filter"].is_object()),
+        names: reply
+            .aliases
+            .keys()
+            .filter(|alias| check_name(alias).is_ok())
+            .cloned()
+            .collect(),
+        origin: Origin::of(meta, &reply.settings),
+        mapping_version: meta[VERSION_FIELD].as_u64(),
         fields: fields(&reply.mappings),
     })
 }

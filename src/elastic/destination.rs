@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::client::Payload;
+use super::collection::{self, Collection};
 use super::retry::{Backoff, RetryPolicy};
 use super::{Client, ElasticError};
 
@@ -19,6 +20,10 @@ pub struct Destination {
     pub client: Arc<Client>,
     /// The collection's name: an alias. Within `elastic` also one of our indices' own names.
     pub collection: String,
+    /// The collection's id, by which its deleted faces are known.
+    pub id: String,
+    /// Whether `collection` is an index's own name. Otherwise it must be an alias, lest a write make an index.
+    pub(super) is_index: bool,
     /// How patiently requests are repeated.
     pub policy: RetryPolicy,
     /// What is going on.
@@ -72,10 +77,44 @@ impl Pulse {
 }
 
 impl Destination {
-    /// The same cluster, written to at another place: an index of ours by its own name.
+    /// A collection that was opened.
+    pub fn new(client: Arc<Client>, collection: &Collection, policy: RetryPolicy) -> Self {
+        Self {
+            client,
+            collection: collection.name.clone(),
+            id: collection.collection_id.clone(),
+            is_index: false,
+            policy,
+            pulse: Arc::default(),
+        }
+    }
+
+    /// Opens a collection to change it: see [`collection::prepare`].
+    pub async fn open(
+        client: Arc<Client>,
+        name: &str,
+        policy: RetryPolicy,
+    ) -> Result<(Self, Collection), ElasticError> {
+        let collection = collection::open(&client, name).await?;
+        let to = Self::new(client, &collection, policy);
+        collection::prepare(&to, &collection).await?;
+        Ok((to, collection))
+    }
+
+    /// The same collection, written to at another place: an index of ours by its own name.
     pub(super) fn at(&self, index: &str) -> Self {
         Self {
             collection: index.to_owned(),
+            is_index: true,
+            ..self.clone()
+        }
+    }
+
+    /// The same collection, written to by another alias.
+    pub(super) fn through(&self, alias: &str) -> Self {
+        Self {
+            collection: alias.to_owned(),
+            is_index: false,
             ..self.clone()
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::ElasticError;
 use super::embedding::{Form, Written};
@@ -98,6 +99,15 @@ pub struct ImageFields {
     pub uri: String,
     /// First 32 hexadecimal digits of the BLAKE3 of the photo's bytes.
     pub hash: String,
+    /// The hash of the coded picture, without its metadata, for formats whose picture can be told from the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coded: Option<String>,
+    /// The coarse hash of the pixels, 64 hexadecimal digits: what it looks like, to find copies that were saved again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likeness: Option<String>,
+    /// EXIF's orientation, 1 to 8: how the coded picture was turned.
+    #[serde(skip_serializing_if = "is_upright")]
+    pub orientation: u8,
     /// Upright width in pixels.
     pub width: u32,
     /// Upright height in pixels.
@@ -113,6 +123,11 @@ pub struct ImageFields {
     /// off loses no name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub previous: Vec<Known>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_upright(orientation: &u8) -> bool {
+    *orientation <= 1
 }
 
 /// Who a face was, and where it lay in its photo.
@@ -201,6 +216,12 @@ pub fn check_label(key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A person's id or name, in the one spelling that all of its spellings have in common: composed characters (Unicode's NFC), no
+/// blanks around it.
+pub fn normal_name(text: &str) -> String {
+    text.trim().nfc().collect()
+}
+
 /// The `_id` of a face: the same photo from two paths or two machines is the same document.
 pub fn face_id(image_hash: &str, ordinal: usize) -> String {
     format!("{image_hash}-{ordinal}")
@@ -212,8 +233,11 @@ pub fn image_hash(bytes: &[u8]) -> String {
 }
 
 /// What a read of a stored face brings back; the vector is left out.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct StoredFace {
+    /// When it was stored, RFC 3339.
+    #[serde(rename = "@timestamp", default)]
+    pub timestamp: Option<String>,
     /// Who it is.
     pub person: Option<Person>,
     /// Where it was seen.
@@ -238,6 +262,21 @@ pub struct StoredImage {
     /// The photo's hash.
     #[serde(default)]
     pub hash: String,
+    /// The hash of its coded picture.
+    #[serde(default)]
+    pub coded: Option<String>,
+    /// The coarse hash of its pixels.
+    #[serde(default)]
+    pub likeness: Option<String>,
+    /// EXIF's orientation.
+    #[serde(default)]
+    pub orientation: u8,
+    /// Upright width in pixels.
+    #[serde(default)]
+    pub width: u32,
+    /// Upright height in pixels.
+    #[serde(default)]
+    pub height: u32,
     /// How many faces of this photo are stored.
     #[serde(default)]
     pub faces: u32,

@@ -100,6 +100,83 @@ pub enum ElasticError {
         /// What it is instead.
         reason: String,
     },
+    /// An alias that shows a part of a collection's index.
+    #[error("{name:?} is no whole collection: {reason}")]
+    PartOfCollection {
+        /// The name that was asked for.
+        name: String,
+        /// What is wrong with it, and the remedy.
+        reason: String,
+    },
+    /// What is read is not what is written.
+    #[error(
+        "collection {name:?} is read from index {read} and written to index {written} (by the alias {alias}): nothing was read or written; `facedex collection adopt {name}` makes {read} the collection, or move the alias {name} to {written}"
+    )]
+    Split {
+        /// The collection.
+        name: String,
+        /// The index that its name stands for.
+        read: String,
+        /// The alias by which it is written.
+        alias: String,
+        /// The index that this one stands for.
+        written: String,
+    },
+    /// Several indices claim to be the collection.
+    #[error(
+        "collection {name:?}: index {index} has the same collection id as {copies}, as after a clone, a restored snapshot or a reindex: what is changed or deleted in one would stay in the other, so nothing was done; `facedex collection adopt {name}` says that {index} is the collection and gives the others an id of their own, with --as-copy it gives {index} one"
+    )]
+    Copies {
+        /// The collection.
+        name: String,
+        /// The index that its name stands for.
+        index: String,
+        /// The others.
+        copies: String,
+    },
+    /// A snapshot brought back what was deleted.
+    #[error(
+        "collection {name:?}: index {index} is a copy, or was restored from a snapshot, and holds {faces} faces that were deleted on request; nothing was read or written: `facedex collection adopt {name}` removes them and makes the index the collection"
+    )]
+    Restored {
+        /// The collection.
+        name: String,
+        /// Its index.
+        index: String,
+        /// How many faces came back.
+        faces: u64,
+    },
+    /// A newer facedex has written to the index.
+    #[error(
+        "index {index} was brought up to version {found} of its mapping by a newer facedex, this one knows {ours}: nothing was written; use the newer facedex"
+    )]
+    NewerIndex {
+        /// The index.
+        index: String,
+        /// Its version.
+        found: u64,
+        /// The newest that this program knows.
+        ours: u64,
+    },
+    /// An index that takes neither reads nor writes.
+    #[error("index {index} is closed; POST /{index}/_open opens it")]
+    Closed {
+        /// The index.
+        index: String,
+    },
+    /// Something that is about all of a collection could not look at all of it.
+    #[error(
+        "not everything was looked at: {indices}; what else there is was done, mend that and run the same command again"
+    )]
+    Unreached {
+        /// The indices, each with the reason.
+        indices: String,
+    },
+    /// There may be indices that this account cannot see.
+    #[error(
+        "looked at only what this account may see, and elasticsearch does not say what it leaves out: use an account with view_index_metadata on all indices, or say --visible-only"
+    )]
+    PartlyVisible,
     /// A collection of this name exists with other properties than those asked for.
     #[error("collection {name:?} exists already ({reason}); nothing was changed")]
     Exists {
@@ -144,7 +221,7 @@ pub enum ElasticError {
     },
     /// Requests kept failing for longer than the limit.
     #[error(
-        "elasticsearch did not accept the documents for {seconds} s ({reason}); what was acknowledged is kept: run the same command again, it adds only what is missing"
+        "elasticsearch did not accept it for {seconds} s ({reason}); what was acknowledged is kept: run the same command again, it does only what is left"
     )]
     GaveUp {
         /// For how long it was tried.

@@ -14,11 +14,10 @@ use tokio::time::Instant;
 use super::client::Payload;
 use super::event::Event;
 use super::retry::{Backoff, RetryPolicy};
+use super::schema::{self, EVENTS};
 use super::template::install_template;
 use super::{Client, ElasticError};
 
-/// The template for every events index, as it goes over the wire.
-const TEMPLATE: &str = include_str!("../../mappings/events.json");
 const TEMPLATE_NAME: &str = "facedex-events";
 /// Events that may wait; about a kilobyte each.
 const QUEUE: usize = 4096;
@@ -126,7 +125,7 @@ struct Writer {
 /// One batch, ready to be sent, and how many events it has.
 struct Lines {
     /// Where it goes, also if it is sent again next month: in another index its ids would be new.
-    path: String,
+    index: String,
     bytes: Bytes,
     count: usize,
 }
@@ -211,7 +210,8 @@ impl Writer {
         const OPERATION: &str = "write events";
         if !self.is_prepared {
             // Before anything is written: an index that is made without it would guess its mapping.
-            install_template(&self.client, TEMPLATE_NAME, TEMPLATE).await?;
+            install_template(&self.client, TEMPLATE_NAME, EVENTS).await?;
+            schema::bring_up_if_there(&self.client, EVENTS, &batch.index).await?;
             self.is_prepared = true;
         }
         let query = [("filter_path", "items.*.status,items.*.error.reason")];
@@ -220,7 +220,7 @@ impl Writer {
             .json(
                 OPERATION,
                 Method::Post,
-                &batch.path,
+                &format!("/{}/_bulk", batch.index),
                 &query,
                 Payload::Ndjson(&batch.bytes),
             )
@@ -262,9 +262,7 @@ fn lines(events: &[Bytes]) -> Lines {
         bytes.push(b'\n');
     }
     Lines {
-        path: jiff::Timestamp::now()
-            .strftime("/facedex-events-%Y.%m/_bulk")
-            .to_string(),
+        index: jiff::Timestamp::now().strftime("facedex-events-%Y.%m").to_string(),
         bytes: bytes.into(),
         count: events.len(),
     }

@@ -1,6 +1,6 @@
 //! Single stored faces: looked at, shown, deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,9 +8,12 @@ use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::bulk::{self, Action, Operation};
 use super::client::Payload;
-use super::document::{Person, lenient_labels};
-use super::{Client, Destination, ElasticError};
+use super::document::{Person, StoredFace, lenient_labels};
+use super::lifecycle::versions::{self, Reach, Version};
+use super::mget::mget;
+use super::{Client, Destination, ElasticError, tombstones};
 use crate::face::Rect;
 use crate::face::geometry::Landmarks;
 use crate::face::quality::Quality;
@@ -171,27 +174,64 @@ async fn read<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// Deletes one face; searches do not find it any more when this comes back. Says whether it was there.
-pub async fn delete(to: &Destination, id: &str) -> Result<bool, ElasticError> {
-    let there: Option<Value> = read(&to.client, &to.collection, id, &[("_source", "false")]).await?;
-    if there.is_none() {
+/// Deletes one face from every index behind the collection; searches do not find it any more when this comes back. Says whether
+/// it was there. With `forget` it is not stored again when its photo is ingested; otherwise this is a correction.
+pub async fn delete(to: &Destination, id: &str, forget: bool) -> Result<(bool, Reach), ElasticError> {
+    let (mut reach, mut was_there) = (Reach::ALL, false);
+    // Until a look at all finds nothing: a move to another index may begin or end meanwhile.
+    loop {
+        let whole = versions::of(to).await?;
+        reach.sees_all &= whole.sees_all;
+        let mut clean = true;
+        for version in whole.versions {
+            if reach.unreached.contains_key(&version.index) {
+                continue;
+            }
+            match delete_from(to, &version, id, forget).await {
+                Ok(found) => clean &= !found,
+                Err(error) => reach.miss(&version.index, &error),
+            }
+        }
+        if clean {
+            return Ok((was_there, reach));
+        }
+        was_there = true;
+    }
+}
+
+async fn delete_from(to: &Destination, version: &Version, id: &str, forget: bool) -> Result<bool, ElasticError> {
+    version.expect_open()?;
+    const FIELDS: &str = "image,face.box,face.score,person";
+    if !is_id(id) {
         return Ok(false);
     }
-    let path = format!("/{}/_doc/{id}", to.collection);
-    let deleted: Result<Value, _> = to
-        .json(
-            "delete a face",
-            Method::Delete,
-            &path,
-            &[("refresh", "true")],
-            Payload::None,
-        )
-        .await;
-    match deleted {
-        Ok(_) => Ok(true),
-        // It was there: an attempt whose answer was lost has deleted it, or somebody else just now.
-        Err(error) if error.is_not_found() => Ok(true),
-        Err(error) => Err(error),
+    let (at, own) = (version.destination(to), to.at(&version.index));
+    let mut was_there = false;
+    loop {
+        let mut found: HashMap<String, (StoredFace, bulk::Version)> =
+            mget(&own, "look for a face", &[id], FIELDS).await?;
+        let Some((stored, seen)) = found.remove(id) else {
+            return Ok(was_there);
+        };
+        was_there = true;
+        if forget {
+            let noted = tombstones::of_face(to, id, Some(&stored));
+            tombstones::add(to, &[noted]).await?;
+        }
+        let lifted = version.lift_block(to).await?;
+        let operation = Operation {
+            id: id.to_owned(),
+            action: Action::Delete(seen),
+        };
+        let deleted = bulk::execute(&at, &[operation]).await;
+        version.restore_block(to, lifted).await?;
+        let deleted = deleted?;
+        bulk::expect_done("delete a face", &deleted)?;
+        at.refresh().await?;
+        // One that was changed meanwhile, or whose collection has moved to another index, is for the next look.
+        if !deleted.iter().any(|verdict| matches!(verdict, bulk::Verdict::Done(_))) {
+            return Ok(was_there);
+        }
     }
 }
 

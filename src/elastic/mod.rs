@@ -26,6 +26,7 @@ mod pit;
 pub mod purge;
 pub mod recall;
 pub mod retry;
+mod schema;
 pub mod scratch;
 pub mod search;
 pub mod server;

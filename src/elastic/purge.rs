@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::Payload;
-use super::lifecycle::versions;
+use super::lifecycle::versions::{self, Reach};
 use super::{Destination, ElasticError};
 
 /// How long between two looks.
@@ -25,6 +25,9 @@ const FORMER_PAUSE: Duration = Duration::from_secs(5);
 /// How far a purge came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Purged {
+    /// Whether that is all of the collection.
+    #[serde(flatten)]
+    pub reach: Reach,
     /// No copy that is there holds a deleted document, every copy is there, and no node keeps files of a former copy.
     pub complete: bool,
     /// Documents that are deleted and still in segments, over all copies.
@@ -39,6 +42,7 @@ pub struct Purged {
 impl Purged {
     /// Where there is nothing to purge.
     pub const NOTHING: Self = Self {
+        reach: Reach::ALL,
         complete: true,
         left: 0,
         missing_copies: 0,
@@ -48,6 +52,7 @@ impl Purged {
     /// Both together.
     pub fn and(self, other: Self) -> Self {
         Self {
+            reach: self.reach.and(other.reach),
             complete: self.complete && other.complete,
             left: self.left + other.left,
             missing_copies: self.missing_copies + other.missing_copies,
@@ -59,9 +64,23 @@ impl Purged {
 /// Removes deleted documents from the files of every index behind the collection. Comes back when that is done, or when
 /// `limit` is over.
 pub async fn purge(to: &Destination, limit: Duration) -> Result<Purged, ElasticError> {
-    let mut purged = Purged::NOTHING;
-    for version in versions::of(to).await? {
-        purged = purged.and(purge_index(&to.at(&version.index), limit).await?);
+    let whole = versions::of(to).await?;
+    let mut purged = Purged {
+        reach: Reach::of(&whole),
+        ..Purged::NOTHING
+    };
+    for version in whole.versions {
+        let done = match version.expect_open() {
+            Ok(()) => purge_index(&to.at(&version.index), limit).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(done) => purged = purged.and(done),
+            Err(error) => {
+                purged.complete = false;
+                purged.reach.miss(&version.index, &error);
+            }
+        }
     }
     Ok(purged)
 }
@@ -128,6 +147,7 @@ async fn look(at: &Destination) -> Result<Purged, ElasticError> {
     let missing_copies = number(&health["unassigned_shards"])? + number(&health["initializing_shards"])?;
     let idle = number(&total["merges"]["current"])? == 0;
     Ok(Purged {
+        reach: Reach::ALL,
         complete: left == 0 && missing_copies == 0 && agree && idle,
         left,
         missing_copies,
@@ -176,6 +196,26 @@ async fn post(at: &Destination, what: &str, query: &[(&str, &str)]) -> Result<()
         )
         .await?;
     Ok(())
+}
+
+/// Whether a purge that was cut off has left its merge policy in the index.
+pub(super) async fn is_left_behind(to: &Destination, index: &str) -> Result<bool, ElasticError> {
+    const SETTING: &str = "index.merge.policy.expunge_deletes_allowed";
+    let path = format!("/{index}/_settings/{SETTING}");
+    let flat = [("flat_settings", "true")];
+    let reply: Value = to
+        .json("read an index's settings", Method::Get, &path, &flat, Payload::None)
+        .await?;
+    Ok(!reply[index]["settings"][SETTING].is_null())
+}
+
+/// Gives an index the usual merge policy back, where a purge that was cut off has left its own. Says whether it did.
+pub(super) async fn repair(to: &Destination, index: &str) -> Result<bool, ElasticError> {
+    let is_left = is_left_behind(to, index).await?;
+    if is_left {
+        set_policy(&to.at(index), Value::Null).await?;
+    }
+    Ok(is_left)
 }
 
 async fn set_policy(at: &Destination, share: Value) -> Result<(), ElasticError> {

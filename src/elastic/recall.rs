@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::client::Payload;
 use super::collection::{Collection, IndexType};
+use super::lifecycle::versions;
 use super::server::{Version, Versions};
-use super::{Client, Destination, ElasticError, effort};
+use super::{Client, Destination, ElasticError, effort, purge, template};
 
 /// The setting, below `index`.
 const EARLY_TERMINATION: &str = "dense_vector.hnsw_enable_early_termination";
@@ -85,11 +86,21 @@ pub(super) async fn early_termination(
 
 /// Sets the settings of the collection's index as new ones have them, and says which were changed.
 pub async fn repair(to: &Destination, collection: &Collection) -> Result<Vec<String>, ElasticError> {
-    if !ends_early(&to.client, collection).await? {
-        return Ok(Vec::new());
+    let mut changed = Vec::new();
+    if ends_early(&to.client, collection).await? {
+        let settings = json!({"index": {EARLY_TERMINATION: false}});
+        to.put_settings("set the collection's settings right", &collection.index, &settings)
+            .await?;
+        changed.push(format!("index.{EARLY_TERMINATION}: false"));
     }
-    let settings = json!({"index": {EARLY_TERMINATION: false}});
-    to.put_settings("set the collection's settings right", &collection.index, &settings)
-        .await?;
-    Ok(vec![format!("index.{EARLY_TERMINATION}: false")])
+    if template::is_older(&to.client).await? {
+        template::install_faces_template(&to.client).await?;
+        changed.push("the index template".to_owned());
+    }
+    for version in versions::of(to).await?.versions {
+        if !version.closed && purge::repair(to, &version.index).await? {
+            changed.push(format!("{}: the merge policy that a purge had changed", version.index));
+        }
+    }
+    Ok(changed)
 }

@@ -15,14 +15,19 @@ pub struct RetryPolicy {
     pub give_up_after: Option<Duration>,
 }
 
+impl RetryPolicy {
+    /// For work that may take its time.
+    pub const DEFAULT: Self = Self {
+        base: Duration::from_millis(200),
+        cap: Duration::from_secs(20),
+        patience: Duration::from_secs(60),
+        give_up_after: None,
+    };
+}
+
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            base: Duration::from_millis(200),
-            cap: Duration::from_secs(20),
-            patience: Duration::from_secs(60),
-            give_up_after: None,
-        }
+        Self::DEFAULT
     }
 }
 

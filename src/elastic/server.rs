@@ -226,7 +226,9 @@ impl Client {
             reason,
             is_passing,
         };
+        let start = Instant::now();
         let mut pauses = PAUSES.iter();
+        let mut pause = Duration::ZERO;
         loop {
             let reply: Result<Reply, _> = self
                 .read(OPERATION, Method::Get, "/_nodes/http", &query, Payload::None)
@@ -239,14 +241,15 @@ impl Client {
                 Err(error) => return Err(unknown(error.to_string(), false)),
             };
             if reply.counts.failed > 0 {
-                // It went away while it was asked: the others know soon.
-                let Some(pause) = pauses.next() else {
+                // It went away while it was asked: the others know when they have a master again.
+                if start.elapsed() >= self.timeout {
                     return Err(unknown(
                         format!("{} of the nodes did not answer", reply.counts.failed),
                         true,
                     ));
-                };
-                tokio::time::sleep(*pause).await;
+                }
+                pause = pauses.next().copied().unwrap_or(pause);
+                tokio::time::sleep(pause).await;
                 continue;
             }
             let nodes: Result<Vec<_>, String> = reply

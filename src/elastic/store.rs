@@ -6,11 +6,14 @@ mod rewrite;
 use std::collections::HashMap;
 
 use self::deleted::Deleted;
+pub(super) use self::deleted::take_back_deleted;
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::document::{FaceDocument, StoredFace, face_id};
 use super::embedding::Form;
 use super::mget::mget;
+use super::tombstones::{Lifted, PhotoKeys};
 use super::{Destination, ElasticError, collection};
+use crate::face::Rect;
 
 /// What to do with a photo that is stored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +41,26 @@ pub struct PhotoRecord {
 }
 
 impl PhotoRecord {
+    /// What tells the photo, for its tombstones.
+    pub fn keys(&self) -> PhotoKeys {
+        match self.faces.first() {
+            Some(face) => (&face.image).into(),
+            None => PhotoKeys::of_file(&self.hash),
+        }
+    }
+
+    /// What may come back of it, if that was deleted: the face of the person whom it is given to; without a person, what was
+    /// nobody's.
+    pub fn lifted(&self) -> Lifted {
+        let named = self.faces.iter().filter(|face| face.person.is_some());
+        let boxes: Vec<Rect> = named.map(|face| face.face.bbox).collect();
+        Lifted {
+            photo: self.keys(),
+            unnamed: boxes.is_empty(),
+            boxes,
+        }
+    }
+
     /// The `_id` of the face at this place of `faces`.
     fn id(&self, place: usize) -> String {
         face_id(&self.hash, self.faces[place].ordinal)
@@ -88,11 +111,7 @@ pub async fn store(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) ->
     let deleted = Deleted::before(to, photos).await?;
     let kept = deleted.without(photos);
     let written = write_within_space(to, mode, &kept).await;
-    // After a failure too: some of it may have been written.
-    let is_written = written.as_ref().map_or(true, |stored| {
-        stored.iter().any(|photo| photo.outcomes.contains(&Outcome::Indexed))
-    });
-    let now = deleted.since(to, photos, is_written).await?;
+    let now = deleted.since(to, photos, &kept, &written).await?;
     let mut stored = written?;
     deleted.note(&now, &kept, &mut stored);
     deleted.tell(photos, &mut stored);
@@ -109,7 +128,7 @@ async fn write_within_space(
         return write(to, mode, photos).await;
     };
     let space = &face.model.space;
-    let within = to.at(&collection::write_alias(&to.collection, space));
+    let within = to.through(&collection::write_alias(&to.collection, space));
     match write(&within, mode, photos).await {
         Err(error) if matches!(error, ElasticError::NoCollection { .. }) || error.is_not_found() => {
             collection::claim(&to.client, &to.collection, space).await?;

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::client::Payload;
 use super::collection::{Collection, IndexType, Layout};
+use super::schema::{FACES, Schema};
 use super::server::Versions;
 use super::{Client, ElasticError, recall};
 use crate::models::catalog::{Metric, Space};
 
-/// The template for every faces index, as it goes over the wire.
-const TEMPLATE: &str = include_str!("../../mappings/faces.json");
+/// Its name in the cluster.
 pub(super) const TEMPLATE_NAME: &str = "facedex-faces";
 
 /// Settings and metadata of an index of a collection; the template has the rest.
@@ -54,11 +54,6 @@ fn index_options(layout: &Layout) -> Value {
     }
 }
 
-/// The template as it is compiled in.
-fn template() -> Result<Value, ElasticError> {
-    serde_json::from_str(TEMPLATE).map_err(|error| ElasticError::unexpected("mappings/faces.json", error))
-}
-
 /// The vector field of an index of this layout.
 fn vector_field(dims: usize, metric: Metric, layout: &Layout) -> Value {
     json!({
@@ -72,7 +67,7 @@ fn vector_field(dims: usize, metric: Metric, layout: &Layout) -> Value {
 
 /// The template with the collection's own vector field, as its index should be.
 pub(super) fn wanted_template(collection: &Collection) -> Result<Value, ElasticError> {
-    let mut template = template()?;
+    let mut template = FACES.definition()?;
     template["template"]["mappings"]["properties"]["face"]["properties"]["embedding"] =
         vector_field(collection.dims as usize, collection.metric, &collection.layout());
     Ok(template)
@@ -91,14 +86,20 @@ pub(super) async fn installed_template_version(client: &Client, name: &str) -> R
     }
 }
 
+/// Whether the cluster has an older template of faces indices than ours, or none.
+pub(super) async fn is_older(client: &Client) -> Result<bool, ElasticError> {
+    let wanted = FACES.definition()?["version"].as_i64();
+    Ok(installed_template_version(client, TEMPLATE_NAME).await? < wanted)
+}
+
 /// Puts the template of faces indices where it is missing or older than ours.
 pub(super) async fn install_faces_template(client: &Client) -> Result<(), ElasticError> {
-    install_template(client, TEMPLATE_NAME, TEMPLATE).await
+    install_template(client, TEMPLATE_NAME, FACES).await
 }
 
 /// Puts an index template of `mappings/` where it is missing or older than ours.
-pub(super) async fn install_template(client: &Client, name: &str, template: &str) -> Result<(), ElasticError> {
-    let template: Value = serde_json::from_str(template).map_err(|error| ElasticError::unexpected(name, error))?;
+pub(super) async fn install_template(client: &Client, name: &str, schema: Schema) -> Result<(), ElasticError> {
+    let template = schema.definition()?;
     let installed = installed_template_version(client, name).await?;
     if installed.is_some() && installed >= template["version"].as_i64() {
         return Ok(());
@@ -114,16 +115,4 @@ pub(super) async fn install_template(client: &Client, name: &str, template: &str
         )
         .await?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_template_is_json_with_a_version() {
-        let template: Value = serde_json::from_str(TEMPLATE).unwrap();
-        assert!(template["version"].is_i64());
-        assert_eq!(template["template"]["mappings"]["dynamic"], "strict");
-    }
 }

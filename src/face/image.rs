@@ -156,6 +156,13 @@ impl<'b> Encoded<'b> {
         })
     }
 
+    /// EXIF's orientation, 1 to 8: how the pixels are turned when they are decoded.
+    pub fn orientation(&mut self) -> u8 {
+        self.decoder
+            .orientation()
+            .map_or(1, |orientation| orientation.to_exif())
+    }
+
     /// The bytes of memory that decoding takes, about: the result, and what the decoders and conversions hold meanwhile
     /// (a progressive JPEG's coefficients are 6 bytes a pixel).
     pub fn memory(&self) -> u64 {

@@ -8,6 +8,7 @@ pub mod gate;
 pub mod geometry;
 pub mod image;
 pub mod landmarks;
+pub mod likeness;
 mod mtcnn;
 pub mod quality;
 pub mod recipe;

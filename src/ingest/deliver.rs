@@ -1,5 +1,6 @@
 //! Prepared photos to Elasticsearch: batches by faces and bytes, several in flight, every photo accounted for.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use super::progress::Progress;
 use super::report::Report;
 use super::{Failure, IngestError, Stage, Summary};
 use crate::elastic::store::{self, Outcome, PhotoRecord, Stored, WriteMode};
-use crate::elastic::{Destination, ElasticError, tombstones};
+use crate::elastic::tombstones::{self, Lifted};
+use crate::elastic::{Destination, ElasticError};
 
 /// How documents are sent.
 #[derive(Debug, Clone, Copy)]
@@ -155,7 +157,15 @@ pub async fn rehearse(messages: async_channel::Receiver<Message>, ledger: &mut L
     Ok(())
 }
 
-type Answer = (Vec<Prepared>, Result<Vec<Stored>, ElasticError>);
+type Answer = (Vec<Prepared>, Result<Written, ElasticError>);
+
+/// What became of a batch.
+struct Written {
+    /// One a photo.
+    stored: Vec<Stored>,
+    /// People of the batch who have the name of somebody who was deleted.
+    namesakes: Vec<String>,
+}
 
 /// Takes messages until all readers and workers are gone, writes their photos and enters every one in the ledger. On an
 /// error the receiver is dropped, which ends the rest of the run.
@@ -172,6 +182,7 @@ pub async fn deliver(
         to,
         mode: delivery.mode,
         restore_deleted: delivery.restore_deleted,
+        people: HashSet::new(),
     };
     let mut batch = Batch::default();
     loop {
@@ -213,6 +224,8 @@ struct Flights {
     to: Destination,
     mode: WriteMode,
     restore_deleted: bool,
+    /// Whose names were asked for.
+    people: HashSet<String>,
 }
 
 impl Flights {
@@ -221,6 +234,11 @@ impl Flights {
             return;
         }
         let (to, mode, restore) = (self.to.clone(), self.mode, self.restore_deleted);
+        let given = batch.photos.iter().filter_map(|photo| photo.entry.person.as_ref());
+        let people: Vec<String> = given
+            .filter(|person| self.people.insert(person.id.clone()))
+            .map(|person| person.id.clone())
+            .collect();
         self.in_air.spawn(async move {
             let mut photos = batch.photos;
             let records: Vec<PhotoRecord> = photos
@@ -230,8 +248,8 @@ impl Flights {
                     ..photo.record.clone()
                 })
                 .collect();
-            let stored = write(&to, mode, restore, &records).await;
-            (photos, stored)
+            let written = write(&to, mode, restore, &records, people).await;
+            (photos, written)
         });
     }
 
@@ -247,12 +265,14 @@ impl Flights {
         landed: Result<Answer, tokio::task::JoinError>,
         ledger: &mut Ledger,
     ) -> Result<(), IngestError> {
-        let (photos, stored) = landed.map_err(|error| IngestError::Worker(error.to_string()))?;
+        let (photos, written) = landed.map_err(|error| IngestError::Worker(error.to_string()))?;
         let throttled = self.to.pulse.throttled.load(Ordering::Relaxed);
         self.pace.landed(throttled > self.throttled);
         self.throttled = throttled;
         let mut done = Vec::with_capacity(photos.len());
-        for (photo, stored) in photos.iter().zip(stored?) {
+        let Written { stored, namesakes } = written?;
+        ledger.summary.namesakes.extend(namesakes);
+        for (photo, stored) in photos.iter().zip(stored) {
             done.extend(ledger.settle(photo, &stored)?);
         }
         ledger.tell();
@@ -266,12 +286,27 @@ async fn write(
     mode: WriteMode,
     restore_deleted: bool,
     records: &[PhotoRecord],
-) -> Result<Vec<Stored>, ElasticError> {
+    people: Vec<String>,
+) -> Result<Written, ElasticError> {
     if restore_deleted {
-        let hashes: Vec<&str> = records.iter().map(|record| record.hash.as_str()).collect();
-        tombstones::lift(to, &hashes).await?;
+        let lifted: Vec<Lifted> = records.iter().map(PhotoRecord::lifted).collect();
+        tombstones::lift(to, &lifted).await?;
     }
-    store::store(to, mode, records).await
+    let stored = store::store(to, mode, records).await?;
+    let digests: Vec<String> = people.iter().map(|person| tombstones::digest(to, person)).collect();
+    let deleted = tombstones::deleted_names(to, &digests).await?;
+    let is_new = |person: &String| {
+        let photos = records.iter().zip(&stored);
+        let faces = photos.flat_map(|(record, stored)| record.faces.iter().zip(&stored.outcomes));
+        let mut theirs = faces.filter(|(face, _)| face.person.as_ref().is_some_and(|known| known.id == *person));
+        theirs.any(|(_, outcome)| *outcome == Outcome::Indexed)
+    };
+    let namesakes = people.into_iter().zip(digests);
+    let namesakes = namesakes.filter(|(person, digest)| deleted.contains(digest) && is_new(person));
+    Ok(Written {
+        namesakes: namesakes.map(|(person, _)| person).collect(),
+        stored,
+    })
 }
 
 #[derive(Default)]

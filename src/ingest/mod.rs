@@ -15,7 +15,7 @@ pub mod reembed;
 pub mod report;
 pub mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -109,6 +109,9 @@ pub struct Summary {
     /// Faces that were deleted on request before, and are not stored again.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,
+    /// People with new faces here who have the name of somebody who was deleted on request.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub namesakes: BTreeSet<String>,
     /// Faces that a rewrite did not find any more.
     #[serde(skip_serializing_if = "is_zero")]
     pub removed: u64,

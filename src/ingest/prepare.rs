@@ -17,6 +17,7 @@ use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFiel
 use crate::elastic::store::PhotoRecord;
 use crate::face::gate::Gate;
 use crate::face::image::{Encoded, ImageError, Limits};
+use crate::face::likeness::{self, Likeness};
 use crate::face::select::Subject;
 use crate::face::{Face, FaceEngine, thumbnail};
 
@@ -40,6 +41,17 @@ pub struct Recipe {
     pub labels: BTreeMap<String, String>,
     /// Store a small picture with each face.
     pub thumbnails: bool,
+}
+
+/// What tells a photo's file.
+#[derive(Debug, Clone)]
+pub struct FileKeys {
+    /// The hash of its bytes.
+    pub hash: String,
+    /// The hash of its coded picture, see [`likeness::coded`].
+    pub coded: Option<String>,
+    /// EXIF's orientation, 1 to 8.
+    pub orientation: u8,
 }
 
 /// Why no documents are made of a photo whose faces were found.
@@ -86,13 +98,15 @@ impl Recipe {
         let fail = |stage, reason: String| Box::new(Failure::new(&entry, stage, reason, &self.run));
         // Photos come from anywhere: a decoder that panics on one of them must not take the run with it.
         let decoded = catch_unwind(AssertUnwindSafe(|| {
-            let encoded = Encoded::open(&held.bytes, &self.limits)?;
+            let mut encoded = Encoded::open(&held.bytes, &self.limits)?;
             let room = pixels.reserve(encoded.memory());
-            Ok::<_, ImageError>((encoded.decode()?, room))
+            let orientation = encoded.orientation();
+            Ok::<_, ImageError>((encoded.decode()?, room, orientation))
         }));
-        let (photo, _room) = decoded
+        let (photo, _room, orientation) = decoded
             .map_err(|_| fail(Stage::Decode, "the decoder panicked on this file".to_owned()))?
             .map_err(|error| fail(Stage::Decode, error.to_string()))?;
+        let coded = likeness::coded(&held.bytes);
         drop(held);
         times.add(Work::Decode, start.elapsed());
         let faces = catch_unwind(AssertUnwindSafe(|| engine.faces(&photo)))
@@ -108,7 +122,11 @@ impl Recipe {
         let record = self
             .record(
                 &entry,
-                hash,
+                FileKeys {
+                    hash,
+                    coded,
+                    orientation,
+                },
                 &photo,
                 faces,
                 engine.fingerprint(),
@@ -123,7 +141,7 @@ impl Recipe {
     pub fn record(
         &self,
         entry: &Entry,
-        hash: String,
+        file: FileKeys,
         photo: &RgbImage,
         faces: Vec<Face>,
         engine: &str,
@@ -145,7 +163,10 @@ impl Recipe {
         }
         let image = ImageFields {
             uri: entry.uri.clone(),
-            hash: hash.clone(),
+            hash: file.hash.clone(),
+            coded: file.coded,
+            orientation: file.orientation,
+            likeness: Some(Likeness::of(photo).to_hex()),
             width: photo.width(),
             height: photo.height(),
             faces: u32::try_from(faces.len()).unwrap_or(u32::MAX),
@@ -168,7 +189,7 @@ impl Recipe {
             })
             .collect();
         Ok(PhotoRecord {
-            hash,
+            hash: file.hash,
             engine: image.engine,
             run: self.run.clone(),
             faces: documents,

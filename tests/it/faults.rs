@@ -444,7 +444,7 @@ fn retries_end_when_the_user_says_so_and_not_before() {
             &proxy,
             &[&folder, "--bulk-faces", "2", "--retry-for", "2s"],
         ));
-        stopped_and_resumable(&space, &ran, 30, "did not accept the documents for 2 s");
+        stopped_and_resumable(&space, &ran, 30, "did not accept it for 2 s");
     }
 }
 

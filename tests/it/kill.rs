@@ -185,7 +185,7 @@ fn a_load_that_died_is_repaired_by_the_next_run() {
             setting("refresh_interval"),
             setting("number_of_replicas"),
             setting("auto_expand_replicas"),
-            index["mappings"]["_meta"]["bulk_load"].is_null(),
+            index["mappings"]["properties"]["ingest"]["properties"]["run"]["meta"].is_null(),
         )
     };
     space.run(&["collection", "create", &space.name]).expect(0);

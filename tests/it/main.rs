@@ -9,6 +9,7 @@
     reason = "a failed assumption is a failed test; clippy.toml's exception does not reach helpers outside of #[test]"
 )]
 
+mod adopt;
 mod api;
 mod bad_input;
 mod bench;
@@ -21,7 +22,9 @@ mod deploy;
 mod eval;
 mod events;
 mod faults;
+mod forgotten;
 mod golden;
+mod hands;
 mod harness;
 mod ingest;
 mod kibana;

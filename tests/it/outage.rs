@@ -71,7 +71,7 @@ fn a_node_killed_in_the_middle_costs_no_face() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(
-        stderr.contains("did not accept the documents") && stderr.contains("run the same command again"),
+        stderr.contains("did not accept it") && stderr.contains("run the same command again"),
         "{stderr}"
     );
     let node = Node::start(data.path(), port);

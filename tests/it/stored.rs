@@ -180,7 +180,7 @@ fn delete_and_forget(stored: &Stored) {
     assert_eq!(tombstones["count"], 4, "{tombstones}");
     // Who is deleted now is gone, from the index that a migration left behind too.
     for collection in ["moved", "plain-int8_hnsw"] {
-        let mut command = vec!["person", "delete", "person-1", "--collection", collection];
+        let mut command = vec!["person", "delete", "person-1", "--yes", "--collection", collection];
         // Half a minute each: Elasticsearch keeps files for so long.
         command.extend(full().then_some("--purge"));
         let deleted = stored.json(0, &command);

@@ -19,7 +19,14 @@ fn search(answer: impl Fn(usize) -> Option<Fault> + Send + 'static) -> (i32, Str
     });
     let query = photo("query/obama-3.jpg");
     let url = proxy.url.clone();
-    let arguments = ["search", query.to_str().unwrap(), "--elasticsearch-url", &url];
+    let arguments = [
+        "search",
+        query.to_str().unwrap(),
+        "--elasticsearch-url",
+        &url,
+        "--elasticsearch-timeout",
+        "3s",
+    ];
     let ran = space.run(&arguments);
     (ran.code, ran.stderr, proxy.count(Kind::Search))
 }

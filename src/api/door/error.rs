@@ -129,6 +129,11 @@ impl From<ElasticError> for DoorError {
                     format!("no facedex collection [{name}]; GET /v1/collections lists those that there are"),
                 )
             },
+            // Not absent: a client must not make it.
+            error @ ElasticError::PartOfCollection { .. } => Self {
+                code: Code::NotACollection,
+                ..Self::new(StatusCode::BAD_REQUEST, "illegal_argument_exception", error.to_string())
+            },
             error => ApiError::from(error).into(),
         }
     }
@@ -141,7 +146,10 @@ impl From<ApiError> for DoorError {
             Code::Overloaded | Code::RateLimited => "es_rejected_execution_exception",
             Code::ElasticsearchUnavailable => "no_node_available_exception",
             Code::Timeout => "timeout_exception",
-            Code::Internal | Code::ElasticsearchRefused | Code::NotReady | Code::NotAudited => "exception",
+            Code::IndexClosed => "index_closed_exception",
+            Code::Internal | Code::ElasticsearchRefused | Code::NotReady | Code::NotAudited | Code::NotAllReached => {
+                "exception"
+            }
             _ => "illegal_argument_exception",
         };
         let details = match error.details.is_empty() {

@@ -68,12 +68,6 @@ pub(super) async fn check(
                 collection.name
             )));
         }
-        if collection.is_filtered {
-            return Err(DoorError::illegal(format!(
-                "[lookup] reads past the filter of the alias [{}]; search for the face, and give its vector",
-                collection.name
-            )));
-        }
     }
     if found.similarities.decide_a_count(no_hits) {
         Similarities::refuse(&*asker.app.elastic.versions().await?)?;

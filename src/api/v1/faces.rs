@@ -19,14 +19,17 @@ use crate::api::error::{ApiError, Code};
 use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
 use crate::api::photo::{self, Input, WithPhotos};
 use crate::api::state::{App, Place};
+use crate::elastic::collection::{self, Collection};
 use crate::elastic::document::{FaceDocument, Person, check_label, face_id, image_hash, parse_label};
 use crate::elastic::faces::FaceRecord;
 use crate::elastic::store::{Outcome, PhotoRecord, WriteMode, store};
-use crate::elastic::{collection, faces};
+use crate::elastic::{faces, tombstones};
 use crate::face::Rect;
 use crate::face::gate::Gate;
+use crate::face::image::Encoded;
+use crate::face::likeness;
 use crate::face::select::Subject;
-use crate::ingest::prepare::{Recipe, Refused};
+use crate::ingest::prepare::{FileKeys, Recipe, Refused};
 use crate::ingest::source::Entry;
 use crate::query::photo::QueryPhoto;
 
@@ -69,6 +72,12 @@ pub struct EnrolOptions {
     #[schema(default = true)]
     #[param(default = true)]
     pub thumbnail: bool,
+    /// Store the person's face although it was deleted on request; needs a key of the scope `admin`. Other faces of the photo
+    /// that were deleted stay out.
+    #[serde(default)]
+    #[schema(default = false)]
+    #[param(default = false)]
+    pub restore_deleted: bool,
     /// Where the photo can be found, for people; `upload:` and the photo's hash if it is left out.
     pub uri: Option<String>,
 }
@@ -155,6 +164,9 @@ pub(super) async fn enrol(
     caller.may_do(Scope::Write)?;
     let (options, mut inputs) = photo::receive::<EnrolOptions>(&app, request).await?;
     caller.may(Scope::Write, &options.collection)?;
+    if options.restore_deleted {
+        caller.may(Scope::Admin, &options.collection)?;
+    }
     let order = Order::new(&app, &options)?;
     let found = collection::open(&app.elastic, &options.collection).await?;
     found.expect_space(&app.inference.embedder().space)?;
@@ -168,8 +180,11 @@ pub(super) async fn enrol(
     if let Some(id) = &options.person_id {
         caller.entry.person(id);
     }
-    let to = app.destination(&options.collection);
+    let to = app.destination(&found).await?;
     let enrolling = async move {
+        if options.restore_deleted {
+            tombstones::lift(&to, &[record.lifted()]).await?;
+        }
         let stored = store(&to, WriteMode::Create, std::slice::from_ref(&record)).await?;
         let outcomes = stored
             .into_iter()
@@ -257,6 +272,8 @@ impl Order {
             .run(move |engine| {
                 let bytes = encoded.decode("photo")?;
                 let hash = image_hash(&bytes);
+                let coded = likeness::coded(&bytes);
+                let orientation = Encoded::open(&bytes, &self.recipe.limits)?.orientation();
                 let mut seen = QueryPhoto::decode(engine, "photo", &bytes, &self.recipe.limits)?;
                 let faces = std::mem::take(&mut seen.faces);
                 if faces.is_empty() {
@@ -273,7 +290,18 @@ impl Order {
                 };
                 let (engine, space) = (engine.fingerprint(), &engine.embedder().space);
                 self.recipe
-                    .record(&entry, hash, &seen.pixels, faces, engine, space)
+                    .record(
+                        &entry,
+                        FileKeys {
+                            hash,
+                            coded,
+                            orientation,
+                        },
+                        &seen.pixels,
+                        faces,
+                        engine,
+                        space,
+                    )
                     .map_err(|refused| match refused {
                         Refused::Several(count) => ApiError::plain(Code::SeveralFaces).with("faces", count),
                         Refused::Poor(_) => ApiError::new(Code::Internal, refused.to_string()),
@@ -321,8 +349,7 @@ fn settle(record: &PhotoRecord, outcomes: &[Outcome]) -> Result<Enrolment, ApiEr
                 return Err(error.with("wanted", record.engine.as_str()));
             }
             Outcome::Deleted => {
-                let reason =
-                    "this face was deleted on request and is not stored again; `facedex ingest --restore-deleted` does";
+                let reason = "this face was deleted on request and is not stored again; restore_deleted=true, with a key of the scope admin, stores it";
                 return Err(ApiError::new(Code::Conflict, reason).with("id", id));
             }
             Outcome::Rejected { reason } => {
@@ -371,11 +398,10 @@ impl InCollection {
         caller: &Caller,
         scope: Scope,
         query: Option<String>,
-    ) -> Result<String, ApiError> {
+    ) -> Result<Collection, ApiError> {
         let Self { collection } = photo::options(query.as_deref())?;
         caller.may(scope, &collection)?;
-        collection::open(&app.elastic, &collection).await?;
-        Ok(collection)
+        Ok(collection::open(&app.elastic, &collection).await?)
     }
 }
 
@@ -391,7 +417,7 @@ pub(super) async fn get(
 ) -> Result<Json<FaceRecord>, ApiError> {
     let id = id(path)?;
     let collection = InCollection::open(&app, &caller, Scope::Read, query).await?;
-    let face = faces::get(&app.elastic, &collection, &id).await?;
+    let face = faces::get(&app.elastic, &collection.name, &id).await?;
     face.map(Json).ok_or_else(|| no_face(&id))
 }
 
@@ -407,7 +433,7 @@ pub(super) async fn thumbnail(
 ) -> Result<impl IntoResponse, ApiError> {
     let id = id(path)?;
     let collection = InCollection::open(&app, &caller, Scope::Read, query).await?;
-    let found = faces::thumbnail(&app.elastic, &collection, &id).await?;
+    let found = faces::thumbnail(&app.elastic, &collection.name, &id).await?;
     let jpeg = found
         .ok_or_else(|| no_face(&id))?
         .ok_or_else(|| ApiError::plain(Code::NoThumbnail).with("id", id.as_str()))?;
@@ -425,9 +451,26 @@ pub struct DeletedFace {
     deleted: u64,
 }
 
+/// Which face is deleted, and for how long.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteOptions {
+    /// The collection.
+    #[param(value_type = crate::api::openapi::CollectionName)]
+    collection: String,
+    /// Also keep it out when its photo is ingested or enrolled again; needs a key of the scope `admin`. Otherwise this is a
+    /// correction: the face may be stored again.
+    #[serde(default)]
+    #[param(default = false)]
+    forget: bool,
+}
+
 /// Delete a stored face
+///
+/// From every index behind the collection.
 #[utoipa::path(delete, path = "/v1/faces/{id}", tag = "faces", operation_id = "delete_face",
-    params(("id" = String, Path, description = "The face's `_id`."), InCollection),
+    params(("id" = String, Path, description = "The face's `_id`."), DeleteOptions),
     responses((status = 200, body = DeletedFace), (status = "default", body = ErrorBody)))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
@@ -437,12 +480,17 @@ pub(super) async fn delete(
     RawQuery(query): RawQuery,
 ) -> Result<Json<DeletedFace>, ApiError> {
     let id = id(path)?;
-    let collection = InCollection::open(&app, &caller, Scope::Write, query).await?;
-    let to = app.destination(&collection);
-    let face = id.clone();
+    let DeleteOptions { collection, forget } = photo::options(query.as_deref())?;
+    caller.may(if forget { Scope::Admin } else { Scope::Write }, &collection)?;
+    let collection = collection::open(&app.elastic, &collection).await?;
+    let to = app.destination(&collection).await?;
+    let (face, visible_only) = (id.clone(), app.settings.visible_only);
+    let turns = app.persons.clone();
     let deleting = async move {
-        let deleted = faces::delete(&to, &face).await?;
+        let _turn = turns.lock().await;
+        let (deleted, reach) = faces::delete(&to, &face, forget).await?;
         drop(caller);
+        super::persons::whole(&reach, visible_only, u64::from(deleted))?;
         Ok(deleted)
     };
     if app.to_its_end(place, deleting).await? {

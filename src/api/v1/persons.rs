@@ -17,6 +17,7 @@ use crate::api::photo;
 use crate::api::state::{App, Place};
 use crate::elastic::document::{Person, check_label};
 use crate::elastic::faces::FaceRecord;
+use crate::elastic::lifecycle::versions::Reach;
 use crate::elastic::persons::{self, Change, Faces};
 use crate::elastic::search::MAX_HITS;
 use crate::elastic::{ElasticError, collection};
@@ -153,11 +154,13 @@ pub(super) async fn change(
         name: wanted.name,
         labels: wanted.labels,
     };
-    let (to, person, turns) = (app.destination(&collection), id.clone(), app.persons.clone());
+    let (to, person, turns) = (app.destination(&collection).await?, id.clone(), app.persons.clone());
+    let visible_only = app.settings.visible_only;
     let changing = async move {
         let _turn = turns.lock().await;
         let changed = persons::change(&to, &person, &change).await.map_err(busy)?;
         changed.ids.iter().for_each(|id| caller.entry.face(id));
+        whole(&changed.reach, visible_only, changed.updated)?;
         Ok(changed)
     };
     let changed = app.to_its_end(place, changing).await?;
@@ -194,11 +197,18 @@ pub(super) async fn delete(
     let id = id(path)?;
     caller.may_do(Scope::Admin)?;
     let collection = InCollection::open(&app, &caller, Scope::Admin, query).await?;
-    let (to, faces, turns) = (app.destination(&collection), Faces::Of(id.clone()), app.persons.clone());
+    let (to, faces, turns) = (
+        app.destination(&collection).await?,
+        Faces::Of(id.clone()),
+        app.persons.clone(),
+    );
+    let visible_only = app.settings.visible_only;
+    caller.entry.collection_of(&collection.name, &collection.collection_id);
     let erasing = async move {
         let _turn = turns.lock().await;
         let erased = persons::erase(&to, &faces).await.map_err(busy)?;
         erased.ids.iter().for_each(|id| caller.entry.face(id));
+        whole(&erased.reach, visible_only, erased.faces)?;
         Ok(erased)
     };
     let erased = app.to_its_end(place, erasing).await?;
@@ -206,6 +216,14 @@ pub(super) async fn delete(
         return Err(nobody(&id));
     }
     Ok(Json(DeletedPerson { deleted: erased.faces }))
+}
+
+/// Refuses to speak of all faces where some index could not be looked at; `done` faces were changed until then.
+pub(super) fn whole(reach: &Reach, visible_only: bool, done: u64) -> Result<(), ApiError> {
+    reach.expect_all(visible_only).map_err(|error| {
+        let indices = serde_json::to_value(&reach.unreached).unwrap_or_default();
+        ApiError::from(error).with("faces", done).with("unreached", indices)
+    })
 }
 
 fn nobody(id: &str) -> ApiError {

@@ -72,6 +72,7 @@ pub(super) async fn collections(
     let all = collection::list(&app.elastic).await?;
     Ok(Json(CollectionNames {
         collections: all
+            .collections
             .into_iter()
             .map(|collection| collection.name)
             .filter(|name| caller.sees(name))

@@ -121,20 +121,21 @@ impl Bench {
         told: &impl Fn(&str),
     ) -> Result<(Collection, Record), BenchError> {
         let place = self.place();
-        let to = self.destination(key);
-        let there = match search::count(&self.client, &to.collection, &[]).await {
+        let name = name_of(key);
+        let there = match search::count(&self.client, &name, &[]).await {
             // What was merged once cannot be measured as it was filled.
             Ok(count) => count == key.faces && key.segments == Segments::Merged,
             Err(_) => false,
         };
         let mut fill_seconds = None;
         if !there {
-            scratch::remove(&self.client, &to.collection).await?;
+            scratch::remove(&self.client, &name).await?;
             let start = Instant::now();
-            self.fill(size, key, &to, told).await?;
+            self.fill(size, key, &name, told).await?;
             fill_seconds = Some(start.elapsed().as_secs_f64());
         }
-        let collection = collection::open(&self.client, &to.collection).await?;
+        let collection = collection::open(&self.client, &name).await?;
+        let to = Destination::new(Arc::clone(&self.client), &collection, RetryPolicy::default());
         let start = Instant::now();
         match key.segments {
             Segments::Merged => {
@@ -160,15 +161,10 @@ impl Bench {
         Ok((collection, record))
     }
 
-    async fn fill(
-        &self,
-        size: &Size,
-        key: &IndexKey,
-        to: &Destination,
-        told: &impl Fn(&str),
-    ) -> Result<(), BenchError> {
+    async fn fill(&self, size: &Size, key: &IndexKey, name: &str, told: &impl Fn(&str)) -> Result<(), BenchError> {
         let space = self.embedder.embedding_space();
-        let made = collection::create(&self.client, &to.collection, &space, &key.layout()).await?;
+        let made = collection::create(&self.client, name, &space, &key.layout()).await?;
+        let to = Destination::new(Arc::clone(&self.client), &made, RetryPolicy::default());
         load::begin(&self.client, &made, "bench").await?;
         let filling = Filling {
             faces: key.faces,
@@ -176,7 +172,7 @@ impl Bench {
             seed: SEED,
             space: self.embedder.space.clone(),
         };
-        fill(to, &filling, |done| {
+        fill(&to, &filling, |done| {
             if done % 50_000 == 0 {
                 told(&format!("{done} of {} faces written", key.faces));
             }
@@ -187,23 +183,9 @@ impl Bench {
         Ok(())
     }
 
-    fn destination(&self, key: &IndexKey) -> Destination {
-        let copies = match key.replicas {
-            0 => String::new(),
-            copies => format!("-r{copies}"),
-        };
-        let graph = format!("m{}-ef{}-s{}{copies}", key.m, key.ef_construction, key.shards);
-        Destination {
-            client: Arc::clone(&self.client),
-            collection: format!("bench-knn-{}-{}-{graph}", key.faces, key.index_type.name()),
-            policy: RetryPolicy::default(),
-            pulse: Arc::default(),
-        }
-    }
-
     /// Removes an index.
     pub async fn remove(&self, key: &IndexKey) -> Result<(), BenchError> {
-        Ok(scratch::remove(&self.client, &self.destination(key).collection).await?)
+        Ok(scratch::remove(&self.client, &name_of(key)).await?)
     }
 
     /// Searches as `facedex search` does, all queries for recall, then each level of clients for so long.
@@ -351,4 +333,14 @@ async fn segment_bytes(client: &Client, collection: &Collection) -> Result<u64, 
     Ok(segments
         .filter_map(|(_, segment)| segment["size_in_bytes"].as_u64())
         .sum())
+}
+
+/// The collection of an index.
+fn name_of(key: &IndexKey) -> String {
+    let copies = match key.replicas {
+        0 => String::new(),
+        copies => format!("-r{copies}"),
+    };
+    let graph = format!("m{}-ef{}-s{}{copies}", key.m, key.ef_construction, key.shards);
+    format!("bench-knn-{}-{}-{graph}", key.faces, key.index_type.name())
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::NameArg;
+use super::{NameArg, PatienceArgs};
 use crate::cli::{SUCCESS, ingest, recipe, show};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::Destination;
-use crate::elastic::collection::{self, IndexType, Layout};
+use crate::elastic::collection::{Collection, IndexType, Layout};
 use crate::elastic::lifecycle::migrate::{self, Care, Goal, Migration, Outcome, Step};
 use crate::elastic::lifecycle::reconcile::{Carrier, Copier};
+use crate::elastic::lifecycle::remove;
 use crate::elastic::lifecycle::versions::Version;
 use crate::elastic::search;
 use crate::error::Error;
@@ -79,6 +80,9 @@ pub(in crate::cli) struct MigrateArgs {
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) patience: PatienceArgs,
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {
@@ -98,8 +102,12 @@ struct Migrated {
     dry_run: bool,
 }
 
-pub(super) async fn migrate(args: &MigrateArgs, at: &Destination, global: &GlobalArgs) -> Result<u8, Error> {
-    let now = collection::open(&at.client, &at.collection).await?;
+pub(super) async fn migrate(
+    args: &MigrateArgs,
+    at: &Destination,
+    now: Collection,
+    global: &GlobalArgs,
+) -> Result<u8, Error> {
     let is = now.layout();
     let goal = Goal {
         layout: Layout {
@@ -229,6 +237,13 @@ pub(in crate::cli) struct RetireArgs {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+
+    /// Be content with the indices that this account may see; otherwise that they are not all is an error
+    #[arg(long)]
+    visible_only: bool,
+
+    #[command(flatten)]
+    pub(super) patience: PatienceArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -238,12 +253,16 @@ struct Retired {
     dry_run: bool,
 }
 
-pub(super) async fn retire(args: &RetireArgs, at: &Destination, global: &GlobalArgs) -> Result<u8, Error> {
-    let collection = collection::open(&at.client, &at.collection).await?;
-    let removed = migrate::retirable(&at.client, &collection, args.unfinished).await?;
+pub(super) async fn retire(
+    args: &RetireArgs,
+    at: &Destination,
+    collection: Collection,
+    global: &GlobalArgs,
+) -> Result<u8, Error> {
+    let (removed, reach) = migrate::retirable(&at.client, &collection, args.unfinished).await?;
     if !args.dry_run {
         for version in &removed {
-            migrate::retire(at, version).await?;
+            remove::drop_index(at, &version.index).await?;
         }
     }
     let report = Retired {
@@ -262,5 +281,6 @@ pub(super) async fn retire(args: &RetireArgs, at: &Destination, global: &GlobalA
             .map(|version| format!("{verb} {}\n", version.index))
             .collect()
     })?;
+    reach.expect_all(args.visible_only)?;
     Ok(SUCCESS)
 }

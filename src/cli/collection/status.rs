@@ -74,6 +74,11 @@ fn text(report: &Report) -> String {
         };
         text.push_str(&format!("{} {what}\n", version.index));
     }
+    for copy in &storage.copies {
+        text.push_str(&format!(
+            "{copy} is a copy of the collection that is no part of it; `facedex collection adopt` says which one is meant\n"
+        ));
+    }
     text
 }
 

@@ -3,20 +3,20 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::NameArg;
+use super::{NameArg, PatienceArgs};
 use crate::cli::{NEGATIVE, SUCCESS, show};
 use crate::config::GlobalArgs;
-use crate::elastic::Destination;
-use crate::elastic::collection::{self, Layout};
+use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::lifecycle::LifecycleError;
 use crate::elastic::lifecycle::deepface::{Common, Store};
 use crate::elastic::lifecycle::export::{self, Header, Line, Progress, check_space};
 use crate::elastic::lifecycle::import::{Import, Imported, Record};
-use crate::elastic::search;
+use crate::elastic::{Client, Destination, search};
 use crate::error::Error;
 use crate::models::catalog::{Metric, Space};
 use crate::terminal;
@@ -33,6 +33,9 @@ pub(in crate::cli) struct ExportArgs {
     /// Only say what would be written
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) patience: PatienceArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,8 +49,12 @@ struct Exported {
     dry_run: bool,
 }
 
-pub(super) async fn export(args: &ExportArgs, at: &Destination, global: &GlobalArgs) -> Result<u8, Error> {
-    let found = collection::open(&at.client, &at.collection).await?;
+pub(super) async fn export(
+    args: &ExportArgs,
+    at: &Destination,
+    found: Collection,
+    global: &GlobalArgs,
+) -> Result<u8, Error> {
     let header = Header::of(&found);
     let is_stdout = args.to == Path::new("-");
     let so_far = if is_stdout {
@@ -138,6 +145,9 @@ pub(in crate::cli) struct ImportArgs {
     /// Only look at the faces and count them
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) patience: PatienceArgs,
 }
 
 fn parse_space(text: &str) -> Result<String, String> {
@@ -156,7 +166,7 @@ struct Report {
     dry_run: bool,
 }
 
-pub(super) async fn import(args: &ImportArgs, to: &Destination, global: &GlobalArgs) -> Result<u8, Error> {
+pub(super) async fn import(args: &ImportArgs, client: &Arc<Client>, global: &GlobalArgs) -> Result<u8, Error> {
     let file: Box<dyn Read> = if args.from == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
@@ -170,8 +180,8 @@ pub(super) async fn import(args: &ImportArgs, to: &Destination, global: &GlobalA
         .copied();
     // Every pickle of protocol 2 or later begins with this byte, and no line of JSON does.
     let report = match first {
-        Some(0x80) => import_deepface(args, to, file).await?,
-        _ => import_lines(args, to, file).await?,
+        Some(0x80) => import_deepface(args, client, file).await?,
+        _ => import_lines(args, client, file).await?,
     };
     show(global, &report, || {
         let Report {
@@ -186,18 +196,25 @@ pub(super) async fn import(args: &ImportArgs, to: &Destination, global: &GlobalA
         format!(
             "{} faces {verb}, {} there before, {} deleted on request, {} failed{photos}\n",
             counts.imported, counts.existing, counts.deleted, counts.failed
-        )
+        ) + &match counts.noted {
+            0 => String::new(),
+            noted => {
+                format!("faces of {noted} photos were deleted where the file comes from; they are kept out here too\n")
+            }
+        }
     })?;
     Ok(if report.counts.failed == 0 { SUCCESS } else { NEGATIVE })
 }
 
 /// Makes sure that the collection is there and of this space, unless nothing is to be written.
-async fn open<'t>(args: &ImportArgs, to: &'t Destination, space: &Space) -> Result<Option<&'t Destination>, Error> {
+async fn open(args: &ImportArgs, client: &Arc<Client>, space: &Space) -> Result<Option<Destination>, Error> {
     if args.dry_run {
         return Ok(None);
     }
-    let layout = Layout::default();
-    collection::open_or_create(&to.client, &to.collection, space, &layout).await?;
+    let name = &args.collection.name;
+    let found = collection::open_or_create(client, name, space, &Layout::default()).await?;
+    let to = Destination::new(Arc::clone(client), &found, args.patience.policy());
+    collection::prepare(&to, &found).await?;
     Ok(Some(to))
 }
 
@@ -205,7 +222,7 @@ fn tell(reason: &str) {
     terminal::note(&format!("not imported: {}", terminal::clean(reason)));
 }
 
-async fn import_lines(args: &ImportArgs, to: &Destination, mut file: impl BufRead) -> Result<Report, Error> {
+async fn import_lines(args: &ImportArgs, client: &Arc<Client>, mut file: impl BufRead) -> Result<Report, Error> {
     if args.space.is_some() || args.person_from_dir {
         let reason = "--space and --person-from-dir are for stores of deepface's; an export names its own";
         return Err(unusable(&args.from, reason).into());
@@ -218,7 +235,8 @@ async fn import_lines(args: &ImportArgs, to: &Destination, mut file: impl BufRea
         dims: header.dims as usize,
         metric: header.metric,
     };
-    let mut import = Import::new(open(args, to, &space).await?, space, &tell);
+    let to = open(args, client, &space).await?;
+    let mut import = Import::new(to.as_ref(), space, &tell).exported_from(&header.collection_id, &header.collection);
     let (mut faces, mut ended) = (0, false);
     for (number, line) in file.lines().enumerate() {
         let line = line.map_err(|error| unusable(&args.from, error))?;
@@ -227,6 +245,7 @@ async fn import_lines(args: &ImportArgs, to: &Destination, mut file: impl BufRea
                 faces += 1;
                 import.take(Record { id, source }).await?;
             }
+            Ok(Line::Deleted { deleted }) => import.note(deleted).await?,
             Ok(Line::End { faces: all }) => ended = all == faces,
             Err(error) => import.fail(&format!("line {}: {error}", number + 2)),
         }
@@ -235,7 +254,7 @@ async fn import_lines(args: &ImportArgs, to: &Destination, mut file: impl BufRea
         import.fail("the end of the export is missing: it was cut off; export again into the same file");
     }
     Ok(Report {
-        collection: to.collection.clone(),
+        collection: args.collection.name.clone(),
         space: header.space,
         counts: import.finish().await?,
         without_face: None,
@@ -243,7 +262,7 @@ async fn import_lines(args: &ImportArgs, to: &Destination, mut file: impl BufRea
     })
 }
 
-async fn import_deepface(args: &ImportArgs, to: &Destination, file: impl Read) -> Result<Report, Error> {
+async fn import_deepface(args: &ImportArgs, client: &Arc<Client>, file: impl Read) -> Result<Report, Error> {
     let Some(space) = &args.space else {
         let reason = "a store of deepface's does not say what its vectors are; name their embedder with --space";
         return Err(unusable(&args.from, reason).into());
@@ -263,13 +282,14 @@ async fn import_deepface(args: &ImportArgs, to: &Destination, file: impl Read) -
         // Its vectors are given unit length.
         metric: Metric::Cosine,
     };
-    let mut import = Import::new(open(args, to, &into).await?, into, &tell);
+    let to = open(args, client, &into).await?;
+    let mut import = Import::new(to.as_ref(), into, &tell);
     let without_face = Some(store.without_face());
     for record in store.records(&common) {
         import.take(record).await?;
     }
     Ok(Report {
-        collection: to.collection.clone(),
+        collection: args.collection.name.clone(),
         space: common.space.clone(),
         counts: import.finish().await?,
         without_face,

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::NameArg;
+use super::{NameArg, PatienceArgs};
 use crate::cli::{NEGATIVE, SUCCESS, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection;
+use crate::elastic::collection::{self, Collection};
 use crate::elastic::lifecycle::check::{self, Report};
 use crate::elastic::lifecycle::optimize::{self, Merge};
 use crate::elastic::{Client, Destination, recall};
@@ -89,11 +89,18 @@ pub(in crate::cli) struct CheckArgs {
     /// How many examples of each finding are shown
     #[arg(long, value_name = "N", default_value_t = 10)]
     examples: usize,
+
+    #[command(flatten)]
+    pub(super) patience: PatienceArgs,
 }
 
-pub(super) async fn check(args: &CheckArgs, to: &Destination, global: &GlobalArgs) -> Result<u8, Error> {
-    let collection = collection::open(&to.client, &args.collection.name).await?;
-    let report = check::check(to, &collection, args.examples).await?;
+pub(super) async fn check(
+    args: &CheckArgs,
+    to: &Destination,
+    collection: &Collection,
+    global: &GlobalArgs,
+) -> Result<u8, Error> {
+    let report = check::check(to, collection, args.examples).await?;
     show(global, &report, || text(&report))?;
     Ok(if report.is_clean() { SUCCESS } else { NEGATIVE })
 }
@@ -106,8 +113,7 @@ struct Repaired {
     changed: Vec<String>,
 }
 
-pub(super) async fn repair(to: &Destination, global: &GlobalArgs) -> Result<u8, Error> {
-    let collection = collection::open(&to.client, &to.collection).await?;
+pub(super) async fn repair(to: &Destination, collection: Collection, global: &GlobalArgs) -> Result<u8, Error> {
     let report = Repaired {
         changed: recall::repair(to, &collection).await?,
         collection: collection.name,

@@ -8,12 +8,13 @@ use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 
 use super::drift::drift;
+use super::versions;
 use super::walk::{Photo, Read, Walk, with_view};
 use crate::elastic::client::Payload;
-use crate::elastic::collection::Collection;
+use crate::elastic::collection::{Collection, survey};
 use crate::elastic::document::face_id;
 use crate::elastic::embedding::{self, Fields};
-use crate::elastic::{Destination, ElasticError, recall, template};
+use crate::elastic::{Destination, ElasticError, load, purge, recall, template, tombstones};
 use crate::models::catalog::Metric;
 
 /// A vector's length may differ from 1 by this much: single-precision arithmetic accounts for less than a tenth of it.
@@ -40,6 +41,12 @@ pub struct Report {
     pub changed: Findings,
     /// Differences from the compiled mapping and template.
     pub drift: Findings,
+    /// Indices with the collection's id that are no part of it.
+    pub copies: Findings,
+    /// Faces that were deleted on request and are stored.
+    pub returned: Findings,
+    /// What a command that was cut off has left in the indices' settings.
+    pub leftovers: Findings,
 }
 
 /// How many, with some examples.
@@ -62,13 +69,16 @@ impl Findings {
 
 impl Report {
     /// All findings by name.
-    pub fn findings(&self) -> [(&'static str, &Findings); 5] {
+    pub fn findings(&self) -> [(&'static str, &Findings); 8] {
         [
             ("photos with missing faces", &self.incomplete),
             ("vectors of a wrong length", &self.lengths),
             ("photos that are copies of others", &self.duplicates),
             ("files that changed since", &self.changed),
             ("differences in the mapping", &self.drift),
+            ("copies of the collection's index", &self.copies),
+            ("faces that were deleted on request and are stored", &self.returned),
+            ("settings that a command left behind", &self.leftovers),
         ]
     }
 
@@ -82,6 +92,7 @@ impl Report {
 pub async fn check(to: &Destination, collection: &Collection, examples: usize) -> Result<Report, ElasticError> {
     let mut report = Report::default();
     mappings(to, collection, examples, &mut report.drift).await?;
+    indices(to, collection, examples, &mut report).await?;
     with_view(to, async |view| {
         let mut walk = Walk::new(Read::Documents, None);
         while let Some(photo) = walk.next(view).await? {
@@ -114,12 +125,57 @@ async fn mappings(
         found.add(examples, || warning);
     }
     let installed = template::installed_template_version(&to.client, template::TEMPLATE_NAME).await?;
-    if installed != wanted["version"].as_i64() {
+    if installed < wanted["version"].as_i64() {
         let installed = installed.map_or("none".to_owned(), |version| format!("version {version}"));
         found.add(examples, || {
             format!(
-                "index template: {installed} is installed, this facedex has version {}",
+                "index template: {installed} is installed, this facedex has version {}; `facedex collection repair` installs it",
                 wanted["version"]
+            )
+        });
+    }
+    Ok(())
+}
+
+/// The indices of the collection beside the one that is searched, and what is in them that should not be.
+async fn indices(
+    to: &Destination,
+    collection: &Collection,
+    examples: usize,
+    report: &mut Report,
+) -> Result<(), ElasticError> {
+    let (versions, copies) = versions::sorted(collection, &survey(&to.client).await?);
+    for copy in copies {
+        report.copies.add(examples, || {
+            format!("{copy}; `facedex collection adopt` says which one is meant")
+        });
+    }
+    for version in versions {
+        if let Err(closed) = version.expect_open() {
+            report.leftovers.add(examples, || closed.to_string());
+            continue;
+        }
+        let of_version = Collection {
+            index: version.index.clone(),
+            ..collection.clone()
+        };
+        for (id, _) in tombstones::stored_again(&to.client, &of_version).await? {
+            report.returned.add(examples, || format!("{id} in {}", version.index));
+        }
+        if purge::is_left_behind(to, &version.index).await? {
+            report.leftovers.add(examples, || {
+                format!(
+                    "{}: a purge was cut off; `facedex collection repair` sets the merge policy right",
+                    version.index
+                )
+            });
+        }
+    }
+    if load::in_progress(&to.client, collection).await?.is_some() {
+        report.leftovers.add(examples, || {
+            format!(
+                "{}: a --bulk-load goes on or was cut off; an ingest without --bulk-load ends it",
+                collection.index
             )
         });
     }

@@ -17,7 +17,8 @@ fn compare(name: &str, wanted: &Value, found: &Value, into: &mut Vec<String>) {
         }
     }
     for (parameter, value) in entries(found) {
-        if !matches!(parameter.as_str(), "properties" | "_meta") && wanted.get(parameter).is_none() {
+        // `meta` is where a field's index notes things (see `load`).
+        if !matches!(parameter.as_str(), "properties" | "_meta" | "meta") && wanted.get(parameter).is_none() {
             into.push(format!("{}{parameter}: {value} was added", dotted(name)));
         }
     }

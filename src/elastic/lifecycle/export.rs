@@ -1,19 +1,24 @@
-//! A collection as lines of JSON: a header, a line a face with its vector, and a last line that says how many. The order is
+//! A collection as lines of JSON: a header, a line a face with its vector, one a photo of which faces were deleted on request, and
+//! a last line that says how many faces there are. The order is
 //! that of the photos' hashes, so that an export that was cut off goes on from its last photo, with nothing but the file.
 
 use std::io::{BufRead, Write};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::LifecycleError;
 use super::walk::{Read, Walk, with_view};
 use crate::elastic::collection::Collection;
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::tombstones::DeletedFaces;
+use crate::elastic::{Destination, ElasticError, tombstones};
 use crate::models::catalog::Metric;
 
 /// The format's version.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The first one: it knew nothing of deleted faces.
+const FIRST: u32 = 1;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +55,9 @@ impl Header {
     pub fn parse(line: &str) -> Result<Self, String> {
         let header: Self =
             serde_json::from_str(line).map_err(|error| format!("the first line is no header of an export: {error}"))?;
-        if header.facedex_export != FORMAT {
+        if !(FIRST..=FORMAT).contains(&header.facedex_export) {
             return Err(format!(
-                "it has format {}, this facedex reads {FORMAT}",
+                "it has format {}, this facedex reads {FIRST} to {FORMAT}",
                 header.facedex_export
             ));
         }
@@ -84,6 +89,11 @@ pub enum Line {
         #[serde(rename = "_source")]
         source: Value,
     },
+    /// A photo of which faces were deleted on request.
+    Deleted {
+        /// Which, and where in it.
+        deleted: DeletedFaces,
+    },
     /// The end.
     End {
         /// Faces before it.
@@ -98,6 +108,8 @@ pub struct Progress {
     pub bytes: u64,
     /// Faces in them.
     pub faces: u64,
+    /// The format that the file was begun in; none where it is to be begun.
+    pub format: Option<u32>,
     /// The photo to go on with; the first where there is none.
     pub from: Option<String>,
     /// Nothing is missing.
@@ -111,6 +123,7 @@ pub fn progress(mut file: impl BufRead, wanted: &Header) -> Result<Progress, Str
         #[serde(rename = "_source")]
         source: Option<ShortSource>,
         faces: Option<u64>,
+        deleted: Option<IgnoredAny>,
     }
     #[derive(Deserialize)]
     struct ShortSource {
@@ -131,11 +144,18 @@ pub fn progress(mut file: impl BufRead, wanted: &Header) -> Result<Progress, Str
         // Not even the header is whole.
         return Ok(Progress::default());
     }
-    if Header::parse(&line)? != *wanted {
+    let found = Header::parse(&line)?;
+    let format = found.facedex_export;
+    let found = Header {
+        facedex_export: wanted.facedex_export,
+        ..found
+    };
+    if found != *wanted {
         return Err("it is an export of another collection, or of an earlier one of this name".to_owned());
     }
     let mut progress = Progress {
         bytes: offset,
+        format: Some(format),
         ..Progress::default()
     };
     let mut faces = 0;
@@ -152,11 +172,16 @@ pub fn progress(mut file: impl BufRead, wanted: &Header) -> Result<Progress, Str
             progress.faces = faces;
             return Ok(progress);
         }
+        if short.deleted.is_some() {
+            offset += length;
+            continue;
+        }
         let hash = short.source.and_then(|source| source.image.hash);
         if hash.is_some() && hash != progress.from {
             progress = Progress {
                 bytes: offset,
                 faces,
+                format: Some(format),
                 from: hash,
                 complete: false,
             };
@@ -178,7 +203,7 @@ pub async fn export(
     }
     let mut faces = progress.faces;
     with_view(at, async |view| {
-        let mut walk = Walk::new(Read::Documents, progress.from);
+        let mut walk = Walk::new(Read::Documents, progress.from.clone());
         while let Some(photo) = walk.next(view).await? {
             for face in photo.faces {
                 let source = face.document().ok_or_else(|| {
@@ -191,6 +216,16 @@ pub async fn export(
         Ok::<_, LifecycleError>(())
     })
     .await?;
+    // A file that an earlier release began has no place for them.
+    if progress.format.is_none_or(|format| format > FIRST) {
+        let mut after = None;
+        while let Some((photos, last)) = tombstones::next_page(at, after.as_ref()).await? {
+            for deleted in photos {
+                write_line(out, &json!({"deleted": deleted}))?;
+            }
+            after = Some(last);
+        }
+    }
     write_line(out, &json!({"faces": faces}))?;
     out.flush().map_err(LifecycleError::Write)?;
     Ok(faces)
@@ -208,7 +243,7 @@ mod tests {
 
     fn header() -> Header {
         Header {
-            facedex_export: 1,
+            facedex_export: FORMAT,
             collection: "c".to_owned(),
             collection_id: "u".to_owned(),
             space: "s".to_owned(),
@@ -233,6 +268,7 @@ mod tests {
         let expected = Progress {
             bytes: upto,
             faces: 1,
+            format: Some(FORMAT),
             from: Some("b".to_owned()),
             complete: false,
         };
@@ -241,6 +277,15 @@ mod tests {
         assert_eq!(progress(&whole.as_bytes()[..whole.len() - 3], &header()), Ok(expected));
         let done = progress(text(&[A, B, B1, r#"{"faces":3}"#]).as_bytes(), &header()).unwrap();
         assert!(done.complete && done.faces == 3);
+        let deleted = r#"{"deleted":{"image":{"hash":"c"},"faces":[]}}"#;
+        let done = progress(text(&[A, B, deleted, r#"{"faces":2}"#]).as_bytes(), &header()).unwrap();
+        assert!(done.complete && done.faces == 2);
+        // Cut off between the deleted ones: the last photo is written anew, and they after it.
+        let cut = progress(text(&[A, B, deleted]).as_bytes(), &header()).unwrap();
+        assert_eq!((cut.complete, cut.bytes), (false, upto));
+        // Begun by an earlier release.
+        let former = whole.replacen("\"facedex_export\":2", "\"facedex_export\":1", 1);
+        assert_eq!(progress(former.as_bytes(), &header()).unwrap().format, Some(1));
         assert_eq!(progress(&whole.as_bytes()[..5], &header()), Ok(Progress::default()));
         let other = Header {
             space: "other".to_owned(),

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use super::LifecycleError;
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::embedding::Form;
-use crate::elastic::tombstones::{self, Tombstone, Tombstones};
+use crate::elastic::store::take_back_deleted;
+use crate::elastic::tombstones::{self, DeletedFaces, PhotoKeys, Tombstone, Tombstones};
 use crate::elastic::{Destination, ElasticError, collection};
 use crate::face::Rect;
 use crate::models::catalog::Space;
@@ -38,15 +39,22 @@ pub struct Imported {
     pub existing: u64,
     /// Faces that were deleted on request before; they are not stored again.
     pub deleted: u64,
+    /// Photos of which the file says that faces were deleted on request: they are kept out from now on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub noted: u64,
     /// Faces that cannot be stored.
     pub failed: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A face that can be stored.
 struct Pending {
     operation: Operation,
     /// The photo that it is of, and where in it.
-    hash: String,
+    photo: PhotoKeys,
     bbox: Option<Rect>,
 }
 
@@ -60,8 +68,12 @@ enum Landed {
 /// Takes faces and writes them. Without a destination they are looked at and counted.
 pub struct Import<'t> {
     to: Option<&'t Destination>,
+    /// Id and name of the collection that the faces were exported from, if that is another one: who was deleted from it stays
+    /// deleted.
+    former: Option<(String, String)>,
     space: Space,
     batch: Vec<Pending>,
+    notes: Vec<(PhotoKeys, Tombstone)>,
     in_air: JoinSet<Result<Vec<(String, Landed)>, ElasticError>>,
     counts: Imported,
     told: &'t dyn Fn(&str),
@@ -72,12 +84,40 @@ impl<'t> Import<'t> {
     pub fn new(to: Option<&'t Destination>, space: Space, told: &'t dyn Fn(&str)) -> Self {
         Self {
             to,
+            former: None,
             space,
             batch: Vec::new(),
+            notes: Vec::new(),
             in_air: JoinSet::new(),
             counts: Imported::default(),
             told,
         }
+    }
+
+    /// The faces come from the collection with this id, which had this name.
+    pub fn exported_from(mut self, id: &str, name: &str) -> Self {
+        let is_other = self.to.is_some_and(|to| to.id != id);
+        self.former = is_other.then(|| (id.to_owned(), name.to_owned()));
+        self
+    }
+
+    /// Notes faces that were deleted on request where the file comes from.
+    pub async fn note(&mut self, deleted: DeletedFaces) -> Result<(), LifecycleError> {
+        self.counts.noted += 1;
+        let faces = deleted.faces.into_iter();
+        self.notes.extend(faces.map(|face| (deleted.image.clone(), face)));
+        if self.notes.len() >= BATCH {
+            self.write_notes().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_notes(&mut self) -> Result<(), LifecycleError> {
+        let notes = std::mem::take(&mut self.notes);
+        if let Some(to) = self.to {
+            tombstones::add(to, &notes).await?;
+        }
+        Ok(())
     }
 
     /// Counts what is no face.
@@ -109,6 +149,7 @@ impl<'t> Import<'t> {
 
     /// Comes back when all faces are stored.
     pub async fn finish(mut self) -> Result<Imported, LifecycleError> {
+        self.write_notes().await?;
         self.send().await?;
         while !self.in_air.is_empty() {
             self.land().await?;
@@ -125,7 +166,8 @@ impl<'t> Import<'t> {
         }
         let batch = std::mem::take(&mut self.batch);
         if let (Some(to), false) = (self.to, batch.is_empty()) {
-            self.in_air.spawn(write(to.clone(), self.space.name.clone(), batch));
+            let write = write(to.clone(), self.former.clone(), self.space.name.clone(), batch);
+            self.in_air.spawn(write);
         }
         Ok(())
     }
@@ -167,6 +209,8 @@ impl Pending {
         let hash = hash
             .unwrap_or_else(|| record.id.split('-').next().unwrap_or_default())
             .to_owned();
+        let mut photo = PhotoKeys::deserialize(&source["image"]).unwrap_or_default();
+        photo.hash = hash;
         let bbox = Rect::deserialize(&source["face"]["box"]).ok();
         let bytes = serde_json::to_vec(source).map_err(|error| ElasticError::unexpected("encode a document", error))?;
         Ok(Self {
@@ -174,25 +218,37 @@ impl Pending {
                 id: record.id,
                 action: Action::Create(Bytes::from(bytes)),
             },
-            hash,
+            photo,
             bbox,
         })
     }
 
     fn is_deleted(&self, tombstones: &Tombstones) -> bool {
         let covers = |tombstone: &Tombstone| self.bbox.is_none_or(|bbox| tombstone.covers(&bbox));
-        tombstones.get(&self.hash).is_some_and(|all| all.iter().any(covers))
+        tombstones
+            .get(&self.photo.hash)
+            .is_some_and(|all| all.iter().any(covers))
     }
 }
 
 /// Writes faces as an ingest does: by the alias of their space, but for those that were deleted on request, and looks once
 /// more for deletions when they are written (see `store`).
-async fn write(to: Destination, space: String, batch: Vec<Pending>) -> Result<Vec<(String, Landed)>, ElasticError> {
-    let hashes: Vec<&str> = batch.iter().map(|face| face.hash.as_str()).collect();
-    let before = tombstones::of(&to, &hashes).await?;
+async fn write(
+    to: Destination,
+    former: Option<(String, String)>,
+    space: String,
+    batch: Vec<Pending>,
+) -> Result<Vec<(String, Landed)>, ElasticError> {
+    let photos: Vec<PhotoKeys> = batch.iter().map(|face| face.photo.clone()).collect();
+    let mut before = tombstones::of(&to, &photos).await?;
+    if let Some((id, name)) = &former {
+        for (hash, faces) in tombstones::of_former(&to, id, name, &photos).await? {
+            before.entry(hash).or_default().extend(faces);
+        }
+    }
     let (deleted, kept): (Vec<&Pending>, Vec<&Pending>) = batch.iter().partition(|face| face.is_deleted(&before));
     let operations: Vec<Operation> = kept.iter().map(|face| face.operation.clone()).collect();
-    let within = to.at(&collection::write_alias(&to.collection, &space));
+    let within = to.through(&collection::write_alias(&to.collection, &space));
     let verdicts = match bulk::execute(&within, &operations).await {
         Err(error) if matches!(error, ElasticError::NoCollection { .. }) || error.is_not_found() => {
             collection::claim(&to.client, &to.collection, &space).await?;
@@ -200,22 +256,19 @@ async fn write(to: Destination, space: String, batch: Vec<Pending>) -> Result<Ve
         }
         other => other?,
     };
-    let now = tombstones::of(&to, &hashes).await?;
-    let (mut landed, mut back) = (Vec::with_capacity(batch.len()), Vec::new());
+    let now = tombstones::of(&to, &photos).await?;
+    let mut landed = Vec::with_capacity(batch.len());
     for (face, verdict) in kept.into_iter().zip(verdicts) {
         let id = face.operation.id.clone();
-        match verdict {
-            Verdict::Done(Some(version)) if face.is_deleted(&now) => {
-                back.push(Operation {
-                    id: id.clone(),
-                    action: Action::Delete(version),
-                });
-                landed.push((id, Landed::Deleted));
-            }
-            verdict => landed.push((id, Landed::Verdict(verdict))),
+        // An attempt whose answer was lost may have written it as well.
+        let is_new = matches!(verdict, Verdict::Done(_) | Verdict::Taken { unanswered: true });
+        if is_new && face.is_deleted(&now) {
+            take_back_deleted(&to, &id, now.get(&face.photo.hash)).await?;
+            landed.push((id, Landed::Deleted));
+        } else {
+            landed.push((id, Landed::Verdict(verdict)));
         }
     }
-    bulk::execute(&to, &back).await?;
     landed.extend(
         deleted
             .into_iter()

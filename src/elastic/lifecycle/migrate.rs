@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use super::LifecycleError;
 use super::reconcile::{Carrier, Round, round};
 use super::sample::{Sample, sample};
-use super::versions::{self, State, Version, building_alias, index_name};
+use super::versions::{self, Reach, State, Version, building_alias};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, Layout};
+use crate::elastic::schema::{self, FACES};
 use crate::elastic::{Client, Destination, ElasticError, load, template};
 use crate::models::catalog::Space;
 
@@ -121,19 +122,19 @@ impl Migration {
         if load::in_progress(&client, &collection).await?.is_some() {
             return Err(LifecycleError::InLoad { name: collection.name });
         }
-        let versions = versions::list(&client, &collection).await?;
-        let last = versions.iter().map(|version| version.number).max().unwrap_or(0);
-        let begun = versions.into_iter().find(|version| version.state == State::Building);
-        let next = begun
-            .as_ref()
-            .map_or_else(|| index_name(&collection.name, last + 1), |begun| begun.index.clone());
-        let place = |name: String| Destination {
-            collection: name,
-            ..at.clone()
+        let whole = versions::list(&client, &collection).await?;
+        let begun = whole
+            .versions
+            .into_iter()
+            .find(|version| version.state == State::Building);
+        let (next, building) = match &begun {
+            Some(begun) => (begun.index.clone(), begun.building_alias.clone()),
+            None => (whole.next, None),
         };
+        let building = building.unwrap_or_else(|| building_alias(&whole.stem));
         Ok(Some(Self {
-            from: place(collection.index.clone()),
-            to: place(building_alias(&collection.name)),
+            from: at.at(&collection.index),
+            to: at.through(&building),
             client,
             collection,
             goal,
@@ -208,7 +209,7 @@ impl Migration {
             };
             let versions = self.client.versions().await?;
             let mut body = template::index_body(&layout, &self.goal.space, &self.collection.collection_id, &versions);
-            body["aliases"] = json!({building_alias(&self.collection.name): {}});
+            body["aliases"] = json!({self.to.collection.clone(): {}});
             body["settings"]["index"]["refresh_interval"] = json!("-1");
             body["mappings"]["_meta"]["migrated_from"] = json!(self.collection.index);
             let path = format!("/{}", self.next);
@@ -216,8 +217,10 @@ impl Migration {
                 .from
                 .json("make the next index", Method::Put, &path, &[], Payload::Json(&body))
                 .await?;
+            schema::bring_up_if_there(&self.client, FACES, &self.next).await?;
             return Ok(());
         };
+        schema::bring_up_if_there(&self.client, FACES, &begun.index).await?;
         let found = collection::describe_index(&self.client, &self.collection.name, &begun.index).await?;
         if self.goal.is_met(&found) {
             return Ok(());
@@ -362,7 +365,7 @@ impl Migration {
             .await?;
         let aliases: BTreeMap<String, Value> = serde_json::from_value(reply[old]["aliases"].take())
             .map_err(|error| ElasticError::unexpected("read the aliases", error))?;
-        let mut actions = vec![json!({"remove": {"index": new, "alias": building_alias(&self.collection.name)}})];
+        let mut actions = vec![json!({"remove": {"index": new, "alias": self.to.collection}})];
         for (alias, properties) in aliases {
             let mut add = properties;
             add["index"] = json!(new);
@@ -403,25 +406,13 @@ pub async fn retirable(
     client: &Client,
     collection: &Collection,
     unfinished: bool,
-) -> Result<Vec<Version>, ElasticError> {
-    let mut versions = versions::list(client, collection).await?;
-    versions.retain(|version| match version.state {
+) -> Result<(Vec<Version>, Reach), ElasticError> {
+    let mut whole = versions::list(client, collection).await?;
+    let reach = Reach::of(&whole);
+    whole.versions.retain(|version| match version.state {
         State::Live => false,
         State::Building => unfinished,
         State::Kept => true,
     });
-    Ok(versions)
-}
-
-/// Removes an index for good.
-pub async fn retire(at: &Destination, version: &Version) -> Result<(), ElasticError> {
-    let path = format!("/{}", version.index);
-    let removed: Result<Value, _> = at
-        .json("remove an index", Method::Delete, &path, &[], Payload::None)
-        .await;
-    match removed {
-        // A repeated request, or somebody else's.
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other.map(|_| ()),
-    }
+    Ok((whole.versions, reach))
 }

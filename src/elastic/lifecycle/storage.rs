@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::plan;
 use super::versions::{self, State, Version};
 use crate::elastic::client::Payload;
-use crate::elastic::collection::{Collection, IndexType};
+use crate::elastic::collection::{Collection, IndexType, survey};
 use crate::elastic::{Client, ElasticError};
 
 /// What a collection costs.
@@ -29,6 +29,8 @@ pub struct Storage {
     pub ram: Ram,
     /// Other indices of the collection.
     pub versions: Vec<Version>,
+    /// Indices that have the collection's id and are no part of it: clones, restored snapshots.
+    pub copies: Vec<String>,
 }
 
 /// Bytes of vector data by kind of file.
@@ -121,8 +123,8 @@ pub async fn storage(client: &Client, collection: &Collection) -> Result<Storage
             each * stats._all.total.docs.count
         }
     };
-    let (own, versions) = versions::list(client, collection)
-        .await?
+    let (versions, copies) = versions::sorted(collection, &survey(client).await?);
+    let (own, versions) = versions
         .into_iter()
         .partition::<Vec<_>, _>(|version| version.state == State::Live);
     let nodes = nodes(client).await?;
@@ -139,6 +141,7 @@ pub async fn storage(client: &Client, collection: &Collection) -> Result<Storage
         },
         off_heap,
         versions,
+        copies,
     })
 }
 

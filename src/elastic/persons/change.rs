@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::view::{Versioned, View};
-use super::{ROUNDS, busy, of_person, settled};
+use super::{ROUNDS, busy, of_person};
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::document::{Known, StoredFace};
-use crate::elastic::lifecycle::versions::{self, State};
+use crate::elastic::lifecycle::versions::{self, Reach, State, Version};
 use crate::elastic::{Destination, ElasticError};
 
 const OPERATION: &str = "change a person";
@@ -33,6 +33,9 @@ pub struct Changed {
     pub faces: u64,
     /// How many different faces were changed.
     pub updated: u64,
+    /// Whether that is all of the collection.
+    #[serde(flatten)]
+    pub reach: Reach,
     /// Their ids.
     #[serde(skip)]
     pub ids: BTreeSet<String>,
@@ -99,28 +102,56 @@ impl Change {
 }
 
 /// Changes every face of a person, in every index behind the collection. Comes back when a refreshed look at all of them
-/// finds nothing left to change.
+/// finds nothing left to change. An index that cannot be looked at does not keep the others from being changed: what was
+/// done and what was not is told in either case.
 pub async fn change(to: &Destination, person: &str, change: &Change) -> Result<Changed, ElasticError> {
     let mut done = Changed::default();
     for _ in 0..ROUNDS {
+        let whole = match versions::of(to).await {
+            Ok(whole) => whole,
+            Err(error) if done.ids.is_empty() => return Err(error),
+            Err(error) => {
+                done.reach.miss(&to.collection, &error);
+                return Ok(done);
+            }
+        };
+        done.reach.sees_all &= whole.sees_all;
         let mut clean = true;
-        for version in versions::of(to).await? {
-            let lifted = version.lift_block(to).await?;
-            let at = version.destination(to);
-            let faces = change_in(&at, person, change, &mut done.ids).await;
-            version.restore_block(to, lifted).await?;
-            let (faces, was_clean) = faces?;
-            clean &= was_clean;
-            if version.state == State::Live {
-                done.faces = done.faces.max(faces);
+        for version in whole.versions {
+            if done.reach.unreached.contains_key(&version.index) {
+                continue;
+            }
+            match change_version(to, &version, person, change, &mut done.ids).await {
+                Ok((faces, was_clean)) => {
+                    clean &= was_clean;
+                    if version.state == State::Live {
+                        done.faces = done.faces.max(faces);
+                    }
+                }
+                Err(error) => done.reach.miss(&version.index, &error),
             }
         }
+        done.updated = done.ids.len() as u64;
         if clean {
-            done.updated = done.ids.len() as u64;
             return Ok(done);
         }
     }
-    Err(busy(OPERATION))
+    done.reach.miss(&to.collection, &busy(OPERATION));
+    Ok(done)
+}
+
+async fn change_version(
+    to: &Destination,
+    version: &Version,
+    person: &str,
+    change: &Change,
+    changed: &mut BTreeSet<String>,
+) -> Result<(u64, bool), ElasticError> {
+    version.expect_open()?;
+    let lifted = version.lift_block(to).await?;
+    let done = change_in(&version.destination(to), person, change, changed).await;
+    version.restore_block(to, lifted).await?;
+    done
 }
 
 /// Changes the faces in one index until none is left to change. Gives the number of the person's faces at the first look,
@@ -177,7 +208,7 @@ async fn one_look(
         }
         clean &= operations.is_empty();
         let verdicts = bulk::execute(at, &operations).await?;
-        settled(OPERATION, &verdicts)?;
+        bulk::expect_done(OPERATION, &verdicts)?;
         let done = operations.into_iter().zip(verdicts);
         let done = done.filter(|(_, verdict)| matches!(verdict, Verdict::Done(_)));
         changed.extend(done.map(|(operation, _)| operation.id));

@@ -9,14 +9,14 @@ use elasticsearch::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::spelling::add_spellings;
 use super::view::{Reply, Versioned, View};
-use super::{Faces, PAGE, ROUNDS, STRICT, busy, settled};
+use super::{Faces, PAGE, ROUNDS, STRICT, busy};
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::client::Payload;
-use crate::elastic::document::{Known, StoredFace};
-use crate::elastic::lifecycle::versions::{self, Version};
-use crate::elastic::tombstones::{self, Tombstone};
-use crate::elastic::{Destination, ElasticError};
+use crate::elastic::document::Known;
+use crate::elastic::lifecycle::versions::{self, Reach, Version};
+use crate::elastic::{Destination, ElasticError, tombstones};
 
 const OPERATION: &str = "delete faces";
 /// Between two looks at all indices: somebody else may be writing the same faces.
@@ -29,70 +29,161 @@ pub struct Erased {
     pub faces: u64,
     /// Documents in each index behind the collection; all of these were searched at the end and hold none any more.
     pub indices: BTreeMap<String, u64>,
+    /// The person's id in every spelling under which faces were looked for.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub spellings: BTreeSet<String>,
+    /// Whether that is all of the collection.
+    #[serde(flatten)]
+    pub reach: Reach,
     /// The faces' ids.
     #[serde(skip)]
     pub ids: BTreeSet<String>,
 }
 
-/// How many faces there are to delete, in each index behind the collection.
-pub async fn count(to: &Destination, faces: &Faces) -> Result<BTreeMap<String, u64>, ElasticError> {
-    let mut counts = BTreeMap::new();
-    let body = json!({"query": faces.query()});
-    for version in versions::of(to).await? {
-        let path = format!("/{}/_count", version.index);
-        to.at(&version.index).refresh().await?;
-        let reply: Value = to
-            .json("count faces", Method::Post, &path, &[], Payload::Json(&body))
-            .await?;
-        if reply["_shards"]["failed"].as_u64() > Some(0) {
-            return Err(ElasticError::unexpected("count faces", "not all shards answered"));
+/// What [`erase`] would delete. The ids are left out.
+pub async fn rehearse(to: &Destination, faces: &Faces) -> Result<Erased, ElasticError> {
+    let whole = versions::of(to).await?;
+    let mut erased = Erased {
+        reach: Reach::of(&whole),
+        spellings: faces.person().map(str::to_owned).into_iter().collect(),
+        ..Erased::default()
+    };
+    for version in &whole.versions {
+        if let Err(error) = spell(to, version, faces, &mut erased.spellings).await {
+            erased.reach.miss(&version.index, &error);
         }
-        counts.insert(version.index, reply["count"].as_u64().unwrap_or_default());
     }
-    Ok(counts)
+    for version in whole.versions {
+        if erased.reach.unreached.contains_key(&version.index) {
+            continue;
+        }
+        match count(to, &version, &faces.query(&erased.spellings)).await {
+            Ok(count) => {
+                // A face that is in several indices is one face.
+                erased.faces = erased.faces.max(count);
+                erased.indices.insert(version.index, count);
+            }
+            Err(error) => erased.reach.miss(&version.index, &error),
+        }
+    }
+    Ok(erased)
+}
+
+async fn count(to: &Destination, version: &Version, query: &Value) -> Result<u64, ElasticError> {
+    version.expect_open()?;
+    let path = format!("/{}/_count", version.index);
+    to.at(&version.index).refresh().await?;
+    let body = json!({"query": query});
+    let reply: Value = to
+        .json("count faces", Method::Post, &path, &[], Payload::Json(&body))
+        .await?;
+    if reply["_shards"]["failed"].as_u64() > Some(0) {
+        return Err(ElasticError::unexpected("count faces", "not all shards answered"));
+    }
+    reply["count"]
+        .as_u64()
+        .ok_or_else(|| ElasticError::unexpected("count faces", "no count in the answer"))
 }
 
 /// Deletes the faces from every index behind the collection. Comes back when refreshed searches of all of them, one after
-/// the other and after the last deletion, find none.
+/// the other and after the last deletion, find none. An index that cannot be looked at does not keep the others from being
+/// cleared: what was done and what was not is told in either case.
 pub async fn erase(to: &Destination, faces: &Faces) -> Result<Erased, ElasticError> {
-    let mut erased = Erased::default();
+    let mut erased = Erased {
+        spellings: faces.person().map(str::to_owned).into_iter().collect(),
+        ..Erased::default()
+    };
     for _ in 0..ROUNDS {
-        let mut clean = true;
         // Looked up anew each time: a move to another index may begin or end meanwhile.
-        for version in versions::of(to).await? {
-            let lifted = version.lift_block(to).await?;
-            let gone = erase_from(to, &version, faces).await;
-            version.restore_block(to, lifted).await?;
-            let (gone, was_clean) = gone?;
-            clean &= was_clean;
-            *erased.indices.entry(version.index).or_default() += gone.len() as u64;
-            erased.ids.extend(gone);
+        let whole = match versions::of(to).await {
+            Ok(whole) => whole,
+            Err(error) if erased.ids.is_empty() => return Err(error),
+            Err(error) => {
+                erased.reach.miss(&to.collection, &error);
+                return Ok(erased);
+            }
+        };
+        erased.reach.sees_all &= whole.sees_all;
+        // A spelling that one index has may be in the others as well.
+        let before = erased.spellings.len();
+        for version in &whole.versions {
+            if erased.reach.unreached.contains_key(&version.index) {
+                continue;
+            }
+            if let Err(error) = spell(to, version, faces, &mut erased.spellings).await {
+                erased.reach.miss(&version.index, &error);
+            }
         }
+        let mut clean = erased.spellings.len() == before;
+        for version in whole.versions {
+            if erased.reach.unreached.contains_key(&version.index) {
+                continue;
+            }
+            let mut gone = BTreeSet::new();
+            let done = erase_version(to, &version, faces, &erased.spellings, &mut gone).await;
+            *erased.indices.entry(version.index.clone()).or_default() += gone.len() as u64;
+            erased.ids.extend(gone);
+            match done {
+                Ok(was_clean) => clean &= was_clean,
+                Err(error) => erased.reach.miss(&version.index, &error),
+            }
+        }
+        erased.faces = erased.ids.len() as u64;
         if clean {
-            erased.faces = erased.ids.len() as u64;
             return Ok(erased);
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Err(busy(OPERATION))
+    erased.reach.miss(&to.collection, &busy(OPERATION));
+    Ok(erased)
 }
 
-/// Deletes the faces from one index. Gives their ids, and whether there was none from the start. Comes back when a refreshed
+/// Adds the spellings of the person that an index has.
+async fn spell(
+    to: &Destination,
+    version: &Version,
+    faces: &Faces,
+    spellings: &mut BTreeSet<String>,
+) -> Result<(), ElasticError> {
+    version.expect_open()?;
+    match faces.person() {
+        Some(person) => add_spellings(to, &version.index, person, spellings).await,
+        None => Ok(()),
+    }
+}
+
+async fn erase_version(
+    to: &Destination,
+    version: &Version,
+    faces: &Faces,
+    spellings: &BTreeSet<String>,
+    gone: &mut BTreeSet<String>,
+) -> Result<bool, ElasticError> {
+    version.expect_open()?;
+    let lifted = version.lift_block(to).await?;
+    let clean = erase_from(to, version, &faces.query(spellings), spellings, gone).await;
+    version.restore_block(to, lifted).await?;
+    clean
+}
+
+/// Deletes the faces from one index and adds their ids. Says whether there was none from the start. Comes back when a refreshed
 /// search finds none, or when no deletion meets what was found: then the collection may have moved to another index.
 async fn erase_from(
     to: &Destination,
     version: &Version,
-    faces: &Faces,
-) -> Result<(BTreeSet<String>, bool), ElasticError> {
+    query: &Value,
+    spellings: &BTreeSet<String>,
+    gone: &mut BTreeSet<String>,
+) -> Result<bool, ElasticError> {
     let at = version.destination(to);
     let path = format!("/{}/_search", version.index);
     let body = json!({
-        "query": faces.query(),
+        "query": query,
         "size": PAGE,
         "seq_no_primary_term": true,
-        "_source": ["image.hash", "face.box", "face.score"],
+        "_source": ["image.hash", "image.coded", "image.likeness", "image.width", "image.height", "face.box", "face.score", "person"],
     });
-    let (mut gone, mut clean) = (BTreeSet::new(), true);
+    let mut clean = true;
     loop {
         to.at(&version.index).refresh().await?;
         let reply: Reply<Versioned> = to
@@ -100,13 +191,15 @@ async fn erase_from(
             .await?;
         let found = reply.hits.hits;
         if found.is_empty() {
-            if let Some(person) = faces.person() {
-                forget(&at, person).await?;
-            }
-            return Ok((gone, clean));
+            forget(&at, spellings).await?;
+            return Ok(clean);
         }
         clean = false;
-        tombstones::add(to, &found.iter().map(tombstone).collect::<Vec<_>>()).await?;
+        let noted: Vec<_> = found
+            .iter()
+            .map(|face| tombstones::of_face(to, &face.id, face.source.as_ref()))
+            .collect();
+        tombstones::add(to, &noted).await?;
         let operations: Vec<Operation> = found
             .iter()
             .map(|face| Operation {
@@ -115,35 +208,24 @@ async fn erase_from(
             })
             .collect();
         let verdicts = bulk::execute(&at, &operations).await?;
-        settled(OPERATION, &verdicts)?;
+        bulk::expect_done(OPERATION, &verdicts)?;
         if !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Done(_))) {
-            return Ok((gone, clean));
+            return Ok(clean);
         }
         // Some may be gone by another's hand: an ingest takes back what it wrote of them (see `store`).
         gone.extend(found.into_iter().map(|face| face.id));
     }
 }
 
-/// The photo's hash, and where in the photo the face was.
-fn tombstone(face: &Versioned) -> (String, Tombstone) {
-    let stored = face.source.as_ref();
-    let hash = stored
-        .map(|stored| stored.image.hash.clone())
-        .filter(|hash| !hash.is_empty());
-    // The id begins with it, also where others wrote the document.
-    let hash = hash.unwrap_or_else(|| face.id.split('-').next().unwrap_or_default().to_owned());
-    let bbox = stored
-        .and_then(|stored: &StoredFace| stored.face.as_ref())
-        .map(|face| face.bbox);
-    (hash, Tombstone { bbox })
-}
-
 /// Takes the person out of what photos that are being rewritten remember of their old faces (`image.previous`): a rewrite
 /// that is taken up again would give the name back.
-async fn forget(at: &Destination, person: &str) -> Result<(), ElasticError> {
+async fn forget(at: &Destination, spellings: &BTreeSet<String>) -> Result<(), ElasticError> {
+    if spellings.is_empty() {
+        return Ok(());
+    }
     for _ in 0..ROUNDS {
         let view = View::open(at).await?;
-        let round = forget_once(at, &view, person).await;
+        let round = forget_once(at, &view, spellings).await;
         view.close(at).await;
         if round? {
             return Ok(());
@@ -156,7 +238,7 @@ async fn forget(at: &Destination, person: &str) -> Result<(), ElasticError> {
 const FORGET: &str = "forget a person";
 
 /// Goes through all photos that are being rewritten once. Says whether nobody remembered the person.
-async fn forget_once(at: &Destination, view: &View, person: &str) -> Result<bool, ElasticError> {
+async fn forget_once(at: &Destination, view: &View, spellings: &BTreeSet<String>) -> Result<bool, ElasticError> {
     let unfinished = json!({"bool": {"filter": [{"term": {"image.unfinished": true}}]}});
     let what = json!({"query": unfinished, "_source": ["image.previous"]});
     let (mut after, mut clean) = (None, true);
@@ -169,7 +251,7 @@ async fn forget_once(at: &Destination, view: &View, person: &str) -> Result<bool
         let mut operations = Vec::new();
         for face in &page {
             let previous = face.source.as_ref().map(|stored| stored.image.previous.as_slice());
-            let is_person = |known: &&Known| known.person.as_ref().is_some_and(|known| known.id == person);
+            let is_person = |known: &&Known| known.person.as_ref().is_some_and(|known| spellings.contains(&known.id));
             let previous = previous.unwrap_or_default();
             if !previous.iter().any(|known| is_person(&known)) {
                 continue;
@@ -182,6 +264,6 @@ async fn forget_once(at: &Destination, view: &View, person: &str) -> Result<bool
             });
         }
         clean &= operations.is_empty();
-        settled(FORGET, &bulk::execute(at, &operations).await?)?;
+        bulk::expect_done(FORGET, &bulk::execute(at, &operations).await?)?;
     }
 }

@@ -28,20 +28,26 @@ pub struct Export {
     to: Destination,
     what: Value,
     indices: VecDeque<String>,
+    /// Whether this account sees every index.
+    pub sees_all: bool,
     open: Option<(String, View, Option<Vec<Value>>)>,
 }
 
 impl Export {
-    /// Begins with the collection's current index.
+    /// Begins with the collection's current index. Refuses to begin where not all can be read.
     pub async fn begin(to: &Destination, person: &str) -> Result<Self, ElasticError> {
-        let versions = versions::of(to).await?;
+        let whole = versions::of(to).await?;
+        for version in &whole.versions {
+            version.expect_open()?;
+        }
         // From 9.2 on vectors are no part of `_source`, and before they may be there in another form.
         let mut what = json!({"query": of_person(person), "_source": {"excludes": [VECTOR_FIELD]}});
         embedding::ask(&mut what, &*to.client.versions().await?);
         Ok(Self {
             to: to.clone(),
             what,
-            indices: versions.into_iter().map(|version| version.index).collect(),
+            sees_all: whole.sees_all,
+            indices: whole.versions.into_iter().map(|version| version.index).collect(),
             open: None,
         })
     }

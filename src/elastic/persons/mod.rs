@@ -4,19 +4,21 @@
 mod change;
 mod erase;
 mod export;
+mod spelling;
 mod view;
+
+use std::collections::BTreeSet;
 
 use elasticsearch::http::Method;
 use serde_json::{Value, json};
 
 use self::view::Reply;
-use super::bulk::Verdict;
 use super::client::Payload;
 use super::faces::{FaceRecord, LEFT_OUT, RawFace};
 use super::{Client, ElasticError};
 
 pub use self::change::{Change, Changed, change};
-pub use self::erase::{Erased, count, erase};
+pub use self::erase::{Erased, erase, rehearse};
 pub use self::export::Export;
 
 /// Faces that are changed in one go.
@@ -45,20 +47,21 @@ impl Faces {
         }
     }
 
-    fn query(&self) -> Value {
-        let of = |person: &str| json!({"term": {"person.id": person}});
+    /// The query for them; the person's id has these spellings.
+    fn query(&self, spellings: &BTreeSet<String>) -> Value {
+        let of = || json!({"terms": {"person.id": spellings}});
         let before = |moment: &str| json!({"range": {"@timestamp": {"lt": moment}}});
         let conditions = match self {
-            Self::Of(person) => vec![of(person)],
+            Self::Of(_) => vec![of()],
             Self::Before(moment) => vec![before(moment)],
-            Self::OfBefore(person, moment) => vec![of(person), before(moment)],
+            Self::OfBefore(_, moment) => vec![of(), before(moment)],
         };
         json!({"bool": {"filter": conditions}})
     }
 }
 
 fn of_person(person: &str) -> Value {
-    Faces::Of(person.to_owned()).query()
+    json!({"bool": {"filter": {"term": {"person.id": person}}}})
 }
 
 /// Some faces of a person.
@@ -101,22 +104,6 @@ pub async fn page(
         total: reply.hits.total.value,
         faces: reply.hits.hits.into_iter().map(FaceRecord::from).collect(),
     })
-}
-
-/// Refuses a result with operations that Elasticsearch refused for good. What was changed by others meanwhile is left for
-/// the next round.
-fn settled(operation: &str, verdicts: &[Verdict]) -> Result<(), ElasticError> {
-    for verdict in verdicts {
-        if let Verdict::Rejected { status, kind, reason } = verdict {
-            return Err(ElasticError::Refused {
-                operation: operation.to_owned(),
-                status: *status,
-                kind: kind.clone(),
-                reason: reason.clone(),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn busy(operation: &str) -> ElasticError {

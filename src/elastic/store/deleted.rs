@@ -9,7 +9,7 @@ use super::{Outcome, PhotoRecord, Stored};
 use crate::elastic::bulk::{self, Action, Operation};
 use crate::elastic::document::{FaceDocument, StoredFace};
 use crate::elastic::mget::mget;
-use crate::elastic::tombstones::{self, Tombstone, Tombstones};
+use crate::elastic::tombstones::{self, PhotoKeys, Tombstone, Tombstones};
 use crate::elastic::{Destination, ElasticError};
 
 /// The tombstones of a batch's photos.
@@ -18,7 +18,7 @@ pub(super) struct Deleted(Tombstones);
 impl Deleted {
     /// Those that are there before the batch is written.
     pub(super) async fn before(to: &Destination, photos: &[PhotoRecord]) -> Result<Self, ElasticError> {
-        Ok(Self(tombstones::of(to, &hashes(photos)).await?))
+        Ok(Self(tombstones::of(to, &keys(photos)).await?))
     }
 
     /// The photos without the deleted faces.
@@ -41,16 +41,30 @@ impl Deleted {
         &self,
         to: &Destination,
         photos: &[PhotoRecord],
-        is_written: bool,
+        kept: &[PhotoRecord],
+        written: &Result<Vec<Stored>, ElasticError>,
     ) -> Result<Cow<'_, Tombstones>, ElasticError> {
+        let is_new = |stored: &Stored| stored.outcomes.contains(&Outcome::Indexed);
+        // After a failure too: some of it may have been written.
+        let is_written = written.as_ref().map_or(true, |stored| stored.iter().any(is_new));
         let now = match is_written {
-            true => Cow::Owned(tombstones::of(to, &hashes(photos)).await?),
+            true => Cow::Owned(tombstones::of(to, &keys(photos)).await?),
             false => Cow::Borrowed(&self.0),
         };
         for photo in photos {
+            let of_file = of_this_file(&now, &photo.hash);
             for (place, face) in photo.faces.iter().enumerate() {
-                if covers(&now, &photo.hash, face) {
-                    take_back(to, &photo.id(place), now.get(&photo.hash)).await?;
+                if of_file.iter().any(|tombstone| tombstone.covers(&face.face.bbox)) {
+                    take_back_deleted(to, &photo.id(place), Some(&of_file)).await?;
+                }
+            }
+        }
+        // By a copy's tombstones only what was written here goes: what was stored before was not deleted.
+        for (photo, stored) in kept.iter().zip(written.iter().flatten()) {
+            for (place, outcome) in stored.outcomes.iter().enumerate() {
+                let face = photo.faces.get(place).filter(|_| *outcome == Outcome::Indexed);
+                if face.is_some_and(|face| covers(&now, &photo.hash, face)) {
+                    take_back_deleted(to, &photo.id(place), now.get(&photo.hash)).await?;
                 }
             }
         }
@@ -82,8 +96,14 @@ impl Deleted {
     }
 }
 
-fn hashes(photos: &[PhotoRecord]) -> Vec<&str> {
-    photos.iter().map(|photo| photo.hash.as_str()).collect()
+fn keys(photos: &[PhotoRecord]) -> Vec<PhotoKeys> {
+    photos.iter().map(PhotoRecord::keys).collect()
+}
+
+/// The tombstones of the very file.
+fn of_this_file(tombstones: &Tombstones, hash: &str) -> Vec<Tombstone> {
+    let all = tombstones.get(hash).into_iter().flatten();
+    all.filter(|tombstone| !tombstone.is_copy).cloned().collect()
 }
 
 fn covers(tombstones: &Tombstones, hash: &str, face: &FaceDocument) -> bool {
@@ -93,7 +113,11 @@ fn covers(tombstones: &Tombstones, hash: &str, face: &FaceDocument) -> bool {
 
 /// Deletes the face of this id whatever its version, if it is the one that was deleted: another engine may have numbered
 /// the photo's faces otherwise.
-async fn take_back(to: &Destination, id: &str, of_photo: Option<&Vec<Tombstone>>) -> Result<(), ElasticError> {
+pub(in crate::elastic) async fn take_back_deleted(
+    to: &Destination,
+    id: &str,
+    of_photo: Option<&Vec<Tombstone>>,
+) -> Result<(), ElasticError> {
     let is_deleted = |face: &StoredFace| {
         let bbox = face.face.as_ref().map(|face| face.bbox);
         let covers = |tombstone: &Tombstone| bbox.is_none_or(|bbox| tombstone.covers(&bbox));
@@ -108,6 +132,7 @@ async fn take_back(to: &Destination, id: &str, of_photo: Option<&Vec<Tombstone>>
             id: id.to_owned(),
             action: Action::Delete(*version),
         };
-        bulk::execute(to, &[removal]).await?;
+        // One that was changed meanwhile is looked at again.
+        bulk::expect_done("take back a deleted face", &bulk::execute(to, &[removal]).await?)?;
     }
 }

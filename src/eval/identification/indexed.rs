@@ -36,12 +36,7 @@ pub async fn search(
 ) -> Result<Vec<Searched>, ElasticError> {
     let name = format!("eval-{}", uuid::Uuid::new_v4().simple());
     let made = collection::create(client, &name, &embedder.embedding_space(), layout).await?;
-    let to = Destination {
-        client: Arc::clone(client),
-        collection: name,
-        policy: RetryPolicy::default(),
-        pulse: Arc::default(),
-    };
+    let to = Destination::new(Arc::clone(client), &made, RetryPolicy::default());
     let result = fill_and_ask(&to, &made, faces, embedder, engine, options).await;
     scratch::remove(client, &to.collection).await?;
     result
@@ -112,6 +107,9 @@ fn record(known: &Known, engine: &str, space: &str) -> Option<PhotoRecord> {
         image: ImageFields {
             uri: Url::from_file_path(&known.path).map_or(path, String::from),
             hash: hash.clone(),
+            coded: None,
+            likeness: None,
+            orientation: 1,
             width: 0,
             height: 0,
             faces: 1,

@@ -235,12 +235,55 @@ fn no_face_several_faces_no_such_face() {
 #[test]
 fn elasticsearch_refused() {
     let (space, api) = own(&[]);
-    // An index that is closed is there and takes no search.
-    space.elastic("POST", &format!("/{}/_close", space.index()), None);
+    // An index that gives less than a search asks for.
+    let window = json!({"index": {"max_result_window": 1}});
+    space.elastic("PUT", &format!("/{}/_settings", space.index()), Some(window));
     let error = api
         .post_json("/v1/search", &in_collection(&space.name))
         .refused(502, "elasticsearch_refused");
-    assert_eq!(error["details"]["type"], "index_closed_exception");
+    assert_eq!(error["details"]["status"], 400);
+}
+
+#[test]
+fn index_closed() {
+    let (space, api) = own(&[]);
+    space.elastic("POST", &format!("/{}/_close", space.index()), None);
+    let error = api
+        .post_json("/v1/search", &in_collection(&space.name))
+        .refused(503, "index_closed");
+    assert_eq!(error["details"]["index"], space.index());
+}
+
+#[test]
+fn collection_in_doubt() {
+    let (space, api) = own(&[]);
+    let write = format!("facedex-faces-{}@sface-2021dec@arcface-112", space.name);
+    let other = format!("hand-{}", space.name);
+    space.elastic(
+        "PUT",
+        &format!("/{other}"),
+        Some(json!({"aliases": {write.clone(): {}}})),
+    );
+    let error = api
+        .post_json("/v1/search", &in_collection(&space.name))
+        .refused(409, "collection_in_doubt");
+    assert!(error["message"].as_str().unwrap().contains(&write), "{error}");
+}
+
+#[test]
+fn newer_index() {
+    let (space, api) = own(&[]);
+    let (_, mut found) = space.elastic("GET", &format!("/{}/_mapping", space.index()), None);
+    let mut meta = found[space.index()]["mappings"]["_meta"].take();
+    meta["mapping_version"] = json!(1000);
+    let path = format!("/{}/_mapping", space.index());
+    assert_eq!(space.elastic("PUT", &path, Some(json!({"_meta": meta}))).0, 200);
+    // Searched it may be.
+    api.post_json("/v1/search", &in_collection(&space.name)).expect(200);
+    let options = [("collection", space.name.as_str()), ("person_id", "x")];
+    api.post_form("/v1/faces", &options, &[("photo", bytes("query/obama-3.jpg"))])
+        .refused(409, "newer_index");
+    assert_eq!(space.count(), 0);
 }
 
 #[test]

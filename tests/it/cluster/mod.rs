@@ -165,7 +165,7 @@ fn a_person_who_is_deleted_while_a_node_is_away_stays_deleted(cluster: &mut Clus
     let name = space.name.as_str();
     let urls = cluster.urls();
     let delete = |more: &[&str]| {
-        let all = [&["person", "delete", "made-up-7", "--json", "-c", name], more].concat();
+        let all = [&["person", "delete", "made-up-7", "--yes", "--json", "-c", name], more].concat();
         let mut command = space.command(&all);
         command.env("ELASTICSEARCH_URL", &urls).env_remove("FACEDEX_COLLECTION");
         crate::harness::run(command)

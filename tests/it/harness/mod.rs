@@ -164,6 +164,19 @@ impl Space {
         node::request(&self.url, method, path, body)
     }
 
+    /// Lets an index that a test makes pass for one that facedex made: its mark names it.
+    pub fn mark(&self, index: &str) {
+        let (_, mut found) = self.elastic("GET", &format!("/{index}"), None);
+        let mut meta = found[index]["mappings"]["_meta"].take();
+        meta["index"] = serde_json::json!({"uuid": found[index]["settings"]["index"]["uuid"]});
+        let put = self.elastic(
+            "PUT",
+            &format!("/{index}/_mapping"),
+            Some(serde_json::json!({"_meta": meta})),
+        );
+        assert_eq!(put.0, 200, "{put:?}");
+    }
+
     /// Whether the collection was made.
     pub fn exists(&self) -> bool {
         self.elastic("GET", &format!("/{}", self.index()), None).0 == 200
@@ -225,8 +238,8 @@ impl Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        // All of its versions: a migration makes others.
-        let all = format!("/facedex-faces-{}-*", self.name);
+        // All of its versions: a migration makes others, and a test's own hand copies.
+        let all = format!("/facedex-faces-{0}-*,hand-{0}*", self.name);
         let found = node::try_request(&self.url, "GET", &all, None).map(|(_, indices)| indices);
         for index in found
             .iter()

@@ -21,6 +21,8 @@ pub enum Kind {
     Search,
     /// Versions of the nodes.
     Nodes,
+    /// What the account may do.
+    Privileges,
     Other,
 }
 
@@ -218,6 +220,7 @@ impl Request {
             Some("_refresh") => Kind::Refresh,
             Some("_search") => Kind::Search,
             _ if path.starts_with("/_nodes") => Kind::Nodes,
+            _ if path.starts_with("/_security/user/_has_privileges") => Kind::Privileges,
             _ => Kind::Other,
         }
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::harness::Space;
 
 mod concurrent;
-mod made_up;
+pub mod made_up;
 mod migrate;
 mod reembed;
 mod sizes;

@@ -148,6 +148,7 @@ fn a_writer_of_the_old_space_meets_no_index_of_the_new_one() {
     let aliases = json!({format!("facedex-faces-{}@newer@arcface-112", space.name): {}});
     let body = json!({"mappings": mappings, "aliases": aliases});
     assert_eq!(space.elastic("PUT", &format!("/{next}"), Some(body)).0, 200);
+    space.mark(&next);
     let own = format!("facedex-faces-{}@sface-2021dec@arcface-112", space.name);
     let switch = json!({"actions": [
         {"remove": {"index": space.index(), "alias": &space.name, "must_exist": true}},

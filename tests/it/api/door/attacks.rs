@@ -33,14 +33,23 @@ fn nothing_else_was_asked(door: &Door) {
     for head in door.tee.heads() {
         let line = head.lines().next().unwrap_or_default();
         let (method, target) = line.split_once(' ').unwrap();
-        let path = target.trim_end_matches(" HTTP/1.1").split('?').next().unwrap();
+        let (path, query) = target
+            .trim_end_matches(" HTTP/1.1")
+            .split_once('?')
+            .unwrap_or((target, ""));
+        let path = path.trim_end_matches(" HTTP/1.1");
         let allowed = match path.split('/').skip(1).collect::<Vec<_>>()[..] {
             [""] | ["_msearch"] => true,
             // The versions of the nodes.
             ["_nodes", "http"] => method == "GET",
+            // Whose indices there are, where one has no mark of facedex's.
+            ["*"] => method == "GET" && query.contains("filter_path=*.aliases"),
+            ["_security", "user", "_has_privileges"] => method == "POST",
             // The look-up of a collection.
-            [name] => {
-                method == "GET" && !name.starts_with('_') && facedex::elastic::collection::check_name(name).is_ok()
+            [names] => {
+                let (name, alias) = names.split_once(',').unwrap_or((names, ""));
+                let is_own = alias == format!("facedex-faces-{name}@*");
+                method == "GET" && is_own && facedex::elastic::collection::check_name(name).is_ok()
             }
             [name, "_search" | "_count" | "_msearch"] => facedex::elastic::collection::check_name(name).is_ok(),
             _ => false,

@@ -1,0 +1,270 @@
+//! `facedex collection adopt` and `delete`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::{NameArg, PatienceArgs};
+use crate::api::audit::Action;
+use crate::cli::audit::AuditArgs;
+use crate::cli::confirm::{ConfirmArgs, confirmed};
+use crate::cli::{SUCCESS, show};
+use crate::config::GlobalArgs;
+use crate::elastic::collection::{self, Collection};
+use crate::elastic::lifecycle::LifecycleError;
+use crate::elastic::lifecycle::adopt::{self, Adopted, Deletions};
+use crate::elastic::lifecycle::remove::{self, Removed};
+use crate::elastic::{Client, Destination};
+use crate::error::Error;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AdoptArgs {
+    #[command(flatten)]
+    pub(super) collection: NameArg,
+
+    /// The index is a copy: give it an id of its own, and leave the collection to the other index
+    #[arg(long)]
+    as_copy: bool,
+
+    /// An audit log whose deletions from this collection are done again, where a snapshot has brought back what was noted of
+    /// deleted faces as well; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with = "as_copy")]
+    deleted_by: Vec<PathBuf>,
+
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Be content with the indices that this account may see; otherwise that they are not all is an error
+    #[arg(long)]
+    visible_only: bool,
+
+    #[command(flatten)]
+    audit: AuditArgs,
+
+    #[command(flatten)]
+    pub(super) patience: PatienceArgs,
+}
+
+/// The deletions from a collection that audit logs have, and the lines that name less than what was deleted.
+fn deletions(files: &[PathBuf], collection: &Collection) -> Result<(Deletions, Vec<String>), Error> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(rename = "@timestamp")]
+        timestamp: jiff::Timestamp,
+        action: String,
+        outcome: String,
+        collections: Vec<String>,
+        #[serde(default)]
+        collection_ids: Vec<String>,
+        faces: Ids,
+        persons: Ids,
+    }
+    #[derive(Deserialize)]
+    struct Ids {
+        ids: Vec<String>,
+        total: usize,
+    }
+    let (mut found, mut short) = (Deletions::default(), Vec::new());
+    for file in files {
+        let unusable = |reason: String| LifecycleError::File {
+            path: file.clone(),
+            reason,
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+        for (number, line) in text.split_inclusive('\n').enumerate() {
+            let line: Line = match serde_json::from_str(line) {
+                Ok(line) => line,
+                // A machine that died wrote half of it.
+                Err(_) if !line.ends_with('\n') => continue,
+                Err(error) => {
+                    let reason = format!("line {}: {error}; it is no audit log", number + 1);
+                    return Err(unusable(reason).into());
+                }
+            };
+            let deletes = matches!(line.action.as_str(), "delete_person" | "delete_old_faces");
+            let is_ours = match line.collection_ids.is_empty() {
+                true => line.collections.iter().any(|name| collection.names.contains(name)),
+                false => line.collection_ids.contains(&collection.collection_id),
+            };
+            if !(deletes && is_ours) {
+                continue;
+            }
+            if line.faces.total > line.faces.ids.len() || line.outcome == "unknown" {
+                let who = line.persons.ids.join(", ");
+                short.push(format!(
+                    "{} line {} ({} {who})",
+                    file.display(),
+                    number + 1,
+                    line.action
+                ));
+            }
+            let faces = line.faces.ids.into_iter();
+            found.faces.extend(faces.map(|id| (id, line.timestamp)));
+        }
+    }
+    Ok((found, short))
+}
+
+#[derive(Serialize)]
+struct AdoptReport {
+    #[serde(flatten)]
+    adopted: Adopted,
+    dry_run: bool,
+}
+
+pub(super) async fn adopt(args: &AdoptArgs, client: Client, global: &GlobalArgs) -> Result<u8, Error> {
+    let client = Arc::new(client);
+    let found = collection::in_doubt(&client, &args.collection.name).await?;
+    let (deletions, short) = deletions(&args.deleted_by, &found)?;
+    let to = Destination::new(client, &found, args.patience.policy());
+    let adopting = async {
+        let adopted = match args.as_copy {
+            true => adopt::adopt_as_copy(&to, args.dry_run).await?,
+            false => adopt::adopt(&to, &deletions, args.dry_run).await?,
+        };
+        Ok(adopted)
+    };
+    let adopted = if args.dry_run {
+        adopting.await?
+    } else {
+        let log = args.audit.open()?;
+        let entry = log
+            .begin(Action::AdoptCollection, std::slice::from_ref(&to), &[])
+            .await?;
+        let adopted: Result<Adopted, Error> = adopting.await;
+        if let Ok(adopted) = &adopted {
+            adopted.ids.iter().for_each(|id| entry.face(id));
+        }
+        log.end(&entry, adopted).await?
+    };
+    let report = AdoptReport {
+        adopted,
+        dry_run: args.dry_run,
+    };
+    show(global, &report, || adopted_text(&report))?;
+    report.adopted.reach.expect_all(args.visible_only)?;
+    if !short.is_empty() {
+        // They may have deleted more than their lines say.
+        return Err(Error::ShortLog(short.join("; ")));
+    }
+    Ok(SUCCESS)
+}
+
+fn adopted_text(report: &AdoptReport) -> String {
+    let Adopted {
+        collection,
+        index,
+        removed,
+        separated,
+        moved,
+        ..
+    } = &report.adopted;
+    let would = if report.dry_run { "would be" } else { "is" };
+    let mut text = match separated.iter().any(|copy| copy.index == *index) {
+        true => String::new(),
+        false => format!("{collection} {would} index {index}\n"),
+    };
+    if *removed > 0 {
+        text.push_str(&format!(
+            "{removed} faces in it that were deleted on request: {}\n",
+            if report.dry_run { "would be removed" } else { "removed" }
+        ));
+    }
+    for alias in moved {
+        text.push_str(&format!("alias {alias} {would} its own\n"));
+    }
+    for copy in separated {
+        text.push_str(&format!(
+            "index {} {would} a collection of its own, id {}\n",
+            copy.index, copy.collection_id
+        ));
+        if copy.holds_deleted > 0 {
+            text.push_str(&format!(
+                "warning: it holds {} faces that were deleted from {collection} on request; they stay there\n",
+                copy.holds_deleted
+            ));
+        }
+    }
+    text
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DeleteArgs {
+    /// The collection's name
+    #[arg(id = "collection", value_name = "NAME")]
+    name: String,
+
+    /// Also forget which faces were deleted from it on request. Otherwise what is imported into a collection of the same id
+    /// stays without them
+    #[arg(long)]
+    tombstones: bool,
+
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Be content with the indices that this account may see; otherwise that they are not all is an error
+    #[arg(long)]
+    visible_only: bool,
+
+    #[command(flatten)]
+    audit: AuditArgs,
+
+    #[command(flatten)]
+    pub(super) patience: PatienceArgs,
+}
+
+#[derive(Serialize)]
+struct DeleteReport {
+    #[serde(flatten)]
+    removed: Removed,
+    dry_run: bool,
+}
+
+pub(super) async fn delete(args: &DeleteArgs, client: Client, global: &GlobalArgs) -> Result<u8, Error> {
+    let client = Arc::new(client);
+    let found = collection::open(&client, &args.name).await?;
+    let to = Destination::new(client, &found, args.patience.policy());
+    let mut removed = remove::look(&to, args.tombstones).await?;
+    removed.reach.expect_all(args.visible_only)?;
+    if !args.dry_run {
+        let faces = removed.faces.map_or("all".to_owned(), |faces| faces.to_string());
+        let indices = removed.indices.len();
+        let question = format!(
+            "remove collection {} with {faces} faces in {indices} indices for good?",
+            found.names.join(", alias ")
+        );
+        confirmed(&args.confirm, &question)?;
+        let log = args.audit.open()?;
+        let entry = log
+            .begin(Action::DeleteCollection, std::slice::from_ref(&to), &[])
+            .await?;
+        let done = remove::remove(&to, args.tombstones).await.map_err(Error::from);
+        removed.indices = log.end(&entry, done).await?;
+    }
+    let report = DeleteReport {
+        removed,
+        dry_run: args.dry_run,
+    };
+    show(global, &report, || {
+        let verb = if report.dry_run { "would remove" } else { "removed" };
+        let mut text = String::new();
+        for version in &report.removed.indices {
+            text.push_str(&format!("{verb} {}\n", version.index));
+        }
+        if args.tombstones {
+            text.push_str(&format!(
+                "{verb} what was noted of deleted faces of {} photos\n",
+                report.removed.tombstones
+            ));
+        }
+        text
+    })?;
+    Ok(SUCCESS)
+}
