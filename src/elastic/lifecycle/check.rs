@@ -11,7 +11,7 @@ use super::drift::drift;
 use super::versions;
 use super::walk::{Photo, Read, Walk, with_view};
 use crate::elastic::client::Payload;
-use crate::elastic::collection::{Collection, survey};
+use crate::elastic::collection::{self, Collection, survey};
 use crate::elastic::document::face_id;
 use crate::elastic::embedding::{self, Fields};
 use crate::elastic::{Destination, ElasticError, load, purge, recall, template, tombstones};
@@ -41,7 +41,7 @@ pub struct Report {
     pub changed: Findings,
     /// Differences from the compiled mapping and template.
     pub drift: Findings,
-    /// Indices with the collection's id that are no part of it.
+    /// Indices with the collection's id that are no part of it, and its aliases that stand for other indices.
     pub copies: Findings,
     /// Faces that were deleted on request and are stored.
     pub returned: Findings,
@@ -76,7 +76,7 @@ impl Report {
             ("photos that are copies of others", &self.duplicates),
             ("files that changed since", &self.changed),
             ("differences in the mapping", &self.drift),
-            ("copies of the collection's index", &self.copies),
+            ("copies of the collection's index, and aliases of others", &self.copies),
             ("faces that were deleted on request and are stored", &self.returned),
             ("settings that a command left behind", &self.leftovers),
         ]
@@ -148,6 +148,14 @@ async fn indices(
     for copy in copies {
         report.copies.add(examples, || {
             format!("{copy}; `facedex collection adopt` says which one is meant")
+        });
+    }
+    for stray in collection::found(&to.client, &collection.name).await?.1 {
+        report.copies.add(examples, || {
+            format!(
+                "the alias {} stands for {}; `facedex collection adopt` makes {} the collection",
+                stray.alias, stray.index, collection.index
+            )
         });
     }
     for version in versions {
