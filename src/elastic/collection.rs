@@ -15,7 +15,7 @@ use crate::models::catalog::{Metric, Space};
 pub(super) mod origin;
 mod resolve;
 
-pub(super) use self::resolve::{Indices, Stray, claim, describe_index, found, is_closed, survey};
+pub(super) use self::resolve::{Indices, Stray, claim, describe_index, found, is_closed, open_among_all, survey};
 pub use self::resolve::{Listed, Unusable, in_doubt, list, open, open_or_create, prepare};
 
 /// Every faces index begins with this.

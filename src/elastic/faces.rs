@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::bulk::{self, Action, Operation};
 use super::client::Payload;
 use super::document::{Person, StoredFace, lenient_labels};
-use super::lifecycle::versions::{self, Reach, Version};
+use super::lifecycle::versions::{self, Reach, Version, Work};
 use super::mget::mget;
 use super::{Client, Destination, ElasticError, tombstones};
 use crate::face::Rect;
@@ -177,30 +177,34 @@ async fn read<T: serde::de::DeserializeOwned>(
 /// Deletes one face from every index behind the collection; searches do not find it any more when this comes back. Says whether
 /// it was there. With `forget` it is not stored again when its photo is ingested; otherwise this is a correction.
 pub async fn delete(to: &Destination, id: &str, forget: bool) -> Result<(bool, Reach), ElasticError> {
-    let (mut reach, mut was_there) = (Reach::ALL, false);
-    // Until a look at all finds nothing: a move to another index may begin or end meanwhile.
-    loop {
-        let whole = versions::of(to).await?;
-        reach.sees_all &= whole.sees_all;
-        let mut clean = true;
-        for version in whole.versions {
-            if reach.unreached.contains_key(&version.index) {
-                continue;
-            }
-            match delete_from(to, &version, id, forget).await {
-                Ok(found) => clean &= !found,
-                Err(error) => reach.miss(&version.index, &error),
-            }
-        }
-        if clean {
-            return Ok((was_there, reach));
-        }
-        was_there = true;
+    let mut deleting = Deleting {
+        to,
+        id,
+        forget,
+        was_there: false,
+    };
+    let reach = versions::everywhere(to, OPERATION, &mut deleting).await?;
+    Ok((deleting.was_there, reach))
+}
+
+struct Deleting<'d> {
+    to: &'d Destination,
+    id: &'d str,
+    forget: bool,
+    was_there: bool,
+}
+
+impl Work for Deleting<'_> {
+    async fn within(&mut self, version: &Version) -> Result<bool, ElasticError> {
+        let found = delete_from(self.to, version, self.id, self.forget).await?;
+        self.was_there |= found;
+        Ok(!found)
     }
 }
 
+const OPERATION: &str = "delete a face";
+
 async fn delete_from(to: &Destination, version: &Version, id: &str, forget: bool) -> Result<bool, ElasticError> {
-    version.expect_open()?;
     const FIELDS: &str = "image,face.box,face.score,person";
     if !is_id(id) {
         return Ok(false);
@@ -218,15 +222,12 @@ async fn delete_from(to: &Destination, version: &Version, id: &str, forget: bool
             let noted = tombstones::of_face(to, id, Some(&stored));
             tombstones::add(to, &[noted]).await?;
         }
-        let lifted = version.lift_block(to).await?;
         let operation = Operation {
             id: id.to_owned(),
             action: Action::Delete(seen),
         };
-        let deleted = bulk::execute(&at, &[operation]).await;
-        version.restore_block(to, lifted).await?;
-        let deleted = deleted?;
-        bulk::expect_done("delete a face", &deleted)?;
+        let deleted = bulk::execute(&at, &[operation]).await?;
+        bulk::expect_done(OPERATION, &deleted)?;
         at.refresh().await?;
         // One that was changed meanwhile, or whose collection has moved to another index, is for the next look.
         if !deleted.iter().any(|verdict| matches!(verdict, bulk::Verdict::Done(_))) {

@@ -34,6 +34,8 @@ pub const INDEX: &str = "facedex-tombstones";
 const OPERATION: &str = "note deleted faces";
 /// The boxes of a face found twice overlap at least this much (intersection over union).
 const SAME_FACE_IOU: f32 = 0.5;
+/// Photos, or people, that one query asks for: a query may have some ten thousand terms, and a photo has ten keys.
+const BATCH: usize = 1000;
 /// Others who delete faces of the same photos this often are waited for.
 const ATTEMPTS: usize = 20;
 
@@ -98,12 +100,10 @@ pub struct DeletedFaces {
 /// no refresh is needed to see them.
 pub async fn of(to: &Destination, photos: &[PhotoKeys]) -> Result<Tombstones, ElasticError> {
     let hashes: Vec<&str> = photos.iter().map(|photo| photo.hash.as_str()).collect();
-    let mut all: Tombstones = read(to, &hashes)
-        .await?
-        .into_iter()
-        .map(|(hash, (stored, _))| (hash, stored.faces))
-        .collect();
-    for (photo, found) in alike(to, photos).await? {
+    let (own, alike) = tokio::try_join!(read(to, &hashes), alike(to, photos))?;
+    let own = own.into_iter().map(|(hash, (stored, _))| (hash, stored.faces));
+    let mut all: Tombstones = own.collect();
+    for (photo, found) in alike {
         let faces = found.source.image.seen_in(&found.source.faces, &photos[photo]);
         all.entry(photos[photo].hash.clone()).or_default().extend(faces);
     }
@@ -289,26 +289,31 @@ async fn read(to: &Destination, hashes: &[&str]) -> Result<HashMap<String, (Dele
 
 /// The tombstones of other files that show the same pictures as some of these photos, each with the photo's place.
 async fn alike(to: &Destination, photos: &[PhotoKeys]) -> Result<Vec<(usize, Found)>, ElasticError> {
-    let keys: Vec<String> = photos.iter().flat_map(PhotoKeys::keys).collect();
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
     let mut all = Vec::new();
-    let mut after: Option<Vec<Value>> = None;
+    for (batch, some) in photos.chunks(BATCH).enumerate() {
+        for tombstone in alike_of(to, some).await? {
+            let places = some.iter().enumerate();
+            let places = places.filter(|(_, photo)| tombstone.source.image.shows(photo));
+            all.extend(places.map(|(place, _)| (batch * BATCH + place, tombstone.clone())));
+        }
+    }
+    Ok(all)
+}
+
+/// The tombstones with a key of one of these photos.
+async fn alike_of(to: &Destination, photos: &[PhotoKeys]) -> Result<Vec<Found>, ElasticError> {
+    let keys: Vec<String> = photos.iter().flat_map(PhotoKeys::keys).collect();
+    let mut all = Vec::new();
+    if keys.is_empty() {
+        return Ok(all);
+    }
     let query = json!({"bool": {"filter": [own(to), {"terms": {"keys": keys}}]}});
+    let mut after: Option<Vec<Value>> = None;
     loop {
         let found = page(&to.client, &query, after.as_ref()).await?;
-        let Some(last) = found.last() else {
-            return Ok(all);
-        };
         let is_last = found.len() < PAGE;
-        after = Some(last.sort.clone());
-        for tombstone in found {
-            let shows = |photo: &PhotoKeys| tombstone.source.image.shows(photo);
-            let places = photos.iter().enumerate().filter(|(_, photo)| shows(photo));
-            let places: Vec<usize> = places.map(|(place, _)| place).collect();
-            all.extend(places.into_iter().map(|place| (place, tombstone.clone())));
-        }
+        after = found.last().map(|last| last.sort.clone());
+        all.extend(found);
         if is_last {
             return Ok(all);
         }
@@ -317,9 +322,14 @@ async fn alike(to: &Destination, photos: &[PhotoKeys]) -> Result<Vec<(usize, Fou
 
 /// Which of these digests of ids are of somebody who was deleted.
 pub async fn deleted_names(to: &Destination, digests: &[String]) -> Result<HashSet<String>, ElasticError> {
-    if digests.is_empty() {
-        return Ok(HashSet::new());
+    let mut all = HashSet::new();
+    for some in digests.chunks(BATCH) {
+        all.extend(deleted_of(to, some).await?);
     }
+    Ok(all)
+}
+
+async fn deleted_of(to: &Destination, digests: &[String]) -> Result<HashSet<String>, ElasticError> {
     let body = json!({
         "query": {"bool": {"filter": [own(to), {"terms": {"of": digests}}]}}, "size": 0,
         "aggs": {"of": {"terms": {"field": "of", "include": digests, "size": digests.len()}}},

@@ -18,6 +18,7 @@ mod clustering;
 mod collection;
 mod config;
 mod connection;
+mod deleted;
 mod deploy;
 mod eval;
 mod events;

@@ -9,7 +9,7 @@ use crate::harness::node::wait_until;
 use crate::harness::{Ran, Space, photo, run};
 
 /// A collection with so many photos of one person, one photo of another, and one of several people without names.
-fn family(photos: u32) -> Space {
+pub fn family(photos: u32) -> Space {
     let space = Space::new();
     for (number, bytes) in variants("query/obama-3.jpg", photos).enumerate() {
         space.put(&format!("photos/obama/{number}.png"), &bytes);
@@ -19,13 +19,13 @@ fn family(photos: u32) -> Space {
     space
 }
 
-fn ingest(space: &Space, more: &[&str]) -> Value {
+pub fn ingest(space: &Space, more: &[&str]) -> Value {
     let photos = space.path("photos");
     let all = [&[photos.as_str(), "--person-from-dir", "--no-journal"], more].concat();
     space.ingest(0, &all)
 }
 
-fn person(space: &Space, arguments: &[&str]) -> Ran {
+pub fn person(space: &Space, arguments: &[&str]) -> Ran {
     let yes: &[&str] = if arguments[0] == "delete" { &["--yes"] } else { &[] };
     let all = [&["person"], arguments, yes, &["--json", "--audit-log", "audit.ndjson"]].concat();
     space.run(&all)
@@ -37,7 +37,7 @@ fn audited(space: &Space) -> Vec<Value> {
 }
 
 /// Faces by person.
-fn persons(space: &Space) -> BTreeMap<String, usize> {
+pub fn persons(space: &Space) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for document in space.documents().values() {
         let id = document["person"]["id"].as_str().unwrap_or("-");
@@ -46,7 +46,7 @@ fn persons(space: &Space) -> BTreeMap<String, usize> {
     counts
 }
 
-fn counts(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
+pub fn counts(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
     expected.iter().map(|(id, count)| ((*id).to_owned(), *count)).collect()
 }
 
@@ -361,235 +361,4 @@ fn a_deletion_that_meets_a_move_to_another_index_is_complete() {
             "{index}"
         );
     }
-}
-
-#[test]
-fn every_spelling_of_a_person_goes_and_nobody_else() {
-    let space = Space::new();
-    for (number, name) in ["Zoë", "Zoe\u{308}", " Zoë\u{a0}", "Zoé", "Zoë B", "zoë"]
-        .iter()
-        .enumerate()
-    {
-        let bytes = variants("query/obama-3.jpg", 6).nth(number).unwrap();
-        let path = space.put(&format!("{number}.png"), &bytes);
-        // Only so many ways in take a blank.
-        space.ingest(0, &[&path]);
-        let id = space
-            .documents()
-            .into_keys()
-            .find(|id| id.starts_with(&hash(&bytes)))
-            .unwrap();
-        let named = json!({"doc": {"person": {"id": name}}});
-        let path = format!("/{}/_update/{id}?refresh=true", space.index());
-        assert_eq!(space.elastic("POST", &path, Some(named)).0, 200);
-    }
-    let shown = person(&space, &["delete", "Zoë", "--dry-run"]).expect(0).json();
-    assert_eq!(shown["deleted"], 3, "{shown}");
-    let done = person(&space, &["delete", "Zoë"]).expect(0).json();
-    let found = done["collections"][&space.name].clone();
-    assert_eq!(
-        (&done["deleted"], found["spellings"].as_array().unwrap().len()),
-        (&json!(3), 3),
-        "{done}"
-    );
-    assert_eq!(persons(&space), counts(&[("Zoé", 1), ("Zoë B", 1), ("zoë", 1)]));
-}
-
-fn hash(bytes: &[u8]) -> String {
-    facedex::elastic::document::image_hash(bytes)
-}
-
-/// A copy of the picture, saved again in other ways: another file each time.
-fn saved_again(name: &str) -> Vec<(&'static str, Vec<u8>)> {
-    use image::codecs::jpeg::JpegEncoder;
-    let original = std::fs::read(photo(name)).unwrap();
-    let picture = image::load_from_memory(&original).unwrap();
-    let jpeg = |quality| {
-        let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, quality)
-            .encode_image(&picture.to_rgb8())
-            .unwrap();
-        bytes
-    };
-    let mut commented = original[..2].to_vec();
-    commented.extend([0xFF, 0xFE, 0, 8]);
-    commented.extend(b"edited");
-    commented.extend(&original[2..]);
-    vec![
-        ("one byte more.jpg", [&original[..], b"x"].concat()),
-        ("a comment.jpg", commented),
-        ("quality 90.jpg", jpeg(90)),
-        ("quality 50.jpg", jpeg(50)),
-        (
-            "lossless.png",
-            crate::harness::images::encode(&picture, image::ImageFormat::Png),
-        ),
-    ]
-}
-
-#[test]
-fn a_deleted_face_stays_out_however_its_picture_is_saved() {
-    let space = Space::new();
-    space.put_photo("query/biden.jpg", "photos/joe/1.jpg");
-    ingest(&space, &[]);
-    person(&space, &["delete", "joe"]).expect(0);
-    let copies = saved_again("query/biden.jpg");
-    for (name, bytes) in &copies {
-        space.put(&format!("again/joe/{name}"), bytes);
-    }
-    let again = space.path("again");
-    let all = |more: &[&str]| {
-        space.ingest(
-            0,
-            &[&[again.as_str(), "--person-from-dir", "--no-journal"], more].concat(),
-        )
-    };
-    let done = all(&[]);
-    assert_eq!(
-        (&done["indexed"], &done["deleted"]),
-        (&json!(0), &json!(copies.len())),
-        "{done}"
-    );
-    assert_eq!(space.count(), 0);
-    // Another picture under the same name is stored, and that is said.
-    space.put_photo("query/obama-3.jpg", "other/joe/2.jpg");
-    let other = space
-        .run(&[
-            "ingest",
-            &space.path("other"),
-            "--person-from-dir",
-            "--no-journal",
-            "--json",
-        ])
-        .expect(0);
-    assert_eq!(
-        (&other.json()["indexed"], &other.json()["namesakes"]),
-        (&json!(1), &json!(["joe"]))
-    );
-    assert!(other.stderr.contains("somebody called joe was deleted"), "{other:?}");
-    // Whoever wants the face back, gets every copy of it.
-    assert_eq!(all(&["--restore-deleted"])["indexed"], copies.len());
-}
-
-#[test]
-fn one_person_s_face_comes_back_without_the_other_s() {
-    let space = Space::new();
-    space.put_photo("gallery-unlabelled/four-people.jpg", "photos/ada/group.jpg");
-    ingest(&space, &[]);
-    let bystander = space
-        .documents()
-        .into_iter()
-        .find(|(_, face)| face["person"].is_null())
-        .unwrap()
-        .0;
-    space.run(&["label", &bystander, "--person", "bea"]).expect(0);
-    for id in ["ada", "bea"] {
-        assert_eq!(person(&space, &["delete", id]).expect(0).json()["deleted"], 1);
-    }
-    // Nobody is named: nobody comes back.
-    let photos = space.path("photos");
-    let done = space.ingest(0, &[&photos, "--no-journal", "--restore-deleted"]);
-    assert_eq!((&done["indexed"], &done["deleted"]), (&json!(0), &json!(2)), "{done}");
-    let done = ingest(&space, &["--restore-deleted"]);
-    assert_eq!((&done["indexed"], &done["deleted"]), (&json!(1), &json!(1)), "{done}");
-    assert_eq!(persons(&space), counts(&[("-", 2), ("ada", 1)]));
-}
-
-#[test]
-fn an_export_takes_its_deletions_along() {
-    let space = family(2);
-    let before = space.path("before.ndjson");
-    space
-        .run(&["collection", "export", &space.name, "--to", &before])
-        .expect(0);
-    person(&space, &["delete", "obama"]).expect(0);
-    let after = space.path("after.ndjson");
-    space
-        .run(&["collection", "export", &space.name, "--to", &after])
-        .expect(0);
-    let other = Space::new();
-    let import = |file: &str| {
-        other
-            .run(&["collection", "import", &other.name, "--from", file, "--json"])
-            .expect(0)
-            .json()
-    };
-    // An export of before, into another name: who was deleted since stays out.
-    let old = import(&before);
-    assert_eq!((&old["imported"], &old["deleted"]), (&json!(1), &json!(2)), "{old}");
-    let new = import(&after);
-    assert_eq!((&new["existing"], &new["noted"]), (&json!(1), &json!(2)), "{new}");
-    let done = other.ingest(0, &[&space.path("photos"), "--person-from-dir", "--no-journal"]);
-    assert_eq!((&done["existing"], &done["deleted"]), (&json!(1), &json!(2)), "{done}");
-}
-
-#[test]
-fn a_collection_s_deletions_follow_it_and_no_other() {
-    let space = family(1);
-    person(&space, &["delete", "obama"]).expect(0);
-    let renamed = format!("{}-renamed", space.name);
-    let actions = json!({"actions": [
-        {"remove": {"index": space.index(), "alias": space.name}},
-        {"add": {"index": space.index(), "alias": renamed}},
-    ]});
-    space.elastic("POST", "/_aliases", Some(actions));
-    let photos = space.path("photos");
-    let done = space.ingest(0, &[&photos, "--person-from-dir", "--no-journal", "-c", &renamed]);
-    assert_eq!((&done["existing"], &done["deleted"]), (&json!(1), &json!(1)), "{done}");
-    // The name is free, and a collection that is made under it is another one; its index's own name is taken.
-    space.elastic("DELETE", &format!("/{}", space.index()), None);
-    let done = ingest(&space, &[]);
-    assert_eq!(
-        (&done["indexed"], &done["deleted"]),
-        (&json!(2), &Value::Null),
-        "{done}"
-    );
-}
-
-#[test]
-fn deletions_that_a_snapshot_lost_are_done_again_by_the_audit_log() {
-    let space = family(2);
-    let before = space.path("before.ndjson");
-    space
-        .run(&["collection", "export", &space.name, "--to", &before])
-        .expect(0);
-    let deleted = person(&space, &["delete", "obama"]).expect(0);
-    assert_eq!(deleted.json()["deleted"], 2);
-    // As after a snapshot of both indices was restored: the faces are there, and what was noted of them is not.
-    let query = json!({"query": {"term": {"collection": space.name}}});
-    space.elastic("POST", "/facedex-tombstones/_refresh", None);
-    let (_, found) = space.elastic("POST", "/facedex-tombstones/_search", Some(query));
-    for noted in found["hits"]["hits"].as_array().unwrap() {
-        let path = format!(
-            "/facedex-tombstones/_doc/{}?refresh=true",
-            noted["_id"].as_str().unwrap()
-        );
-        assert_eq!(space.elastic("DELETE", &path, None).0, 200);
-    }
-    space
-        .run(&["collection", "import", &space.name, "--from", &before])
-        .expect(0);
-    assert_eq!(persons(&space)["obama"], 2);
-    let log = space.path("audit.ndjson");
-    let adopt = |more: &[&str]| {
-        let all = [
-            &[
-                "collection",
-                "adopt",
-                &space.name,
-                "--json",
-                "--deleted-by",
-                &log,
-                "--audit-log",
-                "adopt.ndjson",
-            ],
-            more,
-        ];
-        space.run(&all.concat()).expect(0).json()
-    };
-    assert_eq!(adopt(&["--dry-run"])["removed"], 2);
-    assert_eq!(persons(&space)["obama"], 2);
-    assert_eq!(adopt(&[])["removed"], 2);
-    assert_eq!(persons(&space), counts(&[("biden", 1)]));
-    assert_eq!(ingest(&space, &[])["deleted"], 2);
 }

@@ -1,5 +1,7 @@
 //! `/v1/faces`: enrolment, and single stored faces.
 
+mod enrolment;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 
+use self::enrolment::settle;
+pub use self::enrolment::{EnrolledFace, Enrolment};
 use super::{IdInPath, id};
 use crate::address::without_login;
 use crate::api::access::{Caller, Scope};
@@ -20,11 +24,10 @@ use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
 use crate::api::photo::{self, Input, WithPhotos};
 use crate::api::state::{App, Place};
 use crate::elastic::collection::{self, Collection};
-use crate::elastic::document::{FaceDocument, Person, check_label, face_id, image_hash, parse_label};
+use crate::elastic::document::{Person, check_label, face_id, image_hash, parse_label};
 use crate::elastic::faces::FaceRecord;
 use crate::elastic::store::{Outcome, PhotoRecord, WriteMode, store};
 use crate::elastic::{faces, tombstones};
-use crate::face::Rect;
 use crate::face::gate::Gate;
 use crate::face::image::Encoded;
 use crate::face::likeness;
@@ -107,39 +110,6 @@ pub enum OneSubject {
     Central,
     /// The face with the largest box.
     Largest,
-}
-
-/// What was stored.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Enrolment {
-    /// The photo's hash, the first part of its faces' ids.
-    photo: String,
-    /// Its faces, in order from the top.
-    faces: Vec<EnrolledFace>,
-    /// Faces that were written.
-    indexed: usize,
-    /// Faces that were there before.
-    existing: usize,
-}
-
-/// A face of an enrolled photo.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct EnrolledFace {
-    /// The face's `_id`.
-    id: String,
-    /// Its number in the photo.
-    ordinal: usize,
-    /// Whom it was enrolled as.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    person: Option<Person>,
-    /// Its box, in photo pixels.
-    #[serde(rename = "box")]
-    bbox: Rect,
-    /// Whether it was there before.
-    existing: bool,
-    /// It was there before, with other labels than those given now; those that are stored stay.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    other_labels: bool,
 }
 
 /// Enrol a photo of a person
@@ -324,60 +294,6 @@ fn without_credentials(uri: String) -> String {
     match Url::parse(&uri) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => without_login(&url).into(),
         _ => uri,
-    }
-}
-
-/// The answer, or the refusal where a face is stored as somebody or something else.
-fn settle(record: &PhotoRecord, outcomes: &[Outcome]) -> Result<Enrolment, ApiError> {
-    let mut enrolment = Enrolment {
-        photo: record.hash.clone(),
-        faces: Vec::with_capacity(outcomes.len()),
-        indexed: 0,
-        existing: 0,
-    };
-    for (ordinal, (document, outcome)) in record.faces.iter().zip(outcomes).enumerate() {
-        let id = face_id(&record.hash, ordinal);
-        let other_labels = match outcome {
-            Outcome::Indexed => false,
-            Outcome::Existing { other_labels } => *other_labels,
-            Outcome::Conflict { stored } => {
-                let error = ApiError::plain(Code::Conflict).with("id", id);
-                return Err(error.with("stored_person", stored.clone()));
-            }
-            Outcome::OtherEngine { stored } => {
-                let error = ApiError::plain(Code::OtherEngine).with("stored", stored.as_str());
-                return Err(error.with("wanted", record.engine.as_str()));
-            }
-            Outcome::Deleted => {
-                let reason = "this face was deleted on request and is not stored again; restore_deleted=true, with a key of the scope admin, stores it";
-                return Err(ApiError::new(Code::Conflict, reason).with("id", id));
-            }
-            Outcome::Rejected { reason } => {
-                tracing::error!(id, reason, "elasticsearch refused a face");
-                return Err(ApiError::plain(Code::ElasticsearchRefused).with("id", id));
-            }
-        };
-        let existing = *outcome != Outcome::Indexed;
-        *(if existing {
-            &mut enrolment.existing
-        } else {
-            &mut enrolment.indexed
-        }) += 1;
-        enrolment
-            .faces
-            .push(enrolled(id, ordinal, document, existing, other_labels));
-    }
-    Ok(enrolment)
-}
-
-fn enrolled(id: String, ordinal: usize, document: &FaceDocument, existing: bool, other_labels: bool) -> EnrolledFace {
-    EnrolledFace {
-        id,
-        ordinal,
-        person: document.person.clone(),
-        bbox: document.face.bbox,
-        existing,
-        other_labels,
     }
 }
 

@@ -19,6 +19,24 @@ use crate::elastic::lifecycle::remove::{self, Removed};
 use crate::elastic::{Client, Destination};
 use crate::error::Error;
 
+/// How it is done.
+#[derive(Debug, Args)]
+struct HowArgs {
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Be content with the indices that this account may see; otherwise that they are not all is an error
+    #[arg(long)]
+    visible_only: bool,
+
+    #[command(flatten)]
+    audit: AuditArgs,
+
+    #[command(flatten)]
+    patience: PatienceArgs,
+}
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AdoptArgs {
     #[command(flatten)]
@@ -33,19 +51,8 @@ pub(in crate::cli) struct AdoptArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "as_copy")]
     deleted_by: Vec<PathBuf>,
 
-    /// Only say what would be done
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Be content with the indices that this account may see; otherwise that they are not all is an error
-    #[arg(long)]
-    visible_only: bool,
-
     #[command(flatten)]
-    audit: AuditArgs,
-
-    #[command(flatten)]
-    pub(super) patience: PatienceArgs,
+    how: HowArgs,
 }
 
 /// The deletions from a collection that audit logs have, and the lines that name less than what was deleted.
@@ -109,9 +116,9 @@ fn deletions(files: &[PathBuf], collection: &Collection) -> Result<(Deletions, V
 }
 
 #[derive(Serialize)]
-struct AdoptReport {
+struct AdoptReport<'a> {
     #[serde(flatten)]
-    adopted: Adopted,
+    adopted: &'a Adopted,
     dry_run: bool,
 }
 
@@ -119,41 +126,53 @@ pub(super) async fn adopt(args: &AdoptArgs, client: Client, global: &GlobalArgs)
     let client = Arc::new(client);
     let found = collection::in_doubt(&client, &args.collection.name).await?;
     let (deletions, short) = deletions(&args.deleted_by, &found)?;
-    let to = Destination::new(client, &found, args.patience.policy());
-    let adopting = async {
-        let adopted = match args.as_copy {
-            true => adopt::adopt_as_copy(&to, args.dry_run).await?,
-            false => adopt::adopt(&to, &deletions, args.dry_run).await?,
-        };
-        Ok(adopted)
-    };
-    let adopted = if args.dry_run {
-        adopting.await?
-    } else {
-        let log = args.audit.open()?;
-        let entry = log
-            .begin(Action::AdoptCollection, std::slice::from_ref(&to), &[])
-            .await?;
-        let adopted: Result<Adopted, Error> = adopting.await;
-        if let Ok(adopted) = &adopted {
-            adopted.ids.iter().for_each(|id| entry.face(id));
-        }
-        log.end(&entry, adopted).await?
-    };
-    let report = AdoptReport {
-        adopted,
-        dry_run: args.dry_run,
-    };
-    show(global, &report, || adopted_text(&report))?;
-    report.adopted.reach.expect_all(args.visible_only)?;
-    if !short.is_empty() {
-        // They may have deleted more than their lines say.
-        return Err(Error::ShortLog(short.join("; ")));
+    let to = Destination::new(client, &found, args.how.patience.policy());
+    if args.how.dry_run {
+        let adopted = run(args, &to, &deletions).await?;
+        show_adopted(args, &adopted, global)?;
+        expect_whole(args, &adopted, &short)?;
+        return Ok(SUCCESS);
     }
-    Ok(SUCCESS)
+    let log = args.how.audit.open()?;
+    let entry = log
+        .begin(Action::AdoptCollection, std::slice::from_ref(&to), &[])
+        .await?;
+    let adopted = match run(args, &to, &deletions).await {
+        Ok(adopted) => adopted,
+        Err(error) => return log.end(&entry, Err(error)).await,
+    };
+    adopted.ids.iter().for_each(|id| entry.face(id));
+    let ended = log.end(&entry, expect_whole(args, &adopted, &short)).await;
+    // What was done before an error was done.
+    show_adopted(args, &adopted, global)?;
+    ended.map(|()| SUCCESS)
 }
 
-fn adopted_text(report: &AdoptReport) -> String {
+async fn run(args: &AdoptArgs, to: &Destination, deletions: &Deletions) -> Result<Adopted, Error> {
+    Ok(match args.as_copy {
+        true => adopt::adopt_as_copy(to, args.how.dry_run).await?,
+        false => adopt::adopt(to, deletions, args.how.dry_run).await?,
+    })
+}
+
+/// Refuses less than all; `short` lines of a log may have deleted more than they say.
+fn expect_whole(args: &AdoptArgs, adopted: &Adopted, short: &[String]) -> Result<(), Error> {
+    adopted.reach.expect_all(args.how.visible_only)?;
+    match short {
+        [] => Ok(()),
+        short => Err(Error::ShortLog(short.join("; "))),
+    }
+}
+
+fn show_adopted(args: &AdoptArgs, adopted: &Adopted, global: &GlobalArgs) -> Result<(), Error> {
+    let report = AdoptReport {
+        adopted,
+        dry_run: args.how.dry_run,
+    };
+    show(global, &report, || adopted_text(&report))
+}
+
+fn adopted_text(report: &AdoptReport<'_>) -> String {
     let Adopted {
         collection,
         index,
@@ -161,7 +180,7 @@ fn adopted_text(report: &AdoptReport) -> String {
         separated,
         moved,
         ..
-    } = &report.adopted;
+    } = report.adopted;
     let would = if report.dry_run { "would be" } else { "is" };
     let mut text = match separated.iter().any(|copy| copy.index == *index) {
         true => String::new(),
@@ -205,19 +224,8 @@ pub(in crate::cli) struct DeleteArgs {
     #[command(flatten)]
     confirm: ConfirmArgs,
 
-    /// Only say what would be removed
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Be content with the indices that this account may see; otherwise that they are not all is an error
-    #[arg(long)]
-    visible_only: bool,
-
     #[command(flatten)]
-    audit: AuditArgs,
-
-    #[command(flatten)]
-    pub(super) patience: PatienceArgs,
+    how: HowArgs,
 }
 
 #[derive(Serialize)]
@@ -230,10 +238,10 @@ struct DeleteReport {
 pub(super) async fn delete(args: &DeleteArgs, client: Client, global: &GlobalArgs) -> Result<u8, Error> {
     let client = Arc::new(client);
     let found = collection::open(&client, &args.name).await?;
-    let to = Destination::new(client, &found, args.patience.policy());
+    let to = Destination::new(client, &found, args.how.patience.policy());
     let mut removed = remove::look(&to, args.tombstones).await?;
-    removed.reach.expect_all(args.visible_only)?;
-    if !args.dry_run {
+    removed.reach.expect_all(args.how.visible_only)?;
+    if !args.how.dry_run {
         let faces = removed.faces.map_or("all".to_owned(), |faces| faces.to_string());
         let indices = removed.indices.len();
         let question = format!(
@@ -241,7 +249,7 @@ pub(super) async fn delete(args: &DeleteArgs, client: Client, global: &GlobalArg
             found.names.join(", alias ")
         );
         confirmed(&args.confirm, &question)?;
-        let log = args.audit.open()?;
+        let log = args.how.audit.open()?;
         let entry = log
             .begin(Action::DeleteCollection, std::slice::from_ref(&to), &[])
             .await?;
@@ -250,7 +258,7 @@ pub(super) async fn delete(args: &DeleteArgs, client: Client, global: &GlobalArg
     }
     let report = DeleteReport {
         removed,
-        dry_run: args.dry_run,
+        dry_run: args.how.dry_run,
     };
     show(global, &report, || {
         let verb = if report.dry_run { "would remove" } else { "removed" };

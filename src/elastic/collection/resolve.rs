@@ -20,28 +20,43 @@ pub(in crate::elastic) type Indices = BTreeMap<String, Described>;
 
 /// Looks a collection up.
 pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticError> {
-    let indices = look(client, name).await?;
-    let collection = judge(name, &indices)?;
-    if indices.get(&collection.index).is_some_and(is_closed) {
-        return Err(ElasticError::Closed {
-            index: collection.index,
-        });
-    }
+    let collection = judge_open(name, &look(client, name).await?)?;
     // A search pays for no wider look, as long as facedex's own mark is on the index.
-    if collection.origin == Origin::Own {
-        return Ok(collection);
-    }
-    versions::list(client, &collection).await?;
-    // It may be of an earlier time than what is noted of deleted faces.
-    let faces = tombstones::brought_back(client, &collection).await?;
-    if faces > 0 {
-        return Err(ElasticError::Restored {
-            name: name.to_owned(),
-            index: collection.index,
-            faces,
-        });
+    if collection.origin != Origin::Own {
+        expect_certain(client, &collection, &survey(client).await?).await?;
     }
     Ok(collection)
+}
+
+/// The same, with every index of the cluster. What a mapping has besides its vectors is not told.
+pub(in crate::elastic) async fn open_among_all(
+    client: &Client,
+    name: &str,
+) -> Result<(Collection, Indices), ElasticError> {
+    check_name(name)?;
+    let indices = survey(client).await?;
+    let is_there = |(index, described): (&String, &Described)| index == name || described.aliases.contains_key(name);
+    if !indices.iter().any(is_there) {
+        return Err(ElasticError::NoCollection { name: name.to_owned() });
+    }
+    let collection = judge_open(name, &indices)?;
+    if collection.origin != Origin::Own {
+        expect_certain(client, &collection, &indices).await?;
+    }
+    Ok((collection, indices))
+}
+
+/// Refuses an index of which there is a copy, or in which are faces that were deleted: it may be of an earlier time.
+async fn expect_certain(client: &Client, collection: &Collection, indices: &Indices) -> Result<(), ElasticError> {
+    versions::among(collection, indices)?;
+    match tombstones::brought_back(client, collection).await? {
+        0 => Ok(()),
+        faces => Err(ElasticError::Restored {
+            name: collection.name.clone(),
+            index: collection.index.clone(),
+            faces,
+        }),
+    }
 }
 
 /// The indices that the collection's aliases stand for.
@@ -92,6 +107,17 @@ fn judge(name: &str, indices: &Indices) -> Result<Collection, ElasticError> {
             read: collection.index,
             alias,
             written: index,
+        }),
+    }
+}
+
+/// The same, if its index is open.
+fn judge_open(name: &str, indices: &Indices) -> Result<Collection, ElasticError> {
+    let collection = judge(name, indices)?;
+    match indices.get(&collection.index).is_some_and(is_closed) {
+        false => Ok(collection),
+        true => Err(ElasticError::Closed {
+            index: collection.index,
         }),
     }
 }
@@ -285,14 +311,9 @@ pub async fn list(client: &Client) -> Result<Listed, ElasticError> {
         unusable: Vec::new(),
     };
     for (name, index) in names {
-        let found = judge(name, &indices).and_then(|collection| {
+        let found = judge_open(name, &indices).and_then(|collection| {
             versions::among(&collection, &indices)?;
-            match is_closed(&indices[&collection.index]) {
-                true => Err(ElasticError::Closed {
-                    index: collection.index,
-                }),
-                false => Ok(collection),
-            }
+            Ok(collection)
         });
         match found {
             Ok(collection) => listed.collections.push(collection),

@@ -2,6 +2,7 @@
 //! built. They are told by the collection's id in `_meta`, whatever they are called; a copy that somebody made is none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use elasticsearch::http::Method;
 use serde::Serialize;
@@ -134,8 +135,19 @@ fn parts(index: &str) -> Option<(&str, u32)> {
 
 /// Every index of a collection. Refuses one of which there is a copy: what is changed in the one would stay in the other.
 pub async fn list(client: &Client, collection: &Collection) -> Result<Whole, ElasticError> {
-    let indices = survey(client).await?;
-    let versions = among(collection, &indices)?;
+    let (indices, sees_all) = tokio::try_join!(survey(client), client.sees_all_indices())?;
+    whole(collection, &indices, sees_all)
+}
+
+/// The same by the collection's name, looked up anew.
+pub async fn of(to: &Destination) -> Result<Whole, ElasticError> {
+    let all = collection::open_among_all(&to.client, &to.collection);
+    let ((collection, indices), sees_all) = tokio::try_join!(all, to.client.sees_all_indices())?;
+    whole(&collection, &indices, sees_all)
+}
+
+fn whole(collection: &Collection, indices: &Indices, sees_all: bool) -> Result<Whole, ElasticError> {
+    let versions = among(collection, indices)?;
     let stem = parts(&collection.index).map_or(collection.name.as_str(), |(stem, _)| stem);
     let numbers = indices
         .keys()
@@ -145,14 +157,74 @@ pub async fn list(client: &Client, collection: &Collection) -> Result<Whole, Ela
         versions,
         next: index_name(stem, last + 1),
         stem: stem.to_owned(),
-        sees_all: client.sees_all_indices().await?,
+        sees_all,
     })
 }
 
-/// The same by the collection's name, looked up anew.
-pub async fn of(to: &Destination) -> Result<Whole, ElasticError> {
-    let collection = collection::open(&to.client, &to.collection).await?;
-    list(&to.client, &collection).await
+/// What is done in every index of a collection.
+pub(in crate::elastic) trait Work: Send {
+    /// Does it in one index, and says whether there was nothing to do from the start.
+    fn within(&mut self, version: &Version) -> impl Future<Output = Result<bool, ElasticError>> + Send;
+}
+
+/// Does `work` in every index of a collection until a whole round finds nothing to do. A write block of an older index is lifted for it. An index that cannot be looked at does not keep the others from
+/// being worked on.
+pub(in crate::elastic) async fn everywhere(
+    to: &Destination,
+    operation: &str,
+    work: &mut impl Work,
+) -> Result<Reach, ElasticError> {
+    let mut reach = Reach::ALL;
+    for round in 0..ROUNDS {
+        // Looked up anew each time: a move to another index may begin or end meanwhile.
+        let whole = match of(to).await {
+            Ok(whole) => whole,
+            Err(error) if round == 0 => return Err(error),
+            Err(error) => {
+                reach.miss(&to.collection, &error);
+                return Ok(reach);
+            }
+        };
+        reach.sees_all &= whole.sees_all;
+        let mut clean = true;
+        for version in whole.versions {
+            if reach.unreached.contains_key(&version.index) {
+                continue;
+            }
+            let done = async {
+                version.expect_open()?;
+                let lifted = version.lift_block(to).await?;
+                let was_clean = work.within(&version).await;
+                version.restore_block(to, lifted).await?;
+                was_clean
+            };
+            match done.await {
+                Ok(was_clean) => clean &= was_clean,
+                Err(error) => reach.miss(&version.index, &error),
+            }
+        }
+        if clean {
+            return Ok(reach);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    reach.miss(&to.collection, &busy(operation));
+    Ok(reach)
+}
+
+/// Faces that others change under our hands this often are left to them.
+pub(in crate::elastic) const ROUNDS: usize = 50;
+/// Between two looks at all indices: somebody else may be writing the same faces.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Others do not let us come to an end.
+pub(in crate::elastic) fn busy(operation: &str) -> ElasticError {
+    ElasticError::Refused {
+        operation: operation.to_owned(),
+        status: 409,
+        kind: "version_conflict_engine_exception".to_owned(),
+        reason: "somebody else changes the same faces all the time".to_owned(),
+    }
 }
 
 /// The collection's indices among all.
@@ -258,7 +330,7 @@ impl Version {
 
     /// Lets writes into an older index that takes none; says whether it did. A block on the current one is somebody's move
     /// to another index, and is waited for.
-    pub async fn lift_block(&self, to: &Destination) -> Result<bool, ElasticError> {
+    async fn lift_block(&self, to: &Destination) -> Result<bool, ElasticError> {
         let lifts = self.blocked && self.state == State::Kept;
         if lifts {
             self.set_block(to, false).await?;
@@ -267,7 +339,7 @@ impl Version {
     }
 
     /// Closes it again.
-    pub async fn restore_block(&self, to: &Destination, lifted: bool) -> Result<(), ElasticError> {
+    async fn restore_block(&self, to: &Destination, lifted: bool) -> Result<(), ElasticError> {
         if lifted {
             self.set_block(to, true).await?;
         }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
+use super::of_person;
 use super::view::{Versioned, View};
-use super::{ROUNDS, busy, of_person};
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::document::{Known, StoredFace};
-use crate::elastic::lifecycle::versions::{self, Reach, State, Version};
+use crate::elastic::lifecycle::versions::{self, ROUNDS, Reach, State, Version, Work, busy};
 use crate::elastic::{Destination, ElasticError};
 
 const OPERATION: &str = "change a person";
@@ -105,53 +105,36 @@ impl Change {
 /// finds nothing left to change. An index that cannot be looked at does not keep the others from being changed: what was
 /// done and what was not is told in either case.
 pub async fn change(to: &Destination, person: &str, change: &Change) -> Result<Changed, ElasticError> {
-    let mut done = Changed::default();
-    for _ in 0..ROUNDS {
-        let whole = match versions::of(to).await {
-            Ok(whole) => whole,
-            Err(error) if done.ids.is_empty() => return Err(error),
-            Err(error) => {
-                done.reach.miss(&to.collection, &error);
-                return Ok(done);
-            }
-        };
-        done.reach.sees_all &= whole.sees_all;
-        let mut clean = true;
-        for version in whole.versions {
-            if done.reach.unreached.contains_key(&version.index) {
-                continue;
-            }
-            match change_version(to, &version, person, change, &mut done.ids).await {
-                Ok((faces, was_clean)) => {
-                    clean &= was_clean;
-                    if version.state == State::Live {
-                        done.faces = done.faces.max(faces);
-                    }
-                }
-                Err(error) => done.reach.miss(&version.index, &error),
-            }
-        }
-        done.updated = done.ids.len() as u64;
-        if clean {
-            return Ok(done);
-        }
-    }
-    done.reach.miss(&to.collection, &busy(OPERATION));
-    Ok(done)
+    let mut changing = Changing {
+        to,
+        person,
+        change,
+        done: Changed::default(),
+    };
+    let reach = versions::everywhere(to, OPERATION, &mut changing).await?;
+    Ok(Changed {
+        updated: changing.done.ids.len() as u64,
+        reach,
+        ..changing.done
+    })
 }
 
-async fn change_version(
-    to: &Destination,
-    version: &Version,
-    person: &str,
-    change: &Change,
-    changed: &mut BTreeSet<String>,
-) -> Result<(u64, bool), ElasticError> {
-    version.expect_open()?;
-    let lifted = version.lift_block(to).await?;
-    let done = change_in(&version.destination(to), person, change, changed).await;
-    version.restore_block(to, lifted).await?;
-    done
+struct Changing<'d> {
+    to: &'d Destination,
+    person: &'d str,
+    change: &'d Change,
+    done: Changed,
+}
+
+impl Work for Changing<'_> {
+    async fn within(&mut self, version: &Version) -> Result<bool, ElasticError> {
+        let (at, ids) = (version.destination(self.to), &mut self.done.ids);
+        let (faces, was_clean) = change_in(&at, self.person, self.change, ids).await?;
+        if version.state == State::Live {
+            self.done.faces = self.done.faces.max(faces);
+        }
+        Ok(was_clean)
+    }
 }
 
 /// Changes the faces in one index until none is left to change. Gives the number of the person's faces at the first look,

@@ -2,7 +2,6 @@
 //! that is being ingested at the same moment does not bring the face back (see `store`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use elasticsearch::http::Method;
@@ -11,16 +10,14 @@ use serde_json::{Value, json};
 
 use super::spelling::add_spellings;
 use super::view::{Reply, Versioned, View};
-use super::{Faces, PAGE, ROUNDS, STRICT, busy};
+use super::{Faces, PAGE, STRICT};
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::client::Payload;
 use crate::elastic::document::Known;
-use crate::elastic::lifecycle::versions::{self, Reach, Version};
+use crate::elastic::lifecycle::versions::{self, ROUNDS, Reach, Version, Work, busy};
 use crate::elastic::{Destination, ElasticError, tombstones};
 
 const OPERATION: &str = "delete faces";
-/// Between two looks at all indices: somebody else may be writing the same faces.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What was deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -49,7 +46,11 @@ pub async fn rehearse(to: &Destination, faces: &Faces) -> Result<Erased, Elastic
         ..Erased::default()
     };
     for version in &whole.versions {
-        if let Err(error) = spell(to, version, faces, &mut erased.spellings).await {
+        let spelled = match version.expect_open() {
+            Ok(()) => spell(to, version, faces, &mut erased.spellings).await,
+            closed => closed,
+        };
+        if let Err(error) = spelled {
             erased.reach.miss(&version.index, &error);
         }
     }
@@ -70,7 +71,6 @@ pub async fn rehearse(to: &Destination, faces: &Faces) -> Result<Erased, Elastic
 }
 
 async fn count(to: &Destination, version: &Version, query: &Value) -> Result<u64, ElasticError> {
-    version.expect_open()?;
     let path = format!("/{}/_count", version.index);
     to.at(&version.index).refresh().await?;
     let body = json!({"query": query});
@@ -89,53 +89,42 @@ async fn count(to: &Destination, version: &Version, query: &Value) -> Result<u64
 /// the other and after the last deletion, find none. An index that cannot be looked at does not keep the others from being
 /// cleared: what was done and what was not is told in either case.
 pub async fn erase(to: &Destination, faces: &Faces) -> Result<Erased, ElasticError> {
-    let mut erased = Erased {
-        spellings: faces.person().map(str::to_owned).into_iter().collect(),
-        ..Erased::default()
+    let mut erasing = Erasing {
+        to,
+        faces,
+        erased: Erased {
+            spellings: faces.person().map(str::to_owned).into_iter().collect(),
+            ..Erased::default()
+        },
     };
-    for _ in 0..ROUNDS {
-        // Looked up anew each time: a move to another index may begin or end meanwhile.
-        let whole = match versions::of(to).await {
-            Ok(whole) => whole,
-            Err(error) if erased.ids.is_empty() => return Err(error),
-            Err(error) => {
-                erased.reach.miss(&to.collection, &error);
-                return Ok(erased);
-            }
-        };
-        erased.reach.sees_all &= whole.sees_all;
-        // A spelling that one index has may be in the others as well.
+    let reach = versions::everywhere(to, OPERATION, &mut erasing).await?;
+    Ok(Erased {
+        faces: erasing.erased.ids.len() as u64,
+        reach,
+        ..erasing.erased
+    })
+}
+
+struct Erasing<'d> {
+    to: &'d Destination,
+    faces: &'d Faces,
+    erased: Erased,
+}
+
+impl Work for Erasing<'_> {
+    async fn within(&mut self, version: &Version) -> Result<bool, ElasticError> {
+        let erased = &mut self.erased;
+        // A spelling that one index has may be in the others as well: they are looked at again.
         let before = erased.spellings.len();
-        for version in &whole.versions {
-            if erased.reach.unreached.contains_key(&version.index) {
-                continue;
-            }
-            if let Err(error) = spell(to, version, faces, &mut erased.spellings).await {
-                erased.reach.miss(&version.index, &error);
-            }
-        }
-        let mut clean = erased.spellings.len() == before;
-        for version in whole.versions {
-            if erased.reach.unreached.contains_key(&version.index) {
-                continue;
-            }
-            let mut gone = BTreeSet::new();
-            let done = erase_version(to, &version, faces, &erased.spellings, &mut gone).await;
-            *erased.indices.entry(version.index.clone()).or_default() += gone.len() as u64;
-            erased.ids.extend(gone);
-            match done {
-                Ok(was_clean) => clean &= was_clean,
-                Err(error) => erased.reach.miss(&version.index, &error),
-            }
-        }
-        erased.faces = erased.ids.len() as u64;
-        if clean {
-            return Ok(erased);
-        }
-        tokio::time::sleep(PAUSE).await;
+        spell(self.to, version, self.faces, &mut erased.spellings).await?;
+        let has_grown = erased.spellings.len() > before;
+        let query = self.faces.query(&erased.spellings);
+        let mut gone = BTreeSet::new();
+        let was_clean = erase_from(self.to, version, &query, &erased.spellings, &mut gone).await;
+        *erased.indices.entry(version.index.clone()).or_default() += gone.len() as u64;
+        erased.ids.extend(gone);
+        Ok(was_clean? && !has_grown)
     }
-    erased.reach.miss(&to.collection, &busy(OPERATION));
-    Ok(erased)
 }
 
 /// Adds the spellings of the person that an index has.
@@ -145,25 +134,10 @@ async fn spell(
     faces: &Faces,
     spellings: &mut BTreeSet<String>,
 ) -> Result<(), ElasticError> {
-    version.expect_open()?;
     match faces.person() {
         Some(person) => add_spellings(to, &version.index, person, spellings).await,
         None => Ok(()),
     }
-}
-
-async fn erase_version(
-    to: &Destination,
-    version: &Version,
-    faces: &Faces,
-    spellings: &BTreeSet<String>,
-    gone: &mut BTreeSet<String>,
-) -> Result<bool, ElasticError> {
-    version.expect_open()?;
-    let lifted = version.lift_block(to).await?;
-    let clean = erase_from(to, version, &faces.query(spellings), spellings, gone).await;
-    version.restore_block(to, lifted).await?;
-    clean
 }
 
 /// Deletes the faces from one index and adds their ids. Says whether there was none from the start. Comes back when a refreshed

@@ -23,8 +23,6 @@ pub use self::export::Export;
 
 /// Faces that are changed in one go.
 const PAGE: usize = 1000;
-/// Faces that others change under our hands this often are left to them.
-const ROUNDS: usize = 50;
 const STRICT: (&str, &str) = ("allow_partial_search_results", "false");
 
 /// Which faces are meant.
@@ -104,13 +102,4 @@ pub async fn page(
         total: reply.hits.total.value,
         faces: reply.hits.hits.into_iter().map(FaceRecord::from).collect(),
     })
-}
-
-fn busy(operation: &str) -> ElasticError {
-    ElasticError::Refused {
-        operation: operation.to_owned(),
-        status: 409,
-        kind: "version_conflict_engine_exception".to_owned(),
-        reason: "somebody else changes the same faces all the time".to_owned(),
-    }
 }

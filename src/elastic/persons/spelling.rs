@@ -11,6 +11,8 @@ use crate::elastic::client::Payload;
 use crate::elastic::document::normal_name;
 use crate::elastic::{Destination, ElasticError};
 
+/// The setting of Elasticsearch that forbids regular expressions.
+const EXPENSIVE: &str = "search.allow_expensive_queries";
 /// Ids that one answer brings.
 const PAGE: usize = 1000;
 /// What `str::trim` takes for blank, for a class of Lucene's regular expressions.
@@ -30,21 +32,18 @@ pub(super) async fn add_spellings(
     // What can begin a spelling: everything that is this character with or without marks.
     let first: String = beginnings(base).map(escaped).collect();
     let value = format!("[{BLANKS}]*[{first}].*");
-    let begins_so = json!({"regexp": {"person.id": {"value": value, "flags": "NONE"}}});
+    let every = json!({"match_all": {}});
+    let mut query = json!({"regexp": {"person.id": {"value": value, "flags": "NONE"}}});
     to.at(index).refresh().await?;
     let path = format!("/{index}/_search");
     let mut after = Value::Null;
     loop {
         let mut composite = json!({"size": PAGE, "sources": [{"id": {"terms": {"field": "person.id"}}}]});
         if !after.is_null() {
-            composite["after"] = after;
+            composite["after"] = after.take();
         }
-        let body = json!({
-            "size": 0,
-            "query": begins_so,
-            "aggs": {"ids": {"composite": composite}},
-        });
-        let mut reply: Value = to
+        let body = json!({"size": 0, "query": query, "aggs": {"ids": {"composite": composite}}});
+        let reply: Result<Value, _> = to
             .json(
                 "look for a person's spellings",
                 Method::Post,
@@ -52,7 +51,16 @@ pub(super) async fn add_spellings(
                 &[STRICT],
                 Payload::Json(&body),
             )
-            .await?;
+            .await;
+        let mut reply = match reply {
+            // An operator may have forbidden regular expressions: then all ids are looked at.
+            Err(ElasticError::Refused { reason, .. }) if reason.contains(EXPENSIVE) && query != every => {
+                query = every.clone();
+                after = Value::Null;
+                continue;
+            }
+            reply => reply?,
+        };
         let mut ids = reply["aggregations"]["ids"].take();
         let buckets = ids["buckets"].as_array().map_or(&[][..], Vec::as_slice);
         let is_last = buckets.len() < PAGE;
