@@ -436,7 +436,7 @@ async fn finish_load(
     if !args.speed.bulk_load || summary.interrupted {
         return Ok(());
     }
-    load::end(&to.client, collection).await?;
+    to.patiently(|| load::end(&to.client, collection)).await?;
     to.refresh().await?;
     if args.speed.force_merge {
         load::force_merge(&to.client, collection).await?;

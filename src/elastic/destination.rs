@@ -208,6 +208,23 @@ impl Destination {
         }
     }
 
+    /// Work of several requests, repeated until it has an answer that repeating would not change. It must be safe to repeat.
+    pub async fn patiently<T, F>(&self, work: impl Fn() -> F) -> Result<T, ElasticError>
+    where
+        F: Future<Output = Result<T, ElasticError>>,
+    {
+        let mut backoff = Backoff::new(self.policy);
+        loop {
+            match work().await {
+                Err(error) if error.is_transient() => self.wait(&mut backoff, 1, &error.to_string(), None).await?,
+                other => {
+                    self.progress(&mut backoff);
+                    return other;
+                }
+            }
+        }
+    }
+
     /// Changes settings of an index of ours.
     pub(super) async fn put_settings(
         &self,

@@ -11,7 +11,6 @@ use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::client::Payload;
-use super::retry::Backoff;
 use super::{Client, Destination, ElasticError};
 
 /// The oldest that is supported. From here on a knn query means the same everywhere.
@@ -266,16 +265,7 @@ impl Client {
 impl Destination {
     /// [`Client::versions`], repeated until there is an answer that repeating would not change.
     pub async fn versions(&self) -> Result<Arc<Versions>, ElasticError> {
-        let mut backoff = Backoff::new(self.policy);
-        loop {
-            match self.client.versions().await {
-                Err(error) if error.is_transient() => self.wait(&mut backoff, 1, &error.to_string(), None).await?,
-                other => {
-                    self.progress(&mut backoff);
-                    return other;
-                }
-            }
-        }
+        self.patiently(|| self.client.versions()).await
     }
 }
 

@@ -131,7 +131,8 @@ async fn write_within_space(
     let within = to.through(&collection::write_alias(&to.collection, space));
     match write(&within, mode, photos).await {
         Err(error) if matches!(error, ElasticError::NoCollection { .. }) || error.is_not_found() => {
-            collection::claim(&to.client, &to.collection, space).await?;
+            to.patiently(|| collection::claim(&to.client, &to.collection, space))
+                .await?;
             write(&within, mode, photos).await
         }
         other => other,

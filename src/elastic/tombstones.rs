@@ -310,7 +310,7 @@ async fn alike_of(to: &Destination, photos: &[PhotoKeys]) -> Result<Vec<Found>, 
     let query = json!({"bool": {"filter": [own(to), {"terms": {"keys": keys}}]}});
     let mut after: Option<Vec<Value>> = None;
     loop {
-        let found = page(&to.client, &query, after.as_ref()).await?;
+        let found = to.patiently(|| page(&to.client, &query, after.as_ref())).await?;
         let is_last = found.len() < PAGE;
         after = found.last().map(|last| last.sort.clone());
         all.extend(found);
@@ -375,7 +375,8 @@ fn body(to: &Destination, photo: &PhotoKeys, faces: &[Tombstone]) -> Bytes {
 }
 
 async fn make_index(to: &Destination) -> Result<(), ElasticError> {
-    if schema::bring_up_if_there(&to.client, TOMBSTONES, INDEX).await? {
+    let bring_up = || schema::bring_up_if_there(&to.client, TOMBSTONES, INDEX);
+    if to.patiently(bring_up).await? {
         return Ok(());
     }
     let path = format!("/{INDEX}");

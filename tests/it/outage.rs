@@ -1,9 +1,11 @@
 //! Elasticsearch goes away in the middle.
 
+use std::collections::BTreeMap;
 use std::process::Child;
 
 use crate::harness::node::{Node, try_request, wait_until};
-use crate::harness::{Space, images};
+use crate::harness::proxy::{Fault, Kind, Proxy};
+use crate::harness::{Space, images, run};
 
 fn count(url: &str, name: &str) -> Option<u64> {
     try_request(url, "POST", &format!("/{name}/_refresh"), None)?;
@@ -83,4 +85,36 @@ fn a_node_killed_in_the_middle_costs_no_face() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert_eq!(count(&node.url, &space.name), Some(2 * u64::from(PHOTOS)));
+}
+
+/// Nodes that are down answer no request of any kind: a batch's look for deleted faces fails as its write does.
+#[test]
+fn an_outage_is_waited_out_whatever_it_meets() {
+    let space = Space::new();
+    for (number, bytes) in images::variants_of_size("query/biden.jpg", 160, 30).enumerate() {
+        space.put(&format!("many/{number}.png"), &bytes);
+    }
+    // One face was deleted, so that there is something to look at.
+    space.put_photo("query/obama-3.jpg", "many/Ann/1.jpg");
+    space.ingest(0, &[&space.path("many/Ann/1.jpg"), "--person-from-dir"]);
+    space.run(&["person", "delete", "Ann", "--yes"]).expect(0);
+    let mut left: BTreeMap<Kind, usize> = BTreeMap::new();
+    let mut has_written = false;
+    let proxy = Proxy::start(&space.url, move |seen| {
+        has_written |= seen.kind == Kind::Bulk;
+        let left = left.entry(seen.kind).or_insert(5);
+        let fails = has_written && *left > 0;
+        *left -= usize::from(fails);
+        fails.then_some(Fault::ResetBefore)
+    });
+    let many = space.path("many");
+    let mut ingest = space.command(&["ingest", &many, "--json", "--bulk-faces", "2", "--bulk-in-flight", "1"]);
+    ingest.env("ELASTICSEARCH_URL", &proxy.url);
+    let ran = run(ingest).expect(0);
+    assert_eq!((ran.json()["indexed"].as_u64(), space.count()), (Some(30), 30));
+    for kind in [Kind::Bulk, Kind::Tombstones] {
+        let seen = proxy.seen();
+        let failed = seen.iter().filter(|seen| seen.kind == kind && seen.fault.is_some());
+        assert_eq!(failed.count(), 5, "{kind:?}");
+    }
 }

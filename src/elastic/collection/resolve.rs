@@ -193,7 +193,8 @@ impl Alias {
 /// what an earlier release noted of deleted faces by the collection's name is noted by its id.
 pub async fn prepare(to: &Destination, collection: &Collection) -> Result<(), ElasticError> {
     if !(collection.origin == Origin::Own && schema::is_newest(FACES, collection.mapping_version)?) {
-        schema::bring_up_if_there(&to.client, FACES, &collection.index).await?;
+        to.patiently(|| schema::bring_up_if_there(&to.client, FACES, &collection.index))
+            .await?;
     }
     tombstones::prepare(to, &collection.names).await
 }

@@ -267,7 +267,7 @@ async fn copies(to: &Destination, examples: usize, found: &mut Findings) -> Resu
             let mut body = json!({
                 "query": {"bool": {"filter": terms}}, "size": 100, "_source": ["image.hash", "image.uri"],
             });
-            embedding::ask(&mut body, &*to.client.versions().await?);
+            embedding::ask(&mut body, &*to.versions().await?);
             let reply = search(to, &body).await?;
             let empty = Vec::new();
             let alike = reply["hits"]["hits"].as_array().unwrap_or(&empty);

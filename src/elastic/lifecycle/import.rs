@@ -251,7 +251,8 @@ async fn write(
     let within = to.through(&collection::write_alias(&to.collection, &space));
     let verdicts = match bulk::execute(&within, &operations).await {
         Err(error) if matches!(error, ElasticError::NoCollection { .. }) || error.is_not_found() => {
-            collection::claim(&to.client, &to.collection, &space).await?;
+            to.patiently(|| collection::claim(&to.client, &to.collection, &space))
+                .await?;
             bulk::execute(&within, &operations).await?
         }
         other => other?,

@@ -207,7 +207,7 @@ impl Migration {
                 replicas: Some(0),
                 ..self.goal.layout.clone()
             };
-            let versions = self.client.versions().await?;
+            let versions = self.from.versions().await?;
             let mut body = template::index_body(&layout, &self.goal.space, &self.collection.collection_id, &versions);
             body["aliases"] = json!({self.to.collection.clone(): {}});
             body["settings"]["index"]["refresh_interval"] = json!("-1");
@@ -217,10 +217,14 @@ impl Migration {
                 .from
                 .json("make the next index", Method::Put, &path, &[], Payload::Json(&body))
                 .await?;
-            schema::bring_up_if_there(&self.client, FACES, &self.next).await?;
+            self.from
+                .patiently(|| schema::bring_up_if_there(&self.client, FACES, &self.next))
+                .await?;
             return Ok(());
         };
-        schema::bring_up_if_there(&self.client, FACES, &begun.index).await?;
+        self.from
+            .patiently(|| schema::bring_up_if_there(&self.client, FACES, &begun.index))
+            .await?;
         let found = collection::describe_index(&self.client, &self.collection.name, &begun.index).await?;
         if self.goal.is_met(&found) {
             return Ok(());

@@ -88,7 +88,7 @@ async fn some_faces(to: &Destination, of: &Collection, size: usize) -> Result<Ve
         "_source": false,
         "seq_no_primary_term": true,
     });
-    embedding::ask(&mut body, &*to.client.versions().await?);
+    embedding::ask(&mut body, &*to.versions().await?);
     let path = format!("/{}/_search", of.index);
     let strict = [("allow_partial_search_results", "false")];
     let mut reply: Value = to

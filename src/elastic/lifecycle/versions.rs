@@ -141,9 +141,12 @@ pub async fn list(client: &Client, collection: &Collection) -> Result<Whole, Ela
 
 /// The same by the collection's name, looked up anew.
 pub async fn of(to: &Destination) -> Result<Whole, ElasticError> {
-    let all = collection::open_among_all(&to.client, &to.collection);
-    let ((collection, indices), sees_all) = tokio::try_join!(all, to.client.sees_all_indices())?;
-    whole(&collection, &indices, sees_all)
+    to.patiently(async || {
+        let all = collection::open_among_all(&to.client, &to.collection);
+        let ((collection, indices), sees_all) = tokio::try_join!(all, to.client.sees_all_indices())?;
+        whole(&collection, &indices, sees_all)
+    })
+    .await
 }
 
 fn whole(collection: &Collection, indices: &Indices, sees_all: bool) -> Result<Whole, ElasticError> {

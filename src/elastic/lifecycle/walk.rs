@@ -128,7 +128,7 @@ impl<'d> View<'d> {
 
     async fn search(&mut self, what: Read, mut body: Value) -> Result<Vec<Face>, ElasticError> {
         if what == Read::Documents {
-            embedding::ask(&mut body, &*self.to.client.versions().await?);
+            embedding::ask(&mut body, &*self.to.versions().await?);
         }
         body["pit"] = json!({"id": self.pit, "keep_alive": KEEP});
         body["track_total_hits"] = json!(false);

@@ -42,7 +42,7 @@ impl Export {
         }
         // From 9.2 on vectors are no part of `_source`, and before they may be there in another form.
         let mut what = json!({"query": of_person(person), "_source": {"excludes": [VECTOR_FIELD]}});
-        embedding::ask(&mut what, &*to.client.versions().await?);
+        embedding::ask(&mut what, &*to.versions().await?);
         Ok(Self {
             to: to.clone(),
             what,

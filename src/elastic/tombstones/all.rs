@@ -84,8 +84,9 @@ pub(super) fn unbound(names: &[String]) -> Value {
 /// Binds what an earlier release noted by one of the collection's names to the collection's id, and says so.
 pub(in crate::elastic) async fn prepare(to: &Destination, names: &[String]) -> Result<(), ElasticError> {
     let mut bound = 0;
+    let query = unbound(names);
     loop {
-        let found = page(&to.client, &unbound(names), None).await?;
+        let found = to.patiently(|| page(&to.client, &query, None)).await?;
         if found.is_empty() {
             break;
         }
@@ -151,7 +152,7 @@ pub(in crate::elastic) async fn next_page(
 ) -> Result<Option<(Vec<DeletedFaces>, Vec<Value>)>, ElasticError> {
     let names = [to.collection.clone()];
     let query = json!({"bool": {"should": [own(to), unbound(&names)]}});
-    let found = page(&to.client, &query, after).await?;
+    let found = to.patiently(|| page(&to.client, &query, after)).await?;
     let Some(last) = found.last() else {
         return Ok(None);
     };
@@ -176,8 +177,9 @@ pub(in crate::elastic) async fn count(to: &Destination) -> Result<u64, ElasticEr
 
 /// Takes all of the collection's tombstones away.
 pub(in crate::elastic) async fn forget(to: &Destination) -> Result<(), ElasticError> {
+    let query = own(to);
     loop {
-        let found = page(&to.client, &own(to), None).await?;
+        let found = to.patiently(|| page(&to.client, &query, None)).await?;
         if found.is_empty() {
             return Ok(());
         }

@@ -19,6 +19,8 @@ pub enum Kind {
     Mget,
     Refresh,
     Search,
+    /// Looks for deleted faces, and what is noted of them.
+    Tombstones,
     /// Versions of the nodes.
     Nodes,
     /// What the account may do.
@@ -214,7 +216,7 @@ impl Request {
     fn kind(&self) -> Kind {
         let path = self.path.split('?').next().unwrap_or("");
         match path.rsplit('/').next() {
-            _ if path.starts_with("/facedex-tombstones/") => Kind::Other,
+            _ if path.starts_with("/facedex-tombstones/") => Kind::Tombstones,
             Some("_bulk") => Kind::Bulk,
             Some("_mget") => Kind::Mget,
             Some("_refresh") => Kind::Refresh,
