@@ -42,8 +42,10 @@ pub enum AuditError {
 pub enum Action {
     /// Stored the faces of a photo.
     Enrol,
-    /// Deleted one face.
+    /// Deleted one face, to correct what is stored.
     DeleteFace,
+    /// Deleted one face that is to stay out from now on.
+    ForgetFace,
     /// Deleted all faces of a person.
     DeletePerson,
     /// Renamed a person or changed labels.
@@ -87,6 +89,7 @@ impl Action {
         match self {
             Self::Enrol
             | Self::DeleteFace
+            | Self::ForgetFace
             | Self::DeletePerson
             | Self::ChangePerson
             | Self::MergePersons
@@ -359,8 +362,10 @@ impl Record {
         }
         if self.action != Action::EsSearch {
             for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-                if name == "collection" {
-                    self.add_collection(&value);
+                match (name.as_ref(), value.as_ref()) {
+                    ("collection", collection) => self.add_collection(collection),
+                    ("forget", "true") if self.action == Action::DeleteFace => self.action = Action::ForgetFace,
+                    _ => {}
                 }
             }
         }

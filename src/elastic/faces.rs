@@ -205,7 +205,6 @@ impl Work for Deleting<'_> {
 const OPERATION: &str = "delete a face";
 
 async fn delete_from(to: &Destination, version: &Version, id: &str, forget: bool) -> Result<bool, ElasticError> {
-    const FIELDS: &str = "image,face.box,face.score,person";
     if !is_id(id) {
         return Ok(false);
     }
@@ -213,7 +212,7 @@ async fn delete_from(to: &Destination, version: &Version, id: &str, forget: bool
     let mut was_there = false;
     loop {
         let mut found: HashMap<String, (StoredFace, bulk::Version)> =
-            mget(&own, "look for a face", &[id], FIELDS).await?;
+            mget(&own, "look for a face", &[id], &tombstones::NOTED.join(",")).await?;
         let Some((stored, seen)) = found.remove(id) else {
             return Ok(was_there);
         };

@@ -91,7 +91,7 @@ pub async fn repair(to: &Destination, collection: &Collection) -> Result<Vec<Str
         let settings = json!({"index": {EARLY_TERMINATION: false}});
         to.put_settings("set the collection's settings right", &collection.index, &settings)
             .await?;
-        changed.push(format!("index.{EARLY_TERMINATION}: false"));
+        changed.push(format!("index.{EARLY_TERMINATION} to false"));
     }
     if template::is_older(&to.client).await? {
         template::install_faces_template(&to.client).await?;
@@ -99,7 +99,10 @@ pub async fn repair(to: &Destination, collection: &Collection) -> Result<Vec<Str
     }
     for version in versions::of(to).await?.versions {
         if !version.closed && purge::repair(to, &version.index).await? {
-            changed.push(format!("{}: the merge policy that a purge had changed", version.index));
+            changed.push(format!(
+                "the merge policy that a purge had changed in {}",
+                version.index
+            ));
         }
     }
     Ok(changed)

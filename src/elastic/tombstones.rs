@@ -60,6 +60,9 @@ impl Tombstone {
     }
 }
 
+/// The fields of a stored face that [`of_face`] reads.
+pub(super) const NOTED: [&str; 4] = ["image", "face.box", "face.score", "person"];
+
 /// The tombstone of a stored face, and its photo.
 pub(super) fn of_face(to: &Destination, id: &str, stored: Option<&StoredFace>) -> (PhotoKeys, Tombstone) {
     let mut photo: PhotoKeys = stored.map(|stored| (&stored.image).into()).unwrap_or_default();

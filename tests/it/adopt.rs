@@ -85,6 +85,14 @@ fn who_says_which_index_is_meant_is_believed() {
         .expect(0)
         .json();
     assert_eq!(kept["removed"], json!([]));
+    // It holds faces that no name finds, and nobody is told that these were all.
+    let listed = space.run(&["collection", "list", "--json"]).expect(0).json();
+    let unusable = listed["unusable"].as_array().unwrap();
+    let of_copy: Vec<&Value> = unusable.iter().filter(|name| name["name"] == copied.as_str()).collect();
+    assert!(
+        of_copy.len() == 1 && of_copy[0]["reason"].as_str().unwrap().contains("no alias"),
+        "{listed}"
+    );
 
     // The alias is moved to the copy, which has a face of the deleted person: it is another collection now.
     move_aliases(&space, &index, &copied);

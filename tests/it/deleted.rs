@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::images::variants;
+use crate::harness::images::{turned_jpeg, variants};
 use crate::harness::{Space, photo};
 use crate::person::{counts, family, ingest, person, persons};
 
@@ -114,6 +114,36 @@ fn a_deleted_face_stays_out_however_its_picture_is_saved() {
     assert_eq!(all(&["--restore-deleted"])["indexed"], copies.len());
 }
 
+/// The same coded picture with another word about which side is up: the face is where it then is.
+#[test]
+fn a_deleted_face_stays_out_when_its_picture_is_turned_by_its_metadata() {
+    let space = Space::new();
+    let picture = image::open(photo("gallery-unlabelled/four-people.jpg")).unwrap();
+    let mirrored = turned_jpeg(&picture, 2);
+    let upright = turned_jpeg(&picture, 1);
+    let same_code: Vec<u8> = {
+        let header = upright
+            .iter()
+            .zip(&turned_jpeg(&picture, 3))
+            .position(|(a, b)| a != b)
+            .unwrap();
+        let mut bytes = mirrored.clone();
+        bytes[header] = 1;
+        bytes
+    };
+    let path = space.put("photos/1.jpg", &mirrored);
+    space.ingest(0, &[&path]);
+    let documents = space.documents();
+    let left = |face: &Value| face["face"]["box"]["x"].as_f64().unwrap();
+    let leftmost = documents.iter().min_by(|a, b| left(a.1).total_cmp(&left(b.1))).unwrap();
+    space.run(&["label", leftmost.0, "--person", "bea"]).expect(0);
+    person(&space, &["delete", "bea"]).expect(0);
+    assert_eq!(space.count(), 3);
+    let path = space.put("again/1.jpg", &same_code);
+    let done = space.ingest(0, &[&path, "--no-journal"]);
+    assert_eq!((&done["indexed"], &done["deleted"]), (&json!(3), &json!(1)), "{done}");
+}
+
 #[test]
 fn one_person_s_face_comes_back_without_the_other_s() {
     let space = Space::new();
@@ -214,6 +244,40 @@ fn deletions_that_a_snapshot_lost_are_done_again_by_the_audit_log() {
         .expect(0);
     assert_eq!(persons(&space)["obama"], 2);
     let log = space.path("audit.ndjson");
+    // A server's log: one face that was to stay out, one that was put right, one that was not found.
+    let ids: Vec<String> = space.documents().into_keys().collect();
+    let [first, second, third] = &ids[..] else {
+        panic!("{ids:?}");
+    };
+    let line = |action: &str, outcome: &str, id: &str| {
+        let mut line: Value = std::fs::read_to_string(&log)
+            .unwrap()
+            .lines()
+            .last()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .unwrap();
+        (line["action"], line["outcome"]) = (json!(action), json!(outcome));
+        (line["faces"], line["persons"]) = (json!({"ids": [id], "total": 1}), json!({"ids": [], "total": 0}));
+        format!("{line}\n")
+    };
+    let served = [
+        line("forget_face", "started", first),
+        line("forget_face", "failure", second),
+        line("delete_face", "success", third),
+    ];
+    let server = space.put("server.ndjson", served.concat().as_bytes());
+    let of_server = [
+        "collection",
+        "adopt",
+        &space.name,
+        "--json",
+        "--dry-run",
+        "--deleted-by",
+        &server,
+    ];
+    assert_eq!(space.run(&of_server).expect(0).json()["removed"], 0);
+    space.put("server.ndjson", line("forget_face", "success", first).as_bytes());
+    assert_eq!(space.run(&of_server).expect(0).json()["removed"], 1);
     let adopt = |more: &[&str]| {
         let all = [
             &[

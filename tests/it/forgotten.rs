@@ -204,7 +204,19 @@ fn what_is_killed_is_finished_by_the_same_command() {
         let command = ["person", "merge", WHO, "person-2", "--audit-log", "audit.ndjson"];
         space.command(&command).spawn().unwrap()
     }
-    let commands: [Command; 4] = [
+    fn purge(space: &Space, _: &str) -> Child {
+        let command = [
+            "person",
+            "delete",
+            WHO,
+            "--purge",
+            "--yes",
+            "--audit-log",
+            "audit.ndjson",
+        ];
+        space.command(&command).spawn().unwrap()
+    }
+    let commands: [Command; 5] = [
         (
             "delete",
             |space, _| delete(space),
@@ -212,6 +224,11 @@ fn what_is_killed_is_finished_by_the_same_command() {
                 assert_eq!(space.count(), (PEOPLE - 1) * FACES);
             },
         ),
+        ("purge", purge, |space| {
+            assert_eq!(space.count(), (PEOPLE - 1) * FACES);
+            let (_, stats) = space.elastic("GET", &format!("/{}/_stats/docs", space.index()), None);
+            assert_eq!(stats["_all"]["total"]["docs"]["deleted"], 0, "{stats}");
+        }),
         ("merge", merge, |space| {
             let two = space
                 .documents()
@@ -235,7 +252,7 @@ fn what_is_killed_is_finished_by_the_same_command() {
             |space| assert_eq!(space.count(), PEOPLE * FACES),
         ),
     ];
-    for seed in seeds(if full() { 50 } else { 8 }) {
+    for seed in seeds(if full() { 50 } else { 10 }) {
         let mut chance = Chance(seed);
         let (name, command, check) = commands[seed as usize % commands.len()];
         let space = Space::new();

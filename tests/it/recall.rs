@@ -110,7 +110,7 @@ fn searches_that_end_early_are_named_and_set_right_by_one_command() {
         .json();
     assert_eq!(
         repaired["changed"],
-        json!(["index.dense_vector.hnsw_enable_early_termination: false"])
+        json!(["index.dense_vector.hnsw_enable_early_termination to false"])
     );
     assert_eq!(check(0)["drift"]["count"], 0);
     assert!(

@@ -91,7 +91,12 @@ fn deletions(files: &[PathBuf], collection: &Collection) -> Result<(Deletions, V
                     return Err(unusable(reason).into());
                 }
             };
-            let deletes = matches!(line.action.as_str(), "delete_person" | "delete_old_faces");
+            let deletes = match line.action.as_str() {
+                "delete_person" | "delete_old_faces" => true,
+                // This line names the face before anything is done.
+                "forget_face" => matches!(line.outcome.as_str(), "success" | "unknown"),
+                _ => false,
+            };
             let is_ours = match line.collection_ids.is_empty() {
                 true => line.collections.iter().any(|name| collection.names.contains(name)),
                 false => line.collection_ids.contains(&collection.collection_id),

@@ -121,7 +121,12 @@ pub(super) async fn repair(to: &Destination, collection: Collection, global: &Gl
     };
     show(global, &report, || match report.changed.as_slice() {
         [] => format!("{} has the settings that it should: nothing to do\n", report.index),
-        changed => format!("{}: {}\n", report.index, changed.join(", ")),
+        changed => format!(
+            "{} (index {}): set right {}\n",
+            report.collection,
+            report.index,
+            changed.join(", ")
+        ),
     })?;
     Ok(SUCCESS)
 }

@@ -90,7 +90,8 @@ pub(super) async fn delete(args: &DeleteArgs, global: &GlobalArgs) -> Result<u8,
     }
     deletion.deleted = deletion.collections.values().map(|erased| erased.faces).sum();
     // What was done before an error was done.
-    show(global, &deletion, || text(&deletion))?;
+    let by_age = faces.person().is_none();
+    show(global, &deletion, || text(&deletion, by_age))?;
     ended?;
     places.expect_all(deletion.reached())?;
     let complete = deletion
@@ -154,7 +155,7 @@ async fn erase_all(
     Ok(())
 }
 
-fn text(deletion: &Deletion) -> String {
+fn text(deletion: &Deletion, by_age: bool) -> String {
     let verb = if deletion.dry_run { "would delete" } else { "deleted" };
     let mut lines = String::new();
     for (name, erased) in &deletion.collections {
@@ -168,6 +169,11 @@ fn text(deletion: &Deletion) -> String {
             erased.faces,
             indices.join(", ")
         ));
+    }
+    if by_age && deletion.deleted > 0 {
+        lines.push_str(
+            "their photos are left out when they are ingested again; `facedex ingest --restore-deleted` takes them\n",
+        );
     }
     match &deletion.purged {
         None => {}

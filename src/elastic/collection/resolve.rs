@@ -1,7 +1,7 @@
 //! What a name stands for. Every operation goes by this one answer: the index that is searched, the alias that is written by,
 //! and the collection's id. What cannot be honoured is refused with the reason, never answered in part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use elasticsearch::http::Method;
 use serde::Serialize;
@@ -300,11 +300,19 @@ pub struct Unusable {
 pub async fn list(client: &Client) -> Result<Listed, ElasticError> {
     let indices = survey(client).await?;
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut nameless: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut named_ids: BTreeSet<&str> = BTreeSet::new();
     for (index, described) in &indices {
-        if described.mappings["_meta"]["collection_id"].is_string() {
+        if let Some(id) = described.mappings["_meta"]["collection_id"].as_str() {
             // An index that is being built has an alias that is no collection.
             let aliases = described.aliases.keys().filter(|alias| check_name(alias).is_ok());
-            names.extend(aliases.map(|alias| (alias.as_str(), index.as_str())));
+            let aliases: Vec<&str> = aliases.map(String::as_str).collect();
+            if aliases.is_empty() {
+                nameless.insert(index, id);
+            } else {
+                named_ids.insert(id);
+            }
+            names.extend(aliases.into_iter().map(|alias| (alias, index.as_str())));
         }
     }
     let mut listed = Listed {
@@ -325,6 +333,13 @@ pub async fn list(client: &Client) -> Result<Listed, ElasticError> {
             }),
         }
     }
+    // Of a collection that has a name they are a part: see [`versions::among`].
+    let strays = nameless.into_iter().filter(|(_, id)| !named_ids.contains(id));
+    listed.unusable.extend(strays.map(|(index, _)| Unusable {
+        name: index.to_owned(),
+        index: index.to_owned(),
+        reason: "no alias stands for it, so that no collection's name finds or deletes its faces; give it an alias, or remove the index".to_owned(),
+    }));
     Ok(listed)
 }
 

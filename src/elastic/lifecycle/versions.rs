@@ -170,8 +170,8 @@ pub(in crate::elastic) trait Work: Send {
     fn within(&mut self, version: &Version) -> impl Future<Output = Result<bool, ElasticError>> + Send;
 }
 
-/// Does `work` in every index of a collection until a whole round finds nothing to do. A write block of an older index is lifted for it. An index that cannot be looked at does not keep the others from
-/// being worked on.
+/// Does `work` in every index of a collection until a whole round finds nothing to do. A write block of an older index is
+/// lifted for it. An index that cannot be looked at does not keep the others from being worked on.
 pub(in crate::elastic) async fn everywhere(
     to: &Destination,
     operation: &str,
@@ -209,7 +209,10 @@ pub(in crate::elastic) async fn everywhere(
         if clean {
             return Ok(reach);
         }
-        tokio::time::sleep(PAUSE).await;
+        // Whoever finds something a second time is not alone.
+        if round > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
     reach.miss(&to.collection, &busy(operation));
     Ok(reach)
@@ -217,7 +220,7 @@ pub(in crate::elastic) async fn everywhere(
 
 /// Faces that others change under our hands this often are left to them.
 pub(in crate::elastic) const ROUNDS: usize = 50;
-/// Between two looks at all indices: somebody else may be writing the same faces.
+/// Between further looks at all indices: somebody else is writing the same faces.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Others do not let us come to an end.

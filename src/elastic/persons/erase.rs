@@ -46,11 +46,12 @@ pub async fn rehearse(to: &Destination, faces: &Faces) -> Result<Erased, Elastic
         ..Erased::default()
     };
     for version in &whole.versions {
-        let spelled = match version.expect_open() {
-            Ok(()) => spell(to, version, faces, &mut erased.spellings).await,
-            closed => closed,
+        let spelled = async {
+            version.expect_open()?;
+            to.at(&version.index).refresh().await?;
+            spell(to, version, faces, &mut erased.spellings).await
         };
-        if let Err(error) = spelled {
+        if let Err(error) = spelled.await {
             erased.reach.miss(&version.index, &error);
         }
     }
@@ -72,7 +73,6 @@ pub async fn rehearse(to: &Destination, faces: &Faces) -> Result<Erased, Elastic
 
 async fn count(to: &Destination, version: &Version, query: &Value) -> Result<u64, ElasticError> {
     let path = format!("/{}/_count", version.index);
-    to.at(&version.index).refresh().await?;
     let body = json!({"query": query});
     let reply: Value = to
         .json("count faces", Method::Post, &path, &[], Payload::Json(&body))
@@ -114,6 +114,7 @@ struct Erasing<'d> {
 impl Work for Erasing<'_> {
     async fn within(&mut self, version: &Version) -> Result<bool, ElasticError> {
         let erased = &mut self.erased;
+        self.to.at(&version.index).refresh().await?;
         // A spelling that one index has may be in the others as well: they are looked at again.
         let before = erased.spellings.len();
         spell(self.to, version, self.faces, &mut erased.spellings).await?;
@@ -127,7 +128,7 @@ impl Work for Erasing<'_> {
     }
 }
 
-/// Adds the spellings of the person that an index has.
+/// Adds the spellings of the person that searches of an index see.
 async fn spell(
     to: &Destination,
     version: &Version,
@@ -140,7 +141,7 @@ async fn spell(
     }
 }
 
-/// Deletes the faces from one index and adds their ids. Says whether there was none from the start. Comes back when a refreshed
+/// Deletes the faces that searches of one index see, and adds their ids. Says whether there was none from the start. Comes back when a refreshed
 /// search finds none, or when no deletion meets what was found: then the collection may have moved to another index.
 async fn erase_from(
     to: &Destination,
@@ -155,11 +156,10 @@ async fn erase_from(
         "query": query,
         "size": PAGE,
         "seq_no_primary_term": true,
-        "_source": ["image.hash", "image.coded", "image.likeness", "image.width", "image.height", "face.box", "face.score", "person"],
+        "_source": tombstones::NOTED,
     });
     let mut clean = true;
     loop {
-        to.at(&version.index).refresh().await?;
         let reply: Reply<Versioned> = to
             .json(OPERATION, Method::Post, &path, &[STRICT], Payload::Json(&body))
             .await?;
@@ -188,6 +188,7 @@ async fn erase_from(
         }
         // Some may be gone by another's hand: an ingest takes back what it wrote of them (see `store`).
         gone.extend(found.into_iter().map(|face| face.id));
+        to.at(&version.index).refresh().await?;
     }
 }
 

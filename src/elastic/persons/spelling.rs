@@ -18,7 +18,7 @@ const PAGE: usize = 1000;
 /// What `str::trim` takes for blank, for a class of Lucene's regular expressions.
 const BLANKS: &str = "\u{9}-\u{d}\u{20}\u{85}\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
 
-/// Adds the ids of an index that are spellings of the person's. Everything acknowledged before this call is seen.
+/// Adds the ids of an index that are spellings of the person's, as searches see them.
 pub(super) async fn add_spellings(
     to: &Destination,
     index: &str,
@@ -34,7 +34,6 @@ pub(super) async fn add_spellings(
     let value = format!("[{BLANKS}]*[{first}].*");
     let every = json!({"match_all": {}});
     let mut query = json!({"regexp": {"person.id": {"value": value, "flags": "NONE"}}});
-    to.at(index).refresh().await?;
     let path = format!("/{index}/_search");
     let mut after = Value::Null;
     loop {

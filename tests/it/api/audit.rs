@@ -33,9 +33,11 @@ fn what_was_done_is_in_the_audit_log_and_no_biometrics_are() {
             .status,
         404
     );
+    let forget = format!("{}&forget=true", at(&format!("/v1/faces/{id}")));
+    assert_eq!(site.with(&admin, "DELETE", &forget, &Value::Null).status, 404);
     // Nothing of this is written down.
     assert_eq!(site.with(&reader, "GET", &at("/v1/stats"), &Value::Null).status, 200);
-    let lines = site.audited(9);
+    let lines = site.audited(11);
     let told: Vec<(&str, &str, &str)> = lines
         .iter()
         .map(|line| (text(line, "key"), text(line, "action"), text(line, "outcome")))
@@ -52,6 +54,8 @@ fn what_was_done_is_in_the_audit_log_and_no_biometrics_are() {
             ("boss", "delete_face", "success"),
             ("boss", "delete_person", "started"),
             ("boss", "delete_person", "failure"),
+            ("boss", "forget_face", "started"),
+            ("boss", "forget_face", "failure"),
         ]
     );
     for (at, line) in lines.iter().enumerate().filter(|(at, _)| ![0, 4].contains(at)) {
