@@ -117,6 +117,7 @@ pub fn document() -> FaceDocument {
         },
         labels: BTreeMap::new(),
         label_pairs: Vec::new(),
+        cluster: None,
         model: ModelFields {
             space: "sface-2021dec@arcface-112".to_owned(),
         },

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """What people search face embeddings with instead of a cluster: `facedex bench knn --peers` runs it on the same vectors.
 
-usage: knn.py --dims N PEER FACES QUERIES
+usage: knn.py --dims N [--turns] PEER FACES QUERIES
        knn.py --prepare      fetch what it needs, do nothing else
 
 PEER is pickle (all embeddings in one pickle, a Python loop over them, as scripts and deepface's `find` do), numpy (one
 product), faiss-flat, faiss-ivf, faiss-hnsw, hnswlib or annoy. FACES and QUERIES are float32 vectors, one after the other.
 Prints one JSON array: for each way of asking parameters, build_seconds, memory_bytes (what the process grew by), p50_ms,
 p95_ms, p99_ms (queries one by one on one thread), per_second (at best: all cores where the library can), queries and found
-(the numbers of the ten nearest faces of each query; slow peers answer fewer queries, half of each kind).
+(the numbers of the ten nearest faces of each query; slow peers answer fewer queries, half of each kind). With --turns it
+then stays, for whoever measures something else by turns with it: for each line on standard input, {"way": 0, "from": 0,
+"to": 50}, it asks these queries again in the way of that place of the array, and prints an array of milliseconds.
 
 Graphs have the parameters that facedex uses by default: m 32, ef_construction 100.
 Packages go into ${FACEDEX_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/facedex}/peers. Needs python3 (3.9 or newer) with pip.
@@ -20,6 +22,9 @@ import os
 import pickle
 import sys
 import time
+
+from dataclasses import dataclass
+from typing import Callable, Optional
 
 from packages import install
 
@@ -88,6 +93,16 @@ class Measure:
         self.figures = {"build_seconds": time.monotonic() - self.start, "memory_bytes": memory() - self.before}
 
 
+@dataclass
+class Way:
+    """A way of asking what was built."""
+    parameters: str
+    built: dict
+    one: Callable                       # the nearest faces of a query
+    many: Optional[Callable] = None     # of all queries at once
+    choose: Callable = lambda: None     # called before
+
+
 def run_pickle(numpy, faces, queries, path):
     with open(path, "wb") as file:
         pickle.dump([(f"photo-{at}.jpg", vector) for at, vector in enumerate(faces)], file)
@@ -101,7 +116,7 @@ def run_pickle(numpy, faces, queries, path):
         scores.sort(reverse=True)
         return [at for _, at in scores[:K]]
 
-    yield "loop over a pickle", built.figures, ask(queries, one)
+    return [Way("loop over a pickle", built.figures, one)]
 
 
 def run_numpy(numpy, faces, queries, _):
@@ -117,7 +132,7 @@ def run_numpy(numpy, faces, queries, _):
             for row in queries[start:start + 64] @ stored.T:
                 best(row)
 
-    yield "one product", built.figures, ask(queries, lambda query: best(stored @ query), many)
+    return [Way("one product", built.figures, lambda query: best(stored @ query), many)]
 
 
 def run_faiss(kind):
@@ -138,20 +153,24 @@ def run_faiss(kind):
                 index.hnsw.efConstruction = EF_CONSTRUCTION
                 ways = [(f"m {M}, ef {n}", n) for n in EFS]
             index.add(faces)
-        for name, value in ways:
-            if kind == "ivf":
-                index.nprobe = value
-            elif kind == "hnsw":
-                index.hnsw.efSearch = value
-            cores = os.cpu_count()
+        cores = os.cpu_count()
 
-            def many(queries):
-                faiss.omp_set_num_threads(cores)
-                index.search(queries, K)
+        def chooser(value):
+            def choose():
                 faiss.omp_set_num_threads(1)
+                if kind == "ivf":
+                    index.nprobe = value
+                elif kind == "hnsw":
+                    index.hnsw.efSearch = value
+            return choose
 
+        def many(queries):
+            faiss.omp_set_num_threads(cores)
+            index.search(queries, K)
             faiss.omp_set_num_threads(1)
-            yield name, built.figures, ask(queries, lambda query: index.search(query[None], K)[1][0], many)
+
+        return [Way(name, built.figures, lambda query: index.search(query[None], K)[1][0], many, chooser(value))
+                for name, value in ways]
     return run
 
 
@@ -162,11 +181,10 @@ def run_hnswlib(numpy, faces, queries, _):
         index = hnswlib.Index(space="ip", dim=faces.shape[1])
         index.init_index(max_elements=len(faces), ef_construction=EF_CONSTRUCTION, M=M)
         index.add_items(faces, num_threads=os.cpu_count())
-    for ef in EFS:
-        index.set_ef(ef)
-        yield f"m {M}, ef {ef}", built.figures, ask(
-            queries, lambda query: index.knn_query(query, k=K, num_threads=1)[0][0],
-            lambda queries: index.knn_query(queries, k=K, num_threads=os.cpu_count()))
+    return [Way(f"m {M}, ef {ef}", built.figures,
+                lambda query: index.knn_query(query, k=K, num_threads=1)[0][0],
+                lambda queries: index.knn_query(queries, k=K, num_threads=os.cpu_count()),
+                lambda ef=ef: index.set_ef(ef)) for ef in EFS]
 
 
 def run_annoy(numpy, faces, queries, _):
@@ -178,19 +196,40 @@ def run_annoy(numpy, faces, queries, _):
         for at, vector in enumerate(faces):
             index.add_item(at, vector)
         index.build(trees, n_jobs=os.cpu_count())
-    for nodes in (2000, 8000, 32000, 128000):
-        yield f"{trees} trees, search_k {nodes}", built.figures, ask(
-            queries, lambda query: index.get_nns_by_vector(query, K, search_k=nodes))
+    return [Way(f"{trees} trees, search_k {nodes}", built.figures,
+                lambda query, nodes=nodes: index.get_nns_by_vector(query, K, search_k=nodes))
+            for nodes in (2000, 8000, 32000, 128000)]
 
 
 PEERS = {"pickle": run_pickle, "numpy": run_numpy, "faiss-flat": run_faiss("flat"), "faiss-ivf": run_faiss("ivf"),
          "faiss-hnsw": run_faiss("hnsw"), "hnswlib": run_hnswlib, "annoy": run_annoy}
 
 
+def measured(way, queries):
+    way.choose()
+    return {"parameters": way.parameters, **way.built, **ask(queries, way.one, way.many)}
+
+
+def take_turns(ways, queries):
+    """Until standard input ends."""
+    order = by_turns(queries)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        way = ways[asked["way"]]
+        way.choose()
+        times = []
+        for at in order[asked["from"]:asked["to"]]:
+            begin = time.perf_counter()
+            way.one(queries[at])
+            times.append((time.perf_counter() - begin) * 1000)
+        print(json.dumps(times), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prepare", action="store_true")
     parser.add_argument("--dims", type=int)
+    parser.add_argument("--turns", action="store_true")
     parser.add_argument("peer", nargs="?", choices=list(PEERS))
     parser.add_argument("faces", nargs="?")
     parser.add_argument("queries", nargs="?")
@@ -208,7 +247,9 @@ def main():
     faces, queries = (numpy.fromfile(file, numpy.float32).reshape(-1, arguments.dims)
                       for file in (arguments.faces, arguments.queries))
     ways = PEERS[arguments.peer](numpy, faces, queries, arguments.faces + ".pickle")
-    print(json.dumps([{"parameters": name, **built, **asked} for name, built, asked in ways]))
+    print(json.dumps([measured(way, queries) for way in ways]), flush=True)
+    if arguments.turns:
+        take_turns(ways, queries)
 
 
 if __name__ == "__main__":

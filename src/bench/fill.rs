@@ -115,6 +115,7 @@ fn record(filling: &Filling, number: u64) -> PhotoRecord {
         },
         labels: BTreeMap::new(),
         label_pairs: Vec::new(),
+        cluster: None,
         model: ModelFields {
             space: filling.space.clone(),
         },
@@ -126,6 +127,7 @@ fn record(filling: &Filling, number: u64) -> PhotoRecord {
     };
     document.set_labels(selectivity_labels(number));
     PhotoRecord {
+        name_is_folders: false,
         hash,
         engine: ENGINE.to_owned(),
         run: "synthetic".to_owned(),

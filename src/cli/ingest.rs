@@ -58,7 +58,8 @@ pub(super) struct IngestArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
     label: Vec<(String, String)>,
 
-    /// Find and embed every face, name what cannot be used, and write nothing; Elasticsearch is not needed
+    /// Find and embed every face, name what cannot be used, and write nothing; Elasticsearch is needed with --replace,
+    /// --overwrite and --name-unnamed, to tell what these would change
     #[arg(long, conflicts_with_all = ["skip_indexed", "bulk_load", "watch"])]
     dry_run: bool,
 
@@ -66,13 +67,18 @@ pub(super) struct IngestArgs {
     #[arg(long)]
     thumbnails: bool,
 
-    /// Rewrite photos that another engine stored; people's names and labels stay with their faces
-    #[arg(long, conflicts_with = "overwrite")]
+    /// Rewrite photos that another engine stored, or that lack labels, names to read or pictures that are given now; who
+    /// somebody is, and whatever is not given, stays with the faces
+    #[arg(long)]
     replace: bool,
 
-    /// Rewrite photos that are stored already, with the names and labels given now
-    #[arg(long)]
+    /// Rewrite photos that are stored already, with the people given now; whatever is not given stays with the faces
+    #[arg(long, conflicts_with = "replace")]
     overwrite: bool,
+
+    /// Give faces that are stored without a person the one that is given now, and change nothing else of what is stored
+    #[arg(long, conflicts_with_all = ["replace", "overwrite"])]
+    name_unnamed: bool,
 
     /// Store also faces that were deleted on request (`facedex person delete`); without it they are left out
     #[arg(long)]
@@ -173,6 +179,30 @@ struct ResumeArgs {
     retry_for: Option<Duration>,
 }
 
+impl IngestArgs {
+    /// Whether photos that are stored are to be changed.
+    fn changes_what_is_stored(&self) -> bool {
+        self.replace || self.overwrite || self.name_unnamed
+    }
+
+    /// The options that decide what is stored of a photo, for its journal. Who it shows is part of its own entry.
+    fn journalled(&self) -> String {
+        let mut options = format!("subject={:?}", self.subject).to_lowercase();
+        // Only what is not by default: journals of earlier releases know the subject alone.
+        let labels: BTreeMap<_, _> = self.label.iter().cloned().collect();
+        for (key, value) in labels {
+            options.push_str(&format!(" label={key:?}={value:?}"));
+        }
+        if self.thumbnails {
+            options.push_str(" thumbnails");
+        }
+        if self.quality.gate() != MinQuality::default().gate() {
+            options.push_str(&format!(" quality={:?}", self.quality.gate()));
+        }
+        options
+    }
+}
+
 /// How much at once.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Speed")]
@@ -242,7 +272,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     let dead_letter = DeadLetter::new(std::path::absolute(&args.dead_letter)?)?;
     let engines = engines(args.speed.workers, global)?;
     let run_id = uuid::Uuid::new_v4().to_string();
-    let target = match args.dry_run {
+    let target = match args.dry_run && !args.changes_what_is_stored() {
         true => None,
         false => Some(target(args, global, &engines[0], &run_id).await?),
     };
@@ -253,8 +283,8 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     let stop = Arc::new(AtomicBool::new(false));
     let profile = Arc::new(Profile::default());
     let events = match &to {
-        Some((to, _)) => Events::open(&to.client, args.events.are_wanted()),
-        None => Events::default(),
+        Some((to, _)) if !args.dry_run => Events::open(&to.client, args.events.are_wanted()),
+        _ => Events::default(),
     };
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let run = Run {
@@ -302,7 +332,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     if let Some((to, collection)) = &to {
         finish_load(args, to, collection, &summary).await?;
     }
-    let clean = summary.failed == 0 && summary.conflicts == 0 && !summary.interrupted;
+    let clean = summary.failed == 0 && summary.conflicts == 0 && summary.unnamed == 0 && !summary.interrupted;
     let shares = args.speed.profile.then(|| profile.shares());
     if let (Some(shares), false) = (&shares, global.json) {
         terminal::note(tables::profile(shares).trim_end());
@@ -321,7 +351,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         let to = to
             .as_ref()
             .map(|(to, _)| (to.collection.as_str(), to.client.addresses()));
-        tables::summary(&report.summary, to)
+        tables::summary(&report.summary, to, args.dry_run)
     })?;
     Ok(if clean { SUCCESS } else { NEGATIVE })
 }
@@ -348,15 +378,25 @@ async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run
     let info = client.info().await?;
     let name = &args.collection.collection;
     let facts = engine.embedder();
-    let collection = collection::open_or_create(&client, name, &facts.embedding_space(), &Layout::default()).await?;
+    let space = facts.embedding_space();
+    let collection = match args.dry_run {
+        true => {
+            let collection = collection::open(&client, name).await?;
+            collection.expect_space(&space.name)?;
+            collection
+        }
+        false => collection::open_or_create(&client, name, &space, &Layout::default()).await?,
+    };
     let policy = RetryPolicy {
         patience: args.resume.patience,
         give_up_after: args.resume.retry_for,
         ..RetryPolicy::default()
     };
     let to = Destination::new(Arc::clone(&client), &collection, policy);
-    collection::prepare(&to, &collection).await?;
-    prepare_load(args, &client, &collection, run).await?;
+    if !args.dry_run {
+        collection::prepare(&to, &collection).await?;
+        prepare_load(args, &client, &collection, run).await?;
+    }
     Ok(Target {
         to,
         journal: journal(args, info["cluster_uuid"].as_str(), &collection, engine.fingerprint())?,
@@ -366,9 +406,10 @@ async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run
 
 fn delivery(args: &IngestArgs) -> Delivery {
     Delivery {
-        mode: match (args.replace, args.overwrite) {
-            (true, _) => WriteMode::Replace,
-            (_, true) => WriteMode::Overwrite,
+        mode: match (args.replace, args.overwrite, args.name_unnamed) {
+            (true, ..) => WriteMode::Replace,
+            (_, true, _) => WriteMode::Overwrite,
+            (.., true) => WriteMode::Name,
             _ => WriteMode::Create,
         },
         batch_faces: args.speed.bulk_faces as usize,
@@ -376,6 +417,7 @@ fn delivery(args: &IngestArgs) -> Delivery {
         linger: LINGER,
         in_flight: args.speed.bulk_in_flight.into(),
         restore_deleted: args.restore_deleted,
+        dry_run: args.dry_run,
     }
 }
 
@@ -445,7 +487,7 @@ async fn finish_load(
 }
 
 fn journal(args: &IngestArgs, cluster: Option<&str>, collection: &Collection, engine: &str) -> Result<Journal, Error> {
-    if args.resume.no_journal {
+    if args.resume.no_journal || args.dry_run {
         return Ok(Journal::none());
     }
     let folder = match &args.resume.journal_dir {
@@ -458,10 +500,10 @@ fn journal(args: &IngestArgs, cluster: Option<&str>, collection: &Collection, en
         collection: collection.name.clone(),
         engine: engine.to_owned(),
         // Who a photo shows is part of its own entry.
-        options: format!("subject={:?}", args.subject).to_lowercase(),
+        options: args.journalled(),
     };
     // Whoever rewrites photos, or wants deleted faces back, wants them looked at, done or not.
-    let ignore_done = args.replace || args.overwrite || args.restore_deleted;
+    let ignore_done = args.changes_what_is_stored() || args.restore_deleted;
     Ok(Journal::open(&folder, &key, ignore_done).map_err(IngestError::from)?)
 }
 

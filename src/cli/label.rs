@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{CollectionArg, NEGATIVE, SUCCESS, client, show};
 use crate::config::GlobalArgs;
-use crate::elastic::document::Person;
+use crate::elastic::document::{Person, parse_person_id, parse_person_name};
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::{Destination, clusters};
 use crate::error::Error;
@@ -20,11 +21,11 @@ pub(super) struct LabelArgs {
     which: String,
 
     /// Who it is: what identifies the person in the collection
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_person_id)]
     person: String,
 
-    /// The person's name, for people to read
-    #[arg(long, value_name = "NAME")]
+    /// The person's name, for people to read: of all of their faces [default: the name that they have]
+    #[arg(long, value_name = "NAME", value_parser = parse_person_name)]
     name: Option<String>,
 
     /// Also faces that are somebody else so far
@@ -50,7 +51,13 @@ pub(super) async fn run(args: &LabelArgs, global: &GlobalArgs) -> Result<u8, Err
         id: args.person.clone(),
         name: args.name.clone(),
     };
-    let Some(labelled) = clusters::label(&to, &args.which, &person, args.overwrite).await? else {
+    let bar = terminal::BARS.add(ProgressBar::no_length());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} faces named, {elapsed}") {
+        bar.set_style(style);
+    }
+    let labelled = clusters::label(&to, &args.which, &person, args.overwrite, |done| bar.set_position(done)).await;
+    bar.finish_and_clear();
+    let Some(labelled) = labelled? else {
         terminal::note(&format!(
             "no face and no cluster of {} is called {}; `facedex cluster` names clusters, `facedex search --json` faces",
             collection.name, args.which
@@ -61,6 +68,12 @@ pub(super) async fn run(args: &LabelArgs, global: &GlobalArgs) -> Result<u8, Err
         let mut text = format!("{} faces are {} now\n", labelled.changed, terminal::clean(&args.person));
         if labelled.already > 0 {
             text.push_str(&format!("{} were before\n", labelled.already));
+        }
+        if labelled.renamed > 0 {
+            text.push_str(&format!(
+                "{} other faces of theirs have this name now\n",
+                labelled.renamed
+            ));
         }
         if labelled.somebody_else > 0 {
             let count = labelled.somebody_else;

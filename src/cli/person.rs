@@ -17,6 +17,7 @@ use crate::api::audit::{Action, Entry};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::Unusable;
 use crate::elastic::destination::Destination;
+use crate::elastic::document::{parse_person_id, parse_person_name};
 use crate::elastic::lifecycle::versions::Reach;
 use crate::elastic::persons::{self, Change, Changed, Export};
 use crate::elastic::retry::RetryPolicy;
@@ -75,11 +76,11 @@ pub(super) struct RenameArgs {
     person: String,
 
     /// The name for people to read
-    #[arg(long, value_name = "NAME", required_unless_present = "id")]
+    #[arg(long, value_name = "NAME", required_unless_present = "id", value_parser = parse_person_name)]
     name: Option<String>,
 
     /// Another id, which nobody has yet
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_person_id)]
     id: Option<String>,
 
     #[command(flatten)]

@@ -76,7 +76,7 @@ fn draw(photo: &QueryPhoto, answer: &Answer<SearchResult>) -> Canvas {
         }
         for (column, hit) in face.result.hits.iter().take(MATCHES).enumerate() {
             let left = GAP + photo_width + GAP + column as u32 * (TILE + GAP);
-            if let Some(tile) = stored_face(&hit.image, &hit.bbox) {
+            if let Some(tile) = hit.bbox.as_ref().and_then(|bbox| stored_face(&hit.image, bbox)) {
                 canvas.lay(&tile, left, top);
             }
             let place = Rect {

@@ -9,8 +9,8 @@ use super::verify;
 use crate::bench::{ingest, serve};
 use crate::elastic::collection::{self, Collection};
 use crate::elastic::document::Person;
-use crate::ingest::Summary;
 use crate::ingest::profile::Shares;
+use crate::ingest::{Stage, Summary};
 use crate::query::identify::{Decision, Identification};
 use crate::query::search::SearchResult;
 use crate::query::threshold::Threshold;
@@ -145,7 +145,7 @@ pub(super) fn verify(answer: &verify::Answer) -> String {
 }
 
 /// The counts of a run; `to` is the collection and the cluster's address, absent for a dry run.
-pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>) -> String {
+pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>, dry_run: bool) -> String {
     let mut rows = table(&["", ""], &[1]);
     let mut row = |label: &str, value: u64| {
         rows.add_row(vec![label.to_owned(), value.to_string()]);
@@ -153,11 +153,21 @@ pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>) -> String {
     row("photos", summary.images);
     row("faces", summary.faces);
     if to.is_some() {
-        row("  indexed now", summary.indexed);
+        row(
+            if dry_run { "  to be indexed" } else { "  indexed now" },
+            summary.indexed,
+        );
         row("  there before", summary.existing);
     }
-    if summary.conflicts > 0 {
-        row("  there as another person", summary.conflicts);
+    for (label, count) in [
+        ("  of these somebody else before", summary.renamed),
+        ("  there without a person, named", summary.named),
+        ("  there without a person, left so", summary.unnamed),
+        ("  there as another person, left so", summary.conflicts),
+    ] {
+        if count > 0 {
+            row(label, count);
+        }
     }
     if summary.deleted > 0 {
         row("  deleted on request, left out", summary.deleted);
@@ -170,7 +180,7 @@ pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>) -> String {
         row("photos done by earlier runs", summary.done_before);
     }
     row("photos failed", summary.failed);
-    for (stage, count) in &summary.failures {
+    for (stage, count) in summary.failures.iter().filter(|(stage, _)| **stage != Stage::Conflict) {
         row(&format!("  {}", stage.name()), *count);
     }
     if summary.skipped > 0 {
@@ -182,14 +192,14 @@ pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>) -> String {
         summary.faces,
         summary.seconds,
         summary.faces_per_second,
-        match to {
+        match to.filter(|_| !dry_run) {
             Some((collection, place)) => format!("into collection {collection} at {place}"),
             None => "none written: this was a dry run".to_owned(),
         }
     );
     if summary.other_labels > 0 {
         text.push_str(&format!(
-            "{} faces are stored with other labels than those given now; --overwrite stores these\n",
+            "{} faces are stored without a label, name or picture that was given now; --replace adds these and keeps the rest\n",
             summary.other_labels
         ));
     }

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use elasticsearch::http::Method;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::client::Payload;
 use super::document::Person;
+use super::lifecycle::versions::busy;
+use super::persons::{self, Change, Versioned, View};
 use super::{Destination, ElasticError};
 
 /// Faces a request.
@@ -30,7 +31,10 @@ pub async fn write(to: &Destination, faces: &[(String, Version, Option<String>)]
             action: Action::Update(body(&json!({"cluster": {"id": cluster}}))?, *version),
         })
     };
-    update(to, faces.iter().map(operation).collect::<Result<_, ElasticError>>()?).await
+    let operations: Vec<Operation> = faces.iter().map(operation).collect::<Result<_, ElasticError>>()?;
+    let updated = write_changes(to, &operations).await?;
+    to.refresh().await?;
+    Ok(updated)
 }
 
 fn body(changes: &Value) -> Result<Bytes, ElasticError> {
@@ -39,25 +43,18 @@ fn body(changes: &Value) -> Result<Bytes, ElasticError> {
         .map_err(|error| ElasticError::unexpected("encode an update", error))
 }
 
-async fn update(to: &Destination, operations: Vec<Operation>) -> Result<Updated, ElasticError> {
+async fn write_changes(to: &Destination, operations: &[Operation]) -> Result<Updated, ElasticError> {
     let mut updated = Updated::default();
     for batch in operations.chunks(BATCH) {
-        for verdict in bulk::execute(to, batch).await? {
+        let verdicts = bulk::execute(to, batch).await?;
+        bulk::expect_done(OPERATION, &verdicts)?;
+        for verdict in verdicts {
             match verdict {
                 Verdict::Done(_) => updated.changed += 1,
-                Verdict::Taken { .. } | Verdict::Missing => updated.passed_over += 1,
-                Verdict::Rejected { status, kind, reason } => {
-                    return Err(ElasticError::Refused {
-                        operation: "change faces".to_owned(),
-                        status,
-                        kind,
-                        reason,
-                    });
-                }
+                _ => updated.passed_over += 1,
             }
         }
     }
-    to.refresh().await?;
     Ok(updated)
 }
 
@@ -70,103 +67,122 @@ pub struct Labelled {
     pub already: u64,
     /// Faces that are somebody else and stay so.
     pub somebody_else: u64,
+    /// Other faces of the person that have another name than before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub renamed: u64,
 }
 
-#[derive(Deserialize)]
-struct Reply {
-    hits: Hits,
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
-#[derive(Deserialize)]
-struct Hits {
-    total: Total,
-    hits: Vec<Found>,
-}
-
-#[derive(Deserialize)]
-struct Total {
-    value: u64,
-}
-
-#[derive(Deserialize)]
-struct Found {
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(rename = "_seq_no")]
-    seq_no: i64,
-    #[serde(rename = "_primary_term")]
-    primary_term: i64,
-}
-
-/// Faces that others change under our hands this often are left to them.
+/// Rounds in which others change the same faces, and nothing else happens: then they are left to them.
 const ROUNDS: usize = 50;
+const OPERATION: &str = "name faces";
 
-/// Gives a name to a face, or to all faces of a cluster. Those who are somebody else keep their name unless `overwrite`.
-/// `None` where there is neither such a face nor such a cluster.
+/// Gives a person to a face, or to all faces of a cluster, however many. Those who are somebody else stay so unless `overwrite`.
+/// A name that is given becomes that of all of the person's faces; without one, the faces get the name that the person has. `None`
+/// where there is neither such a face nor such a cluster. `told` hears how many are done. Repeating it goes on where it ended.
 pub async fn label(
     to: &Destination,
     which: &str,
     person: &Person,
     overwrite: bool,
+    told: impl Fn(u64),
 ) -> Result<Option<Labelled>, ElasticError> {
     to.refresh().await?;
     let either = json!({"bool": {"should": [{"ids": {"values": [which]}}, {"term": {"cluster.id": which}}]}});
     let is_person = json!({"term": {"person.id": person.id}});
-    let is_somebody = json!({"exists": {"field": "person.id"}});
-    let all = find(to, json!({"bool": {"filter": [either]}}), 0).await?.total.value;
+    // An id that is too long for the index, as earlier releases took it, is somebody's as well.
+    let is_somebody = json!({"bool": {"should": [
+        {"exists": {"field": "person.id"}}, {"term": {"_ignored": "person.id"}},
+    ]}});
+    let all = count(to, json!({"bool": {"filter": [either]}})).await?;
     if all == 0 {
         return Ok(None);
     }
-    let already = find(to, json!({"bool": {"filter": [either, is_person]}}), 0)
-        .await?
-        .total
-        .value;
+    let already = count(to, json!({"bool": {"filter": [either, is_person]}})).await?;
     let others = json!({"bool": {"filter": [either, is_somebody], "must_not": [is_person]}});
-    let somebody_else = if overwrite {
-        0
-    } else {
-        find(to, others, 0).await?.total.value
+    let somebody_else = if overwrite { 0 } else { count(to, others).await? };
+    let name = match &person.name {
+        Some(name) => Some(name.clone()),
+        None => persons::name_of(to, &person.id).await?,
     };
     let left_alone = if overwrite { is_person } else { is_somebody };
     let left = json!({"bool": {"filter": [either], "must_not": [left_alone]}});
+    // An update merges objects: the name of whoever it was before goes by being null.
+    let change = body(&json!({"person": {"id": person.id, "name": name}}))?;
     let mut labelled = Labelled {
-        changed: 0,
         already,
         somebody_else,
+        ..Labelled::default()
     };
-    for _ in 0..ROUNDS {
-        let found = find(to, left.clone(), BATCH).await?.hits;
-        if found.is_empty() {
-            return Ok(Some(labelled));
+    let mut fruitless = 0;
+    loop {
+        let view = View::open(to).await?;
+        let done = round(to, &view, &left, &change, |done| told(labelled.changed + done)).await;
+        view.close(to).await;
+        let Round { found, changed } = done?;
+        labelled.changed += changed;
+        if found == 0 {
+            break;
         }
-        let change = body(&json!({"person": {"id": person.id, "name": person.name}}))?;
-        let operations = found.into_iter().map(|face| Operation {
-            id: face.id,
-            action: Action::Update(
-                change.clone(),
-                Version {
-                    seq_no: face.seq_no,
-                    primary_term: face.primary_term,
-                },
-            ),
-        });
-        labelled.changed += update(to, operations.collect()).await?.changed;
+        fruitless = if changed == 0 { fruitless + 1 } else { 0 };
+        if fruitless == ROUNDS {
+            return Err(busy(OPERATION));
+        }
+    }
+    if person.name.is_some() {
+        let renaming = Change {
+            name: Some(name),
+            ..Change::default()
+        };
+        labelled.renamed = persons::change(to, &person.id, &renaming).await?.updated;
     }
     Ok(Some(labelled))
 }
 
-async fn find(to: &Destination, query: Value, size: usize) -> Result<Hits, ElasticError> {
-    let query = json!({
-        "query": query,
-        "size": size,
-        "track_total_hits": true,
-        "seq_no_primary_term": true,
-        "_source": false,
-    });
+/// What one look at everything that is left met.
+struct Round {
+    found: u64,
+    changed: u64,
+}
+
+async fn round(
+    to: &Destination,
+    view: &View,
+    left: &Value,
+    change: &Bytes,
+    told: impl Fn(u64),
+) -> Result<Round, ElasticError> {
+    let what = json!({"query": left, "_source": false});
+    let mut round = Round { found: 0, changed: 0 };
+    let mut after = None;
+    loop {
+        let page: Vec<Versioned> = view.page(to, &what, after.take()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.sort.clone());
+        round.found += page.len() as u64;
+        let operations = page.iter().map(|face| Operation {
+            id: face.id.clone(),
+            action: Action::Update(change.clone(), face.version()),
+        });
+        round.changed += write_changes(to, &operations.collect::<Vec<_>>()).await?.changed;
+        told(round.changed);
+    }
+    to.refresh().await?;
+    Ok(round)
+}
+
+async fn count(to: &Destination, query: Value) -> Result<u64, ElasticError> {
+    let body = json!({"query": query, "size": 0, "track_total_hits": true});
     let path = format!("/{}/_search", to.collection);
     let strict = [("allow_partial_search_results", "false")];
-    let reply: Reply = to
-        .json("find the faces", Method::Post, &path, &strict, Payload::Json(&query))
+    let reply: Value = to
+        .json("find the faces", Method::Post, &path, &strict, Payload::Json(&body))
         .await?;
-    Ok(reply.hits)
+    reply["hits"]["total"]["value"]
+        .as_u64()
+        .ok_or_else(|| ElasticError::unexpected("find the faces", "no total in the answer"))
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::ElasticError;
 use super::embedding::{Form, Written};
+use super::{ElasticError, lenient};
 use crate::face::Rect;
 use crate::face::geometry::Landmarks;
 use crate::face::quality::Quality;
@@ -28,6 +28,8 @@ pub struct FaceDocument {
     pub labels: BTreeMap<String, String>,
     /// The same as `key=value`, which Kibana can aggregate.
     pub label_pairs: Vec<String>,
+    /// The cluster that it was put in.
+    pub cluster: Option<String>,
     /// Which vectors this one may be compared with.
     pub model: ModelFields,
     /// Which run wrote it.
@@ -66,8 +68,15 @@ struct Wire<'d> {
     labels: &'d BTreeMap<String, String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     label_pairs: &'d [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<WireCluster<'d>>,
     model: &'d ModelFields,
     ingest: &'d IngestFields,
+}
+
+#[derive(Serialize)]
+struct WireCluster<'d> {
+    id: &'d str,
 }
 
 #[derive(Serialize)]
@@ -143,9 +152,15 @@ pub struct Known {
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "lenient_labels"
+        deserialize_with = "lenient::labels"
     )]
     pub labels: BTreeMap<String, String>,
+    /// The cluster that it was put in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Its picture, a JPEG in base64. It is large, and not remembered: the face's new document has it from the start.
+    #[serde(skip)]
+    pub thumbnail: Option<String>,
 }
 
 /// `model.*`
@@ -182,6 +197,7 @@ impl FaceDocument {
             image: &self.image,
             labels: &self.labels,
             label_pairs: &self.label_pairs,
+            cluster: self.cluster.as_deref().map(|id| WireCluster { id }),
             model: &self.model,
             ingest: &self.ingest,
         };
@@ -216,6 +232,50 @@ pub fn check_label(key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The most characters of a person's id or name.
+const MOST_OF_A_NAME: usize = 512;
+
+/// Refuses an id that a person could not be found, shown or asked for by.
+pub fn check_person_id(id: &str) -> Result<(), String> {
+    if matches!(id, "." | "..") {
+        // A browser takes them out of an address.
+        return Err("a person's id is not made of dots alone".to_owned());
+    }
+    check_words("a person's id", id)
+}
+
+/// Refuses a name that nobody could read.
+pub fn check_person_name(name: &str) -> Result<(), String> {
+    check_words("a person's name", name)
+}
+
+fn check_words(what: &str, text: &str) -> Result<(), String> {
+    if text.trim().is_empty() || text.chars().count() > MOST_OF_A_NAME || text.chars().any(char::is_control) {
+        return Err(format!(
+            "{what} is 1 to {MOST_OF_A_NAME} characters, not all blank, without control characters"
+        ));
+    }
+    Ok(())
+}
+
+/// An id for a person, of the command line.
+pub fn parse_person_id(text: &str) -> Result<String, String> {
+    check_person_id(text).map(|()| text.to_owned())
+}
+
+/// A name for a person, of the command line.
+pub fn parse_person_name(text: &str) -> Result<String, String> {
+    check_person_name(text).map(|()| text.to_owned())
+}
+
+impl Person {
+    /// Refuses what could not be found or read again.
+    pub fn check(&self) -> Result<(), String> {
+        check_person_id(&self.id)?;
+        self.name.as_deref().map_or(Ok(()), check_person_name)
+    }
+}
+
 /// A person's id or name, in the one spelling that all of its spellings have in common: composed characters (Unicode's NFC), no
 /// blanks around it.
 pub fn normal_name(text: &str) -> String {
@@ -232,62 +292,78 @@ pub fn image_hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..32].to_owned()
 }
 
-/// What a read of a stored face brings back; the vector is left out.
+/// What a read of a stored face brings back; the vector is left out. What others wrote may lack any part.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct StoredFace {
     /// When it was stored, RFC 3339.
-    #[serde(rename = "@timestamp", default)]
+    #[serde(rename = "@timestamp", deserialize_with = "lenient::moment")]
     pub timestamp: Option<String>,
     /// Who it is.
+    #[serde(deserialize_with = "lenient::person")]
     pub person: Option<Person>,
     /// Where it was seen.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     pub image: StoredImage,
     /// What the photo shows.
+    #[serde(deserialize_with = "lenient::field")]
     pub face: Option<StoredBox>,
     /// The user's own keys.
-    #[serde(default, deserialize_with = "lenient_labels")]
+    #[serde(deserialize_with = "lenient::labels")]
     pub labels: BTreeMap<String, String>,
+    /// The cluster that it was put in.
+    #[serde(deserialize_with = "lenient::field")]
+    pub cluster: StoredCluster,
     /// Which run wrote it.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     pub ingest: StoredRun,
+}
+
+/// `cluster.*` of a stored face.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct StoredCluster {
+    /// Its id.
+    #[serde(deserialize_with = "lenient::some_text")]
+    pub id: Option<String>,
 }
 
 /// `image.*` of a stored face.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct StoredImage {
     /// Where the photo was read.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::text")]
     pub uri: String,
     /// The photo's hash.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::text")]
     pub hash: String,
     /// The hash of its coded picture.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::some_text")]
     pub coded: Option<String>,
     /// The coarse hash of its pixels.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::some_text")]
     pub likeness: Option<String>,
     /// EXIF's orientation.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     pub orientation: u8,
     /// Upright width in pixels.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     pub width: u32,
     /// Upright height in pixels.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     pub height: u32,
     /// How many faces of this photo are stored.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     pub faces: u32,
     /// Fingerprint of the engine that found the face.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::text")]
     pub engine: String,
     /// The photo was being rewritten when this was written.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     pub unfinished: bool,
     /// The named or labelled faces that the photo had before that.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::field")]
     pub previous: Vec<Known>,
 }
 
@@ -298,61 +374,49 @@ pub struct StoredBox {
     #[serde(rename = "box")]
     pub bbox: Rect,
     /// Detection score, 0 to 1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::field")]
     pub score: f32,
+    /// Its picture, a JPEG in base64, where that was asked for.
+    #[serde(default, deserialize_with = "lenient::some_text")]
+    pub thumbnail: Option<String>,
 }
 
 /// `ingest.*` of a stored face.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct StoredRun {
     /// The run's UUID.
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient::text")]
     pub run: String,
 }
 
-/// Labels that others wrote may be numbers or nested: they read as text, and nested keys joined by dots.
-pub(super) fn lenient_labels<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    fn flatten(prefix: &str, value: Value, into: &mut BTreeMap<String, String>) {
-        match value {
-            Value::Object(fields) => {
-                for (key, value) in fields {
-                    let name = if prefix.is_empty() {
-                        key
-                    } else {
-                        format!("{prefix}.{key}")
-                    };
-                    flatten(&name, value, into);
-                }
-            }
-            Value::String(text) => {
-                into.insert(prefix.to_owned(), text);
-            }
-            Value::Null => {}
-            other => {
-                into.insert(prefix.to_owned(), other.to_string());
-            }
+/// What of a stored document is not as facedex writes it, or could not be asked for again.
+pub fn flaws(source: &Value) -> Vec<String> {
+    let mut flaws = Vec::new();
+    let mut check = |field: &str, is_right: bool| {
+        if !is_right {
+            flaws.push(format!("{field} is not as facedex writes it"));
         }
+    };
+    check("@timestamp", source["@timestamp"].is_string());
+    check("face.box", Rect::deserialize(&source["face"]["box"]).is_ok());
+    for field in ["hash", "uri"] {
+        let text = source["image"][field].as_str();
+        check(&format!("image.{field}"), text.is_some_and(|text| !text.is_empty()));
     }
-    let mut labels = BTreeMap::new();
-    flatten("", Value::deserialize(deserializer)?, &mut labels);
-    Ok(labels)
+    flaws.extend(check_stored_person(&source["person"]).err());
+    flaws
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_of_others_read_as_text() {
-        let stored: StoredFace =
-            serde_json::from_str(r#"{"labels": {"year": 2026, "a": {"b": "c"}, "n": null}}"#).unwrap();
-        let shown: Vec<_> = stored
-            .labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        assert_eq!(shown, ["a.b=c", "year=2026"]);
+/// Refuses a document's person that could not be asked for; none is fine.
+pub fn check_stored_person(person: &Value) -> Result<(), String> {
+    if person.is_null() {
+        return Ok(());
+    }
+    let id = person["id"].as_str().ok_or("person.id is no text")?;
+    check_person_id(id).map_err(|reason| format!("person.id: {reason}"))?;
+    match &person["name"] {
+        Value::Null | Value::String(_) => Ok(()),
+        _ => Err("person.name is no text".to_owned()),
     }
 }

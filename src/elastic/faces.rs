@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::bulk::{self, Action, Operation};
 use super::client::Payload;
-use super::document::{Person, StoredFace, lenient_labels};
+use super::document::{Person, StoredFace};
 use super::lifecycle::versions::{self, Reach, Version, Work};
 use super::mget::mget;
-use super::{Client, Destination, ElasticError, tombstones};
+use super::{Client, Destination, ElasticError, lenient, tombstones};
 use crate::face::Rect;
 use crate::face::geometry::Landmarks;
 use crate::face::quality::Quality;
@@ -57,16 +57,16 @@ pub struct FaceRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ImageRecord {
     /// Where the photo was read.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::text")]
     pub uri: String,
     /// First 32 hexadecimal digits of the BLAKE3 of the photo's bytes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::text")]
     pub hash: String,
     /// Upright width in pixels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::field")]
     pub width: u32,
     /// Upright height in pixels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::field")]
     pub height: u32,
 }
 
@@ -82,22 +82,28 @@ pub(super) struct RawFace {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Source {
-    #[serde(rename = "@timestamp")]
+    #[serde(rename = "@timestamp", deserialize_with = "lenient::moment")]
     timestamp: Option<String>,
+    #[serde(deserialize_with = "lenient::person")]
     person: Option<Person>,
+    #[serde(deserialize_with = "lenient::field")]
     image: Option<ImageRecord>,
+    #[serde(deserialize_with = "lenient::field")]
     face: Fields,
-    #[serde(deserialize_with = "lenient_labels")]
+    #[serde(deserialize_with = "lenient::labels")]
     labels: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Fields {
-    #[serde(rename = "box")]
+    #[serde(rename = "box", deserialize_with = "lenient::field")]
     bbox: Option<Rect>,
+    #[serde(deserialize_with = "lenient::field")]
     landmarks: Option<Landmarks>,
+    #[serde(deserialize_with = "lenient::field")]
     score: Option<f32>,
+    #[serde(deserialize_with = "lenient::field")]
     quality: Option<Quality>,
 }
 

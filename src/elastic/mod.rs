@@ -16,6 +16,7 @@ pub mod faces;
 pub mod filter;
 pub mod fingerprint;
 pub mod knn;
+mod lenient;
 pub mod lifecycle;
 pub mod load;
 mod mget;

@@ -34,9 +34,9 @@ pub struct Hit {
     pub person: Option<Person>,
     /// Where the photo was read.
     pub image: String,
-    /// The face's box in that photo, in pixels.
-    #[serde(rename = "box")]
-    pub bbox: Rect,
+    /// The face's box in that photo, in pixels; what others wrote may lack it.
+    #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
+    pub bbox: Option<Rect>,
     /// The user's own keys.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -50,11 +50,11 @@ pub struct SearchReply {
 
 impl SearchReply {
     /// The faces of an answer that is scored as `metric` is, best first.
-    pub fn hits(self, metric: Metric) -> Result<Vec<Hit>, ElasticError> {
+    pub fn hits(self, metric: Metric) -> Vec<Hit> {
         let hits = self.hits.hits.into_iter();
         hits.map(|hit| {
             let similarity = similarity(metric, hit.score);
-            hit.with("search", similarity)
+            hit.with(similarity)
         })
         .collect()
     }
@@ -71,7 +71,7 @@ struct RawHit {
     id: String,
     #[serde(rename = "_score")]
     score: f64,
-    #[serde(rename = "_source")]
+    #[serde(rename = "_source", default)]
     source: super::document::StoredFace,
 }
 
@@ -89,7 +89,7 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
         .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
         .await;
     metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
-    reply?.hits(collection.metric)
+    Ok(reply?.hits(collection.metric))
 }
 
 /// A search of this query or section.
@@ -162,23 +162,19 @@ pub async fn by_id(
     let hits = found
         .iter()
         .filter_map(|(id, similarity)| Some((stored.remove(id)?, *similarity)));
-    hits.map(|(hit, similarity)| hit.with(OPERATION, similarity)).collect()
+    Ok(hits.map(|(hit, similarity)| hit.with(similarity)).collect())
 }
 
 impl RawHit {
-    fn with(self, operation: &str, similarity: f64) -> Result<Hit, ElasticError> {
-        let face = self
-            .source
-            .face
-            .ok_or_else(|| ElasticError::unexpected(operation, format!("face {} without a box", self.id)))?;
-        Ok(Hit {
+    fn with(self, similarity: f64) -> Hit {
+        Hit {
             id: self.id,
             similarity,
             person: self.source.person,
             image: self.source.image.uri,
-            bbox: face.bbox,
+            bbox: self.source.face.map(|face| face.bbox),
             labels: self.source.labels,
-        })
+        }
     }
 }
 

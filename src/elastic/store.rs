@@ -1,6 +1,7 @@
 //! Photos to documents that are there exactly once: ids that are taken are looked up and each face gets its outcome.
 
 mod deleted;
+mod name;
 mod rewrite;
 
 use std::collections::HashMap;
@@ -21,9 +22,11 @@ pub enum WriteMode {
     /// Leave it; report what differs.
     #[default]
     Create,
-    /// Rewrite it where another engine stored it; persons and labels stay with the faces they belong to.
+    /// Leave it, but name faces that are stored without a person.
+    Name,
+    /// Rewrite it where another engine stored it, or where it lacks what is given now; people stay who they are.
     Replace,
-    /// Rewrite it with the labels given now.
+    /// Rewrite it, with the people given now. What is not given stays as it is.
     Overwrite,
 }
 
@@ -36,6 +39,8 @@ pub struct PhotoRecord {
     pub engine: String,
     /// The run that writes them.
     pub run: String,
+    /// Whether the person's name was made of a folder's: one that is stored for the same id is better.
+    pub name_is_folders: bool,
     /// One a face that is to be stored.
     pub faces: Vec<FaceDocument>,
 }
@@ -72,15 +77,25 @@ impl PhotoRecord {
 pub enum Outcome {
     /// Written by this call, and acknowledged.
     Indexed,
+    /// Written by this call, and somebody else before.
+    Renamed {
+        /// The person before.
+        stored: String,
+    },
     /// There from before, the same.
     Existing {
-        /// With other labels than those given now.
+        /// Without something that was given now: a label, a name for people to read, a picture.
         other_labels: bool,
+    },
+    /// There from before, without a person, and now a person was given: it was named, or left so.
+    Unnamed {
+        /// Whether it has the person now.
+        named: bool,
     },
     /// There from before, as another person.
     Conflict {
-        /// The person in the index; `None` for an unlabelled face.
-        stored: Option<String>,
+        /// The person in the index.
+        stored: String,
     },
     /// Deleted on request before, and not stored again.
     Deleted,
@@ -94,6 +109,13 @@ pub enum Outcome {
         /// HTTP status, error type and reason.
         reason: String,
     },
+}
+
+impl Outcome {
+    /// Whether this call wrote the face.
+    pub fn is_written(&self) -> bool {
+        matches!(self, Self::Indexed | Self::Renamed { .. })
+    }
 }
 
 /// What became of a photo.
@@ -140,13 +162,32 @@ async fn write_within_space(
 }
 
 async fn write(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
-    if mode == WriteMode::Create {
-        return create(to, photos).await;
+    match mode {
+        WriteMode::Create => create(to, photos).await,
+        WriteMode::Name => {
+            let mut stored = create(to, photos).await?;
+            name::name(to, photos, &mut stored).await?;
+            Ok(stored)
+        }
+        WriteMode::Replace | WriteMode::Overwrite => {
+            let mut stored = Vec::with_capacity(photos.len());
+            for photo in photos {
+                stored.push(rewrite::rewrite(to, mode, photo).await?);
+            }
+            Ok(stored)
+        }
     }
+}
+
+/// What [`store`] would do, as far as the photos' faces are stored as they are now. Nothing is written.
+pub async fn rehearse(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
+    let deleted = Deleted::before(to, photos).await?;
+    let kept = deleted.without(photos);
     let mut stored = Vec::with_capacity(photos.len());
-    for photo in photos {
-        stored.push(rewrite::rewrite(to, mode, photo).await?);
+    for photo in kept.iter() {
+        stored.push(rewrite::rehearse(to, mode, photo).await?);
     }
+    deleted.tell(photos, &mut stored);
     Ok(stored)
 }
 
@@ -200,7 +241,11 @@ async fn create(to: &Destination, photos: &[PhotoRecord]) -> Result<Vec<Stored>,
         .filter(|(verdict, _)| matches!(verdict, Verdict::Taken { .. }))
         .map(|(_, operation)| operation.id.as_str())
         .collect();
-    let found = look_up(to, &taken).await?;
+    let has_pictures = photos
+        .iter()
+        .flat_map(|photo| &photo.faces)
+        .any(|face| face.face.thumbnail.is_some());
+    let found = look_up_with(to, &taken, has_pictures).await?;
     let mut stored = vec![Stored::default(); photos.len()];
     let mut written: HashMap<Place, Version> = HashMap::new();
     for ((&(at, place), operation), verdict) in places.iter().zip(&operations).zip(verdicts) {
@@ -289,7 +334,20 @@ type Versioned = (StoredFace, Version);
 
 /// The stored faces of these ids, as they are now.
 async fn look_up(to: &Destination, ids: &[&str]) -> Result<HashMap<String, Versioned>, ElasticError> {
-    mget(to, "look up stored faces", ids, "person,image,ingest.run,labels").await
+    look_up_with(to, ids, false).await
+}
+
+/// The same, with their pictures where these matter.
+async fn look_up_with(
+    to: &Destination,
+    ids: &[&str],
+    pictures: bool,
+) -> Result<HashMap<String, Versioned>, ElasticError> {
+    let fields = match pictures {
+        true => "person,image,ingest.run,labels,face.box,face.thumbnail",
+        false => "person,image,ingest.run,labels",
+    };
+    mget(to, "look up stored faces", ids, fields).await
 }
 
 /// Whether this very run wrote the stored face from this very photo file.
@@ -308,16 +366,29 @@ fn compare(photo: &PhotoRecord, place: usize, stored: &StoredFace, unanswered: b
     // A face that comes without a person claims nothing, so whoever is stored may stay.
     let wanted = document.person.as_ref().map(|person| &person.id);
     let known = stored.person.as_ref().map(|person| &person.id);
-    if wanted.is_some() && wanted != known {
-        return Outcome::Conflict { stored: known.cloned() };
+    match (wanted, known) {
+        (Some(_), None) => return Outcome::Unnamed { named: false },
+        (Some(wanted), Some(known)) if wanted != known => return Outcome::Conflict { stored: known.clone() },
+        _ => {}
     }
     if unanswered && is_ours(photo, place, stored) {
         return Outcome::Indexed;
     }
     Outcome::Existing {
-        other_labels: document
-            .labels
-            .iter()
-            .any(|(key, value)| stored.labels.get(key) != Some(value)),
+        other_labels: lacks(photo, place, stored),
     }
+}
+
+/// Whether a stored face of the same person lacks something that was given.
+fn lacks(photo: &PhotoRecord, place: usize, stored: &StoredFace) -> bool {
+    let document = &photo.faces[place];
+    let mut labels = document.labels.iter();
+    let given = document.person.as_ref().and_then(|person| person.name.as_ref());
+    let name = stored.person.as_ref().and_then(|person| person.name.as_ref());
+    // What a folder is called is no name that somebody gave.
+    let has_name = given.is_none() || given == name || (photo.name_is_folders && name.is_some());
+    let thumbnail = stored.face.as_ref().and_then(|face| face.thumbnail.as_ref());
+    labels.any(|(key, value)| stored.labels.get(key) != Some(value))
+        || !has_name
+        || (document.face.thumbnail.is_some() && thumbnail.is_none())
 }

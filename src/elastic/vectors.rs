@@ -14,7 +14,7 @@ use super::collection::Collection;
 use super::document::Person;
 use super::embedding::{self, Fields};
 use super::filter::{self, Filter};
-use super::{Client, ElasticError, pit};
+use super::{Client, ElasticError, lenient, pit};
 
 /// Faces a request.
 const PAGE: usize = 2000;
@@ -74,19 +74,27 @@ struct Raw {
 }
 
 #[derive(Deserialize, Default)]
+#[serde(default)]
 struct Source {
+    #[serde(deserialize_with = "lenient::person")]
     person: Option<Person>,
-    image: Option<Image>,
-    cluster: Option<Cluster>,
+    #[serde(deserialize_with = "lenient::field")]
+    image: Image,
+    #[serde(deserialize_with = "lenient::field")]
+    cluster: Cluster,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Image {
+    #[serde(deserialize_with = "lenient::some_text")]
     uri: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Cluster {
+    #[serde(deserialize_with = "lenient::some_text")]
     id: Option<String>,
 }
 
@@ -174,8 +182,8 @@ fn read<T>(
             id: hit.id,
             vector,
             person: hit.source.person,
-            image: hit.source.image.and_then(|image| image.uri),
-            cluster: hit.source.cluster.and_then(|cluster| cluster.id),
+            image: hit.source.image.uri,
+            cluster: hit.source.cluster.id,
             version: Version {
                 seq_no: hit.seq_no,
                 primary_term: hit.primary_term,

@@ -33,6 +33,8 @@ pub struct Delivery {
     pub in_flight: usize,
     /// Store also faces that were deleted on request.
     pub restore_deleted: bool,
+    /// Look at what is stored, and write nothing.
+    pub dry_run: bool,
 }
 
 /// What readers and workers hand over.
@@ -90,16 +92,27 @@ impl Ledger {
         for outcome in outcomes {
             match outcome {
                 Outcome::Indexed => summary.indexed += 1,
+                Outcome::Renamed { .. } => {
+                    summary.indexed += 1;
+                    summary.renamed += 1;
+                }
                 Outcome::Existing { other_labels } => {
                     summary.existing += 1;
                     summary.other_labels += u64::from(*other_labels);
                 }
                 Outcome::Conflict { stored } => {
                     summary.conflicts += 1;
-                    let stored = stored.as_ref().map_or("unlabelled".to_owned(), |id| format!("{id:?}"));
                     let given = photo.entry.person.as_ref().map_or("", |person| &person.id);
                     conflict = Some(format!(
-                        "the same photo is stored with this face as {stored}, given now as {given:?}; --overwrite stores it as given"
+                        "the same photo is stored with this face as {stored:?}, given now as {given:?}; --overwrite stores it as given"
+                    ));
+                }
+                Outcome::Unnamed { named: true } => summary.named += 1,
+                Outcome::Unnamed { named: false } => {
+                    summary.unnamed += 1;
+                    let given = photo.entry.person.as_ref().map_or("", |person| &person.id);
+                    conflict = Some(format!(
+                        "the same photo is stored with this face without a person, given now as {given:?}; --name-unnamed names it"
                     ));
                 }
                 Outcome::OtherEngine { stored } => {
@@ -182,6 +195,7 @@ pub async fn deliver(
         to,
         mode: delivery.mode,
         restore_deleted: delivery.restore_deleted,
+        dry_run: delivery.dry_run,
         people: HashSet::new(),
     };
     let mut batch = Batch::default();
@@ -224,6 +238,7 @@ struct Flights {
     to: Destination,
     mode: WriteMode,
     restore_deleted: bool,
+    dry_run: bool,
     /// Whose names were asked for.
     people: HashSet<String>,
 }
@@ -233,7 +248,7 @@ impl Flights {
         if batch.photos.is_empty() {
             return;
         }
-        let (to, mode, restore) = (self.to.clone(), self.mode, self.restore_deleted);
+        let (to, mode, restore, dry_run) = (self.to.clone(), self.mode, self.restore_deleted, self.dry_run);
         let given = batch.photos.iter().filter_map(|photo| photo.entry.person.as_ref());
         let people: Vec<String> = given
             .filter(|person| self.people.insert(person.id.clone()))
@@ -248,7 +263,13 @@ impl Flights {
                     ..photo.record.clone()
                 })
                 .collect();
-            let written = write(&to, mode, restore, &records, people).await;
+            let written = match dry_run {
+                false => write(&to, mode, restore, &records, people).await,
+                true => store::rehearse(&to, mode, &records).await.map(|stored| Written {
+                    stored,
+                    namesakes: Vec::new(),
+                }),
+            };
             (photos, written)
         });
     }
@@ -299,7 +320,7 @@ async fn write(
         let photos = records.iter().zip(&stored);
         let faces = photos.flat_map(|(record, stored)| record.faces.iter().zip(&stored.outcomes));
         let mut theirs = faces.filter(|(face, _)| face.person.as_ref().is_some_and(|known| known.id == *person));
-        theirs.any(|(_, outcome)| *outcome == Outcome::Indexed)
+        theirs.any(|(_, outcome)| outcome.is_written() || *outcome == Outcome::Unnamed { named: true })
     };
     let namesakes = people.into_iter().zip(digests);
     let namesakes = namesakes.filter(|(person, digest)| deleted.contains(digest) && is_new(person));

@@ -101,11 +101,20 @@ pub struct Summary {
     pub indexed: u64,
     /// Faces that were there before, the same.
     pub existing: u64,
-    /// Of these, faces stored with other labels than those given now.
+    /// Of these, faces without a label, name or picture that was given now.
     #[serde(skip_serializing_if = "is_zero")]
     pub other_labels: u64,
-    /// Faces that are there as another person.
+    /// Faces that are there as another person, and stay so.
     pub conflicts: u64,
+    /// Faces that were there as another person, and are the one that was given now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub renamed: u64,
+    /// Faces that were there without a person, and are the one that was given now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub named: u64,
+    /// Faces that are there without a person, and stay so though one was given.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unnamed: u64,
     /// Faces that were deleted on request before, and are not stored again.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,

@@ -189,6 +189,7 @@ impl Recipe {
             })
             .collect();
         Ok(PhotoRecord {
+            name_is_folders: entry.person.is_some() && entry.person == entry.person_of_folder(),
             hash: file.hash,
             engine: image.engine,
             run: self.run.clone(),
@@ -220,6 +221,7 @@ impl Recipe {
             image: image.clone(),
             labels: BTreeMap::new(),
             label_pairs: Vec::new(),
+            cluster: None,
             model: ModelFields {
                 space: space.to_owned(),
             },

@@ -146,7 +146,6 @@ fn group(hits: Vec<Hit>) -> Vec<Candidate> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face::Rect;
 
     fn hit(id: &str, similarity: f64, person: Option<&str>) -> Hit {
         Hit {
@@ -157,12 +156,7 @@ mod tests {
                 name: None,
             }),
             image: String::new(),
-            bbox: Rect {
-                x: 0.0,
-                y: 0.0,
-                width: 1.0,
-                height: 1.0,
-            },
+            bbox: None,
             labels: Default::default(),
         }
     }

@@ -139,6 +139,13 @@ fn searches_are_measured_against_the_truth_and_not_twice() {
     }) {
         assert_eq!(number(&peer["recall"]["at_10"]), 1.0, "{peer}");
     }
+    // Each peer beside each index.
+    let turns = of_kind("turns");
+    assert_eq!(turns.len(), if full() { 14 } else { 0 });
+    for turn in turns {
+        let [ratio, low, high] = [&turn["ratio"], &turn["interval"][0], &turn["interval"][1]].map(number);
+        assert!(0.0 < low && low <= ratio && ratio <= high, "{turn}");
+    }
     let file = space.folder.path().join("bench-knn.ndjson");
     let measured = std::fs::read_to_string(&file).unwrap();
     assert_eq!(measured.lines().count(), report["results"].as_array().unwrap().len());

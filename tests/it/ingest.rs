@@ -159,12 +159,30 @@ fn a_name_for_a_face_stored_without_one_is_not_dropped_silently() {
     let file = space.put_photo("query/biden.jpg", "Ada/1.jpg");
     space.ingest(0, &[&file]);
     let summary = space.ingest(1, &[&file, "--person-from-dir"]);
-    assert_eq!((&summary["conflicts"], &summary["existing"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        [&summary["unnamed"], &summary["conflicts"], &summary["existing"]],
+        [&json!(1), &json!(0), &json!(0)]
+    );
     assert!(
         space.dead_letters()[0]["reason"]
             .as_str()
             .unwrap()
-            .contains("unlabelled")
+            .contains("--name-unnamed")
+    );
+    // That names it, and nobody who has a name.
+    let told = space.ingest(0, &[&file, "--person-from-dir", "--name-unnamed", "--dry-run"]);
+    assert_eq!((&told["named"], &told["indexed"]), (&json!(1), &json!(0)), "{told}");
+    let person = || space.documents().into_values().next().unwrap()["person"].clone();
+    assert_eq!(person(), Value::Null);
+    let named = space.ingest(0, &[&file, "--person-from-dir", "--name-unnamed"]);
+    assert_eq!((&named["named"], &named["indexed"]), (&json!(1), &json!(0)), "{named}");
+    assert_eq!(person(), json!({"id": "Ada", "name": "Ada"}));
+    let bob = space.put_photo("query/biden.jpg", "Bob/1.jpg");
+    let other = space.ingest(1, &[&bob, "--person-from-dir", "--name-unnamed"]);
+    assert_eq!(
+        (&other["conflicts"], &person()["id"]),
+        (&json!(1), &json!("Ada")),
+        "{other}"
     );
 }
 
@@ -365,9 +383,12 @@ fn labels_that_are_not_stored_are_reported() {
     let shown = space
         .run(&["ingest", &file, "--label", "album=2026", "--no-journal"])
         .expect(0);
-    assert!(shown.stdout.contains("--overwrite stores these"), "{shown:?}");
-    let overwritten = space.ingest(0, &[&file, "--label", "album=2026", "--overwrite"]);
-    assert_eq!(overwritten["indexed"], 1);
+    assert!(shown.stdout.contains("--replace adds these"), "{shown:?}");
+    // The journal knows the photo without the label: it does not hide that this one is not stored.
+    let again = space.ingest(0, &[&file, "--label", "album=2026"]);
+    assert_eq!((&again["done_before"], &again["other_labels"]), (&json!(0), &json!(1)));
+    let replaced = space.ingest(0, &[&file, "--label", "album=2026", "--replace"]);
+    assert_eq!(replaced["indexed"], 1);
     assert_eq!(
         space.documents().into_values().next().unwrap()["labels"],
         json!({"album": "2026"})

@@ -28,6 +28,7 @@ mod golden;
 mod hands;
 mod harness;
 mod ingest;
+mod kept;
 mod kibana;
 mod kill;
 mod lifecycle;

@@ -46,11 +46,13 @@ impl DoorError {
         Refusal::illegal(reason).into()
     }
 
-    /// 404 for everything of Elasticsearch that is not reachable.
-    pub(super) fn unreachable() -> Self {
-        let reason = "this path is not reachable through facedex: there are COLLECTION/_search, COLLECTION/_count, \
-                      COLLECTION/_msearch, _msearch and the root; ask elasticsearch itself for others";
-        Self::new(StatusCode::NOT_FOUND, "resource_not_found_exception", reason)
+    /// 403 for everything of Elasticsearch that is not reachable: clients take a 404 for the absence of what was asked for.
+    pub(super) fn unreachable(instead: &str) -> Self {
+        let reason = format!(
+            "not done through facedex, where there are COLLECTION/_search, COLLECTION/_count, COLLECTION/_msearch, _msearch, \
+             HEAD of a collection and the root: {instead}"
+        );
+        Self::new(StatusCode::FORBIDDEN, "security_exception", reason)
     }
 
     pub(super) fn allowing(mut self, methods: &'static str) -> Self {
@@ -88,6 +90,7 @@ impl DoorError {
 fn nearest(status: StatusCode) -> Code {
     match status {
         StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::FORBIDDEN => Code::NotReachable,
         StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
         StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
         StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedType,
@@ -142,7 +145,7 @@ impl From<ElasticError> for DoorError {
 impl From<ApiError> for DoorError {
     fn from(error: ApiError) -> Self {
         let kind = match error.code {
-            Code::Unauthorised | Code::Forbidden | Code::ForeignOrigin => "security_exception",
+            Code::Unauthorised | Code::Forbidden | Code::ForeignOrigin | Code::NotReachable => "security_exception",
             Code::Overloaded | Code::RateLimited => "es_rejected_execution_exception",
             Code::ElasticsearchUnavailable => "no_node_available_exception",
             Code::Timeout => "timeout_exception",

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -28,14 +29,15 @@ use axum::routing::any;
 use bytes::Bytes;
 
 use self::collections::Collections;
-use self::error::DoorError;
 pub use self::error::shape;
+use self::error::{DoorError, local};
 use self::params::Params;
 use self::path::Route;
 use self::request::{Incoming, check_media_type, read_body};
 use super::access::{Caller, Scope};
 use super::events::Told;
 use super::state::App;
+use crate::elastic::collection;
 
 /// What requests to the door share.
 #[derive(Default)]
@@ -78,7 +80,7 @@ impl Door {
         let route = Route::read(&parts.method, parts.uri.path())?;
         let params = Params::read(&route, parts.uri.query())?;
         match &route {
-            Route::Search(name) | Route::Count(name) => caller.may(Scope::Read, name)?,
+            Route::Search(name) | Route::Count(name) | Route::Exists(name) => caller.may(Scope::Read, name)?,
             // Each search of `_msearch` is looked at by itself.
             Route::Info | Route::MultiSearch(_) => caller.may_do(Scope::Read)?,
         }
@@ -103,6 +105,10 @@ impl Door {
             Route::Info => {
                 let reply = app.elastic.pass_on(&incoming.to_pass_on(Bytes::new())).await?;
                 Ok(request::answer(reply, &caller.entry))
+            }
+            Route::Exists(name) => {
+                collection::open(&app.elastic, name).await?;
+                Ok(local(&incoming.headers, StatusCode::OK, Body::empty()))
             }
             Route::Search(name) | Route::Count(name) => {
                 let mut response = search::run(self, &asker, name, &incoming).await?;

@@ -85,6 +85,7 @@ impl Params {
     pub(super) fn read(route: &Route, query: Option<&str>) -> Result<Self, DoorError> {
         let known: &[&[&str]] = match route {
             Route::Info => &[&COMMON],
+            Route::Exists(_) => &[&COMMON, &RESOLUTION],
             Route::Search(_) => &[&COMMON, &RESOLUTION, &LUCENE, &SEARCH],
             Route::Count(_) => &[&COMMON, &RESOLUTION, &LUCENE, &COUNT],
             Route::MultiSearch(_) => &[&COMMON, &RESOLUTION, &MULTI],

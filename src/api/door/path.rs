@@ -14,6 +14,8 @@ pub(super) enum Route {
     Search(String),
     /// A collection's `_count`.
     Count(String),
+    /// `HEAD` of a collection: whether it is there.
+    Exists(String),
     /// `_msearch`, with the collection that searches go to which name none.
     MultiSearch(Option<String>),
 }
@@ -30,7 +32,8 @@ impl Route {
             [name, "_search"] => Self::Search(collection(name)?),
             [name, "_count"] => Self::Count(collection(name)?),
             [name, "_msearch"] => Self::MultiSearch(Some(collection(name)?)),
-            _ => return Err(DoorError::unreachable()),
+            [name] if *method == Method::HEAD && !name.starts_with('_') => Self::Exists(collection(name)?),
+            _ => return Err(DoorError::unreachable(instead(method, &parts))),
         };
         if route.allows(method) {
             Ok(route)
@@ -47,6 +50,7 @@ impl Route {
     fn allows(&self, method: &Method) -> bool {
         match self {
             Self::Info => [Method::GET, Method::HEAD].contains(method),
+            Self::Exists(_) => *method == Method::HEAD,
             _ => [Method::GET, Method::POST].contains(method),
         }
     }
@@ -54,6 +58,7 @@ impl Route {
     fn methods(&self) -> &'static str {
         match self {
             Self::Info => "GET, HEAD",
+            Self::Exists(_) => "HEAD",
             _ => "GET, POST",
         }
     }
@@ -62,6 +67,7 @@ impl Route {
     pub(super) fn target(&self) -> String {
         match self {
             Self::Info => "/".to_owned(),
+            Self::Exists(name) => format!("/{name}"),
             Self::Search(name) => format!("/{name}/_search"),
             Self::Count(name) => format!("/{name}/_count"),
             Self::MultiSearch(Some(name)) => format!("/{name}/_msearch"),
@@ -73,10 +79,26 @@ impl Route {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Info => "info",
+            Self::Exists(_) => "exists",
             Self::Search(_) => "search",
             Self::Count(_) => "count",
             Self::MultiSearch(_) => "msearch",
         }
+    }
+}
+
+/// What serves somebody who asks for what is not reachable here.
+fn instead(method: &Method, parts: &[&str]) -> &'static str {
+    const FACES: [&str; 7] = ["_doc", "_source", "_mget", "_create", "_update", "_bulk", "_explain"];
+    match parts {
+        ["_nodes" | "_cluster" | "_cat", ..] => "switch sniffing off (sniff_on_start) and name this address alone",
+        [_] if *method == Method::PUT => {
+            "`facedex collection create`, or an ingest, makes a collection; those that there are need not be made"
+        }
+        [..] if parts.iter().any(|part| FACES.contains(part)) => {
+            "GET and DELETE /v1/faces/ID are for single faces, POST /v1/faces and `facedex ingest` store them"
+        }
+        _ => "ask elasticsearch itself",
     }
 }
 
@@ -99,6 +121,28 @@ pub(super) fn collection(name: &str) -> Result<String, DoorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_here_is_forbidden_and_never_absent() {
+        for (method, path, word) in [
+            (Method::HEAD, "/es/faces/_doc/1", "/v1/faces"),
+            (Method::GET, "/es/faces/_doc/1", "/v1/faces"),
+            (Method::DELETE, "/es/faces/_doc/1", "/v1/faces"),
+            (Method::GET, "/es/_mget", "/v1/faces"),
+            (Method::PUT, "/es/faces", "collection create"),
+            (Method::DELETE, "/es/faces", "elasticsearch itself"),
+            (Method::HEAD, "/es/_alias/faces", "elasticsearch itself"),
+            (Method::GET, "/es/_nodes/_all/http", "sniff_on_start"),
+        ] {
+            let refused = Route::read(&method, path).unwrap_err();
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{method} {path}");
+            let shown = refused.json().to_string();
+            assert!(shown.contains(word), "{method} {path}: {shown}");
+        }
+        let there = Route::read(&Method::HEAD, "/es/faces").ok();
+        assert_eq!(there, Some(Route::Exists("faces".to_owned())));
+        assert!(Route::read(&Method::HEAD, "/es/_all").is_err());
+    }
 
     #[test]
     fn the_five_routes_and_no_other_are_known() {

@@ -10,6 +10,7 @@ pub enum Code {
     Unauthorised,
     Forbidden,
     ForeignOrigin,
+    NotReachable,
     NotFound,
     NoCollection,
     NotACollection,
@@ -57,11 +58,12 @@ pub struct Row {
 
 impl Code {
     /// All codes, in the order of their statuses.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::BadRequest,
         Self::Unauthorised,
         Self::Forbidden,
         Self::ForeignOrigin,
+        Self::NotReachable,
         Self::NotFound,
         Self::NoCollection,
         Self::NotACollection,
@@ -114,6 +116,12 @@ impl Code {
                 403,
                 "the key may not do this, or not in this collection",
                 "use a key with the scope and the collection that the message names",
+            ),
+            Self::NotReachable => (
+                "not_reachable",
+                403,
+                "this part of elasticsearch is not reachable through facedex",
+                "the message names what serves instead",
             ),
             Self::ForeignOrigin => (
                 "foreign_origin",

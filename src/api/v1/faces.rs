@@ -24,7 +24,9 @@ use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
 use crate::api::photo::{self, Input, WithPhotos};
 use crate::api::state::{App, Place};
 use crate::elastic::collection::{self, Collection};
-use crate::elastic::document::{Person, check_label, face_id, image_hash, parse_label};
+use crate::elastic::document::{
+    Person, check_label, check_person_id, check_person_name, face_id, image_hash, parse_label,
+};
 use crate::elastic::faces::FaceRecord;
 use crate::elastic::store::{Outcome, PhotoRecord, WriteMode, store};
 use crate::elastic::{faces, tombstones};
@@ -162,7 +164,8 @@ pub(super) async fn enrol(
             .map(|stored| stored.outcomes)
             .unwrap_or_default();
         let indexed = outcomes.iter().filter(|outcome| **outcome == Outcome::Indexed).count();
-        if indexed > 0 {
+        // Also for faces that were there before: whoever wrote them may not have made them visible to searches yet.
+        if !outcomes.is_empty() {
             to.refresh().await?;
         }
         // The audit log's line ends when the work does, also if nobody waits any more.
@@ -196,13 +199,16 @@ impl Order {
                 let reason = "missing; to store the faces without a person, say unlabelled=true";
                 return Err(ApiError::parameter("person_id", reason));
             }
-            (Some(id), false) => Some(Person {
-                id: plain("person_id", id, 512)?,
-                name: match &options.person_name {
-                    Some(name) => Some(plain("person_name", name, 512)?),
-                    None => None,
-                },
-            }),
+            (Some(id), false) => {
+                check_person_id(id).map_err(|reason| ApiError::parameter("person_id", reason))?;
+                if let Some(name) = &options.person_name {
+                    check_person_name(name).map_err(|reason| ApiError::parameter("person_name", reason))?;
+                }
+                Some(Person {
+                    id: id.clone(),
+                    name: options.person_name.clone(),
+                })
+            }
         };
         let mut labels = options.labels.clone();
         for text in &options.label {
@@ -282,7 +288,7 @@ impl Order {
 }
 
 /// Text for people or for filters: not empty, not endless, nothing that could forge a line of a log.
-pub(super) fn plain(name: &str, text: &str, most: usize) -> Result<String, ApiError> {
+fn plain(name: &str, text: &str, most: usize) -> Result<String, ApiError> {
     if text.is_empty() || text.chars().count() > most || text.chars().any(char::is_control) {
         let reason = format!("expected 1 to {most} characters, without control characters");
         return Err(ApiError::parameter(name, reason));

@@ -8,14 +8,14 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::faces::{InCollection, plain};
+use super::faces::InCollection;
 use super::{IdInPath, id};
 use crate::api::access::{Caller, Scope};
 use crate::api::error::{ApiError, Code};
 use crate::api::openapi::ErrorBody;
 use crate::api::photo;
 use crate::api::state::{App, Place};
-use crate::elastic::document::{Person, check_label};
+use crate::elastic::document::{Person, check_label, check_person_name};
 use crate::elastic::faces::FaceRecord;
 use crate::elastic::lifecycle::versions::Reach;
 use crate::elastic::persons::{self, Change, Faces};
@@ -142,7 +142,7 @@ pub(super) async fn change(
         return Err(ApiError::parameter("name", "give a name or labels to change"));
     }
     if let Some(Some(name)) = &wanted.name {
-        plain("name", name, 512)?;
+        check_person_name(name).map_err(|reason| ApiError::parameter("name", reason))?;
     }
     for (key, value) in &wanted.labels {
         let value = value.as_deref().unwrap_or("-");

@@ -10,7 +10,7 @@ pub fn plot(records: &[Record]) -> Plot {
     let size = |record: &Record| match record {
         Record::Search { key, .. } => key.index.faces,
         Record::Peer { key, .. } => key.faces,
-        Record::Index { .. } => 0,
+        Record::Index { .. } | Record::Turns { .. } => 0,
     };
     let faces = records.iter().map(size).max().unwrap_or(0);
     let mut curves: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();

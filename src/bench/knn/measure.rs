@@ -183,23 +183,19 @@ impl Bench {
         Ok(())
     }
 
-    /// Removes an index.
-    pub async fn remove(&self, key: &IndexKey) -> Result<(), BenchError> {
-        Ok(scratch::remove(&self.client, &name_of(key)).await?)
+    /// Removes an index, whose states these are.
+    pub async fn remove_unless_kept(&self, keep: bool, states: &[IndexKey]) -> Result<(), BenchError> {
+        match states.first().filter(|_| !keep) {
+            Some(key) => Ok(scratch::remove(&self.client, &name_of(key)).await?),
+            None => Ok(()),
+        }
     }
 
-    /// Searches as `facedex search` does, all queries for recall, then each level of clients for so long.
-    pub async fn search(
-        &self,
-        size: &mut Size,
-        collection: &Collection,
-        key: &SearchKey,
-    ) -> Result<Record, BenchError> {
-        let place = self.place();
-        let truth = size.truth(key.filter);
+    /// What asks an index the queries of its size.
+    pub fn asking(&self, size: &Size, collection: &Collection, key: &SearchKey) -> Result<Arc<Asking>, BenchError> {
         let label = key.filter.label().map(|(name, _)| format!("labels.{name}=yes"));
         let filters = label.map(|label| label.parse()).into_iter().collect::<Result<_, _>>();
-        let asking = Arc::new(Asking {
+        Ok(Arc::new(Asking {
             client: Arc::clone(&self.client),
             collection: collection.clone(),
             options: SearchOptions {
@@ -212,7 +208,19 @@ impl Bench {
             // Nobody is left out for being unlike: recall is about the index.
             threshold: Threshold::fixed(&self.embedder, -1.0, None),
             queries: size.queries.clone(),
-        });
+        }))
+    }
+
+    /// Searches as `facedex search` does, all queries for recall, then each level of clients for so long.
+    pub async fn search(
+        &self,
+        size: &mut Size,
+        collection: &Collection,
+        key: &SearchKey,
+    ) -> Result<Record, BenchError> {
+        let place = self.place();
+        let truth = size.truth(key.filter);
+        let asking = self.asking(size, collection, key)?;
         let cpu_before = cpu_millis(&self.client).await?;
         let all = stream::iter((0..truth.len()).map(|number| asking.ask(number)));
         let found: Vec<Vec<String>> = all.buffered(IN_FLIGHT).try_collect().await?;
@@ -229,9 +237,7 @@ impl Bench {
                 let asking = Arc::clone(&asking);
                 async move {
                     let start = Instant::now();
-                    // Halves by turns, so that each level meets both kinds of query.
-                    let at = (number % 2) * (count / 2) + (number / 2) % (count / 2).max(1);
-                    let answer = asking.ask(at).await;
+                    let answer = asking.ask(by_turns(number, count)).await;
                     let status = if answer.is_ok() { 200 } else { 0 };
                     (status, start.elapsed().as_secs_f64() * 1000.0)
                 }
@@ -264,8 +270,13 @@ impl Bench {
     }
 }
 
+/// The query that is asked as this one of so many: of people who are stored and of strangers by turns.
+pub fn by_turns(number: usize, count: usize) -> usize {
+    (number % 2) * (count / 2) + (number / 2) % (count / 2).max(1)
+}
+
 /// Everything that a search needs but the number of its query.
-struct Asking {
+pub struct Asking {
     client: Arc<Client>,
     collection: Collection,
     options: SearchOptions,
@@ -274,11 +285,17 @@ struct Asking {
 }
 
 impl Asking {
-    async fn ask(&self, number: usize) -> Result<Vec<String>, ElasticError> {
+    /// The ids of the nearest faces of a query.
+    pub async fn ask(&self, number: usize) -> Result<Vec<String>, ElasticError> {
         let query = self.queries.row(number);
         let found = search(&self.client, &self.collection, query, &self.options, &self.threshold).await?;
         // However many were asked for, recall is about the nearest.
         Ok(found.hits.into_iter().take(K).map(|hit| hit.id).collect())
+    }
+
+    /// How many queries there are.
+    pub fn count(&self) -> usize {
+        self.queries.len()
     }
 
     /// Comparisons of vectors that some queries of each kind cost each node, and how many queries they are.

@@ -11,6 +11,7 @@ pub mod record;
 mod results;
 pub mod scale;
 mod truth;
+mod turns;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,22 +154,24 @@ pub async fn run(plan: &Plan, told: impl Fn(&str)) -> Result<Vec<Record>, BenchE
         clients: plan.clients.clone(),
     };
     for &faces in &plan.sizes {
-        let mut missing = plan.indices(faces);
-        missing.retain(|states| states.iter().any(|key| !is_measured(&results, plan, key)));
         let dims = plan.embedder.dims;
-        let peers_are_missing =
-            plan.script.is_some() && plan.peers.iter().any(|peer| !results.has_peer(faces, dims, peer));
-        if missing.is_empty() && !peers_are_missing {
+        let mut peers: Vec<&String> = plan.script.iter().flat_map(|_| &plan.peers).collect();
+        peers.retain(|peer| !results.has_peer(faces, dims, peer));
+        // A peer is measured beside the indices too, in the state that each has at last.
+        let is_needed = |results: &Results, states: &[IndexKey], key: &IndexKey| {
+            !is_measured(results, plan, key) || (!peers.is_empty() && states.last() == Some(key))
+        };
+        let mut missing = plan.indices(faces);
+        missing.retain(|states| states.iter().any(|key| is_needed(&results, states, key)));
+        if missing.is_empty() {
             continue;
         }
         told(&format!("{faces} faces: making them up"));
         let mut size = measure::Size::new(faces, dims, plan.queries, plan.threads);
-        if let Some(script) = &plan.script {
-            peers::run(script, &plan.peers, &size, &mut results, &told).await?;
-        }
-        for states in missing {
-            for key in &states {
-                if is_measured(&results, plan, key) {
+        let mut beside = Vec::new();
+        for states in &missing {
+            for key in states {
+                if !is_needed(&results, states, key) {
                     continue;
                 }
                 told(&format!("{faces} faces: {}", key.index_type.name()));
@@ -181,12 +184,19 @@ pub async fn run(plan: &Plan, told: impl Fn(&str)) -> Result<Vec<Record>, BenchE
                     if !results.has_search(&search) {
                         results.add(bench.search(&mut size, &collection, &search).await?)?;
                     }
+                    if states.last() == Some(key) && search.filter == Filter::None {
+                        beside.push((search, bench.asking(&size, &collection, &search)?));
+                    }
                 }
             }
-            if !plan.keep
-                && let Some(key) = states.first()
-            {
-                bench.remove(key).await?;
+            if peers.is_empty() {
+                bench.remove_unless_kept(plan.keep, states).await?;
+            }
+        }
+        if let Some(script) = plan.script.as_ref().filter(|_| !peers.is_empty()) {
+            peers::run(script, &peers, &size, &beside, &mut results, &told).await?;
+            for states in &missing {
+                bench.remove_unless_kept(plan.keep, states).await?;
             }
         }
     }

@@ -210,13 +210,40 @@ pub enum Record {
         #[serde(flatten)]
         place: Place,
     },
+    /// Searches and a peer by turns: the same queries, one after the other, a block of each at a time.
+    Turns {
+        /// The searches.
+        search: SearchKey,
+        /// The peer, in the way that finds as much with the least work; in its last one where none does.
+        peer: PeerKey,
+        /// Recall@10 of the searches, of people who are stored,
+        recall_at_10: f64,
+        /// and the peer's.
+        peer_recall_at_10: f64,
+        /// Milliseconds of a search, HTTP and JSON included: the median of the turns' medians,
+        search_ms: f64,
+        /// and of the peer's query, within its own process.
+        peer_ms: f64,
+        /// The first over the second: the median of the turns' ratios,
+        ratio: f64,
+        /// and the 95 % interval of that median (bootstrap).
+        interval: [f64; 2],
+        /// Turns.
+        turns: usize,
+        /// When and where.
+        #[serde(flatten)]
+        place: Place,
+    },
 }
 
 impl Record {
     /// When and where it was measured.
     pub fn place(&self) -> &Place {
         match self {
-            Self::Index { place, .. } | Self::Search { place, .. } | Self::Peer { place, .. } => place,
+            Self::Index { place, .. }
+            | Self::Search { place, .. }
+            | Self::Peer { place, .. }
+            | Self::Turns { place, .. } => place,
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::bench::BenchError;
 pub struct Results {
     path: PathBuf,
     file: File,
+    /// Of Elasticsearch.
+    pub version: String,
     /// What is in it.
     pub records: Vec<Record>,
 }
@@ -49,6 +51,7 @@ impl Results {
         Ok(Self {
             path: path.to_owned(),
             file,
+            version: version.to_owned(),
             records,
         })
     }
@@ -75,6 +78,14 @@ impl Results {
         self.records
             .iter()
             .any(|record| matches!(record, Record::Search { key, .. } if key == wanted))
+    }
+
+    /// What these searches found of the ten nearest, of people who are stored.
+    pub fn recall_at_10(&self, wanted: &SearchKey) -> Option<f64> {
+        self.records.iter().find_map(|record| match record {
+            Record::Search { key, recall, .. } if key == wanted => Some(recall.at_10),
+            _ => None,
+        })
     }
 
     /// Whether this peer was measured, in whatever ways it is asked.

@@ -12,13 +12,13 @@ use super::versions;
 use super::walk::{Photo, Read, Walk, with_view};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, survey};
-use crate::elastic::document::face_id;
+use crate::elastic::document::{face_id, flaws};
 use crate::elastic::embedding::{self, Fields};
 use crate::elastic::{Destination, ElasticError, load, purge, recall, template, tombstones};
 use crate::models::catalog::Metric;
 
 /// A vector's length may differ from 1 by this much: single-precision arithmetic accounts for less than a tenth of it.
-const LENGTH_TOLERANCE: f64 = 1e-3;
+pub(super) const LENGTH_TOLERANCE: f64 = 1e-3;
 /// Faces of two photos with a cosine above this, and the same figures, are of the same pixels.
 const SAME_PIXELS: f64 = 0.9999;
 /// Groups that one request for figures brings.
@@ -47,6 +47,8 @@ pub struct Report {
     pub returned: Findings,
     /// What a command that was cut off has left in the indices' settings.
     pub leftovers: Findings,
+    /// Documents that are not as facedex writes them, or whose person could not be asked for.
+    pub foreign: Findings,
 }
 
 /// How many, with some examples.
@@ -69,7 +71,7 @@ impl Findings {
 
 impl Report {
     /// All findings by name.
-    pub fn findings(&self) -> [(&'static str, &Findings); 8] {
+    pub fn findings(&self) -> [(&'static str, &Findings); 9] {
         [
             ("photos with missing faces", &self.incomplete),
             ("vectors of a wrong length", &self.lengths),
@@ -79,6 +81,7 @@ impl Report {
             ("copies of the collection's index, and aliases of others", &self.copies),
             ("faces that were deleted on request and are stored", &self.returned),
             ("settings that a command left behind", &self.leftovers),
+            ("documents that others wrote, or that nobody can ask for", &self.foreign),
         ]
     }
 
@@ -195,6 +198,14 @@ fn look(photo: &Photo, metric: Metric, examples: usize, report: &mut Report) {
     report.photos += 1;
     report.faces += photo.faces.len() as u64;
     for face in &photo.faces {
+        let flaws = flaws(&face.source);
+        if !flaws.is_empty() {
+            let remedy =
+                "`facedex label ID --person WHO --overwrite` gives it a person, DELETE /v1/faces/ID deletes it";
+            report
+                .foreign
+                .add(examples, || format!("{}: {} ({remedy})", face.id, flaws.join(", ")));
+        }
         let length = face.embedding().map(|vector| norm(&vector));
         let wrong = |length: f64| metric == Metric::Cosine && (length - 1.0).abs() > LENGTH_TOLERANCE;
         if length.is_none_or(wrong) {

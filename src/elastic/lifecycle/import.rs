@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::LifecycleError;
+use super::check::LENGTH_TOLERANCE;
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
+use crate::elastic::document::check_stored_person;
 use crate::elastic::embedding::Form;
 use crate::elastic::store::take_back_deleted;
 use crate::elastic::tombstones::{self, DeletedFaces, PhotoKeys, Tombstone, Tombstones};
 use crate::elastic::{Destination, ElasticError, collection};
 use crate::face::Rect;
-use crate::models::catalog::Space;
+use crate::models::catalog::{Metric, Space};
 
 /// Faces a request.
 const BATCH: usize = 500;
@@ -300,7 +302,14 @@ fn check(record: &Record, space: &Space) -> Result<(), String> {
         .map(|value| value.as_f64().map(|value| value * value))
         .sum();
     match squares {
-        Some(sum) if sum.is_finite() && sum > 0.0 => Ok(()),
-        _ => Err("its vector has no direction".to_owned()),
+        Some(sum) if space.metric == Metric::Cosine && (sum.sqrt() - 1.0).abs() > LENGTH_TOLERANCE => {
+            return Err(format!("its vector is {:.3} long, not 1", sum.sqrt()));
+        }
+        Some(sum) if sum.is_finite() && sum > 0.0 => {}
+        _ => return Err("its vector has no direction".to_owned()),
     }
+    if Rect::deserialize(&record.source["face"]["box"]).is_err() {
+        return Err("it has no box (face.box: x, y, width, height)".to_owned());
+    }
+    check_stored_person(&record.source["person"])
 }

@@ -13,9 +13,10 @@ use elasticsearch::http::Method;
 use serde_json::{Value, json};
 
 use self::view::Reply;
+pub(super) use self::view::{Versioned, View};
 use super::client::Payload;
 use super::faces::{FaceRecord, LEFT_OUT, RawFace};
-use super::{Client, ElasticError};
+use super::{Client, Destination, ElasticError};
 
 pub use self::change::{Change, Changed, change};
 pub use self::erase::{Erased, erase, rehearse};
@@ -56,6 +57,24 @@ impl Faces {
         };
         json!({"bool": {"filter": conditions}})
     }
+}
+
+/// The name for people to read that the person has, where one of their faces has one.
+pub async fn name_of(to: &Destination, person: &str) -> Result<Option<String>, ElasticError> {
+    let named = json!({"bool": {"filter": [of_person(person), {"exists": {"field": "person.name"}}]}});
+    let body = json!({"query": named, "size": 1, "_source": ["person"], "sort": [{"@timestamp": "asc"}]});
+    let path = format!("/{}/_search", to.collection);
+    let reply: Reply<RawFace> = to
+        .json(
+            "find a person's name",
+            Method::Post,
+            &path,
+            &[STRICT],
+            Payload::Json(&body),
+        )
+        .await?;
+    let face = reply.hits.hits.into_iter().next().map(FaceRecord::from);
+    Ok(face.and_then(|face| face.person).and_then(|person| person.name))
 }
 
 fn of_person(person: &str) -> Value {

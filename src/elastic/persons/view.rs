@@ -12,39 +12,39 @@ use crate::elastic::document::StoredFace;
 use crate::elastic::{Destination, ElasticError, pit};
 
 #[derive(Deserialize)]
-pub(super) struct Reply<T> {
-    pub(super) hits: Hits<T>,
+pub(in crate::elastic) struct Reply<T> {
+    pub(in crate::elastic) hits: Hits<T>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Hits<T> {
+pub(in crate::elastic) struct Hits<T> {
     #[serde(default)]
-    pub(super) total: Total,
-    pub(super) hits: Vec<T>,
+    pub(in crate::elastic) total: Total,
+    pub(in crate::elastic) hits: Vec<T>,
 }
 
 #[derive(Default, Deserialize)]
-pub(super) struct Total {
-    pub(super) value: u64,
+pub(in crate::elastic) struct Total {
+    pub(in crate::elastic) value: u64,
 }
 
 /// A face that is to be changed.
 #[derive(Deserialize)]
-pub(super) struct Versioned {
+pub(in crate::elastic) struct Versioned {
     #[serde(rename = "_id")]
-    pub(super) id: String,
+    pub(in crate::elastic) id: String,
     #[serde(rename = "_seq_no")]
     seq_no: i64,
     #[serde(rename = "_primary_term")]
     primary_term: i64,
     #[serde(rename = "_source", default)]
-    pub(super) source: Option<StoredFace>,
+    pub(in crate::elastic) source: Option<StoredFace>,
     #[serde(default)]
-    pub(super) sort: Vec<Value>,
+    pub(in crate::elastic) sort: Vec<Value>,
 }
 
 impl Versioned {
-    pub(super) fn version(&self) -> bulk::Version {
+    pub(in crate::elastic) fn version(&self) -> bulk::Version {
         bulk::Version {
             seq_no: self.seq_no,
             primary_term: self.primary_term,
@@ -55,19 +55,19 @@ impl Versioned {
 /// How long a point in time lives on after each request: longer than a migration makes writers wait in between.
 const KEEP: &str = "10m";
 
-pub(super) struct View {
+pub(in crate::elastic) struct View {
     id: String,
 }
 
 impl View {
     /// Of the collection or index that `to` names.
-    pub(super) async fn open(to: &Destination) -> Result<Self, ElasticError> {
+    pub(in crate::elastic) async fn open(to: &Destination) -> Result<Self, ElasticError> {
         let id = pit::open(to, KEEP).await?;
         Ok(Self { id })
     }
 
     /// The faces behind `after` that `what` (query, fields) asks for; hits have versions.
-    pub(super) async fn page<T: DeserializeOwned>(
+    pub(in crate::elastic) async fn page<T: DeserializeOwned>(
         &self,
         to: &Destination,
         what: &Value,
@@ -93,7 +93,7 @@ impl View {
         Ok(reply.hits.hits)
     }
 
-    pub(super) async fn close(self, to: &Destination) {
+    pub(in crate::elastic) async fn close(self, to: &Destination) {
         pit::close(&to.client, &self.id).await;
     }
 }

@@ -44,7 +44,7 @@ impl Deleted {
         kept: &[PhotoRecord],
         written: &Result<Vec<Stored>, ElasticError>,
     ) -> Result<Cow<'_, Tombstones>, ElasticError> {
-        let is_new = |stored: &Stored| stored.outcomes.contains(&Outcome::Indexed);
+        let is_new = |stored: &Stored| stored.outcomes.iter().any(Outcome::is_written);
         // After a failure too: some of it may have been written.
         let is_written = written.as_ref().map_or(true, |stored| stored.iter().any(is_new));
         let now = match is_written {
@@ -62,7 +62,7 @@ impl Deleted {
         // By a copy's tombstones only what was written here goes: what was stored before was not deleted.
         for (photo, stored) in kept.iter().zip(written.iter().flatten()) {
             for (place, outcome) in stored.outcomes.iter().enumerate() {
-                let face = photo.faces.get(place).filter(|_| *outcome == Outcome::Indexed);
+                let face = photo.faces.get(place).filter(|_| outcome.is_written());
                 if face.is_some_and(|face| covers(&now, &photo.hash, face)) {
                     take_back_deleted(to, &photo.id(place), now.get(&photo.hash)).await?;
                 }
@@ -75,7 +75,7 @@ impl Deleted {
     pub(super) fn note(&self, now: &Tombstones, kept: &[PhotoRecord], stored: &mut [Stored]) {
         for (photo, stored) in kept.iter().zip(stored) {
             for (face, outcome) in photo.faces.iter().zip(&mut stored.outcomes) {
-                if *outcome == Outcome::Indexed && covers(now, &photo.hash, face) {
+                if outcome.is_written() && covers(now, &photo.hash, face) {
                     *outcome = Outcome::Deleted;
                 }
             }

@@ -11,10 +11,10 @@ use elasticsearch::http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare};
+use super::{Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare, lacks};
 use crate::elastic::bulk::{self, Action, Operation, Verdict, Version};
 use crate::elastic::client::Payload;
-use crate::elastic::document::{FaceDocument, Known, StoredFace};
+use crate::elastic::document::{FaceDocument, Known, StoredFace, face_id};
 use crate::elastic::embedding::Form;
 use crate::elastic::mget::Doc;
 use crate::elastic::search::MAX_HITS;
@@ -97,11 +97,41 @@ fn is_settled(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versi
     let complete =
         old.len() == photo.faces.len() && (0..photo.faces.len()).all(|place| old.contains_key(&photo.id(place)));
     match mode {
-        WriteMode::Create => true,
+        WriteMode::Create | WriteMode::Name => true,
         // Another copy of the photo in this run has written it: it is compared like any other.
         WriteMode::Overwrite => complete && faces().all(|face| face.ingest.run == photo.run),
-        WriteMode::Replace => complete && faces().all(|face| face.image.engine == photo.engine),
+        WriteMode::Replace => {
+            let lacks = |place: usize| {
+                old.get(&photo.id(place))
+                    .is_none_or(|(face, _)| lacks(photo, place, face))
+            };
+            complete && faces().all(|face| face.image.engine == photo.engine) && !(0..photo.faces.len()).any(lacks)
+        }
     }
+}
+
+/// What [`rewrite`] would do, or what a look at the stored faces says where the mode leaves them.
+pub(super) async fn rehearse(to: &Destination, mode: WriteMode, photo: &PhotoRecord) -> Result<Stored, ElasticError> {
+    let old = stored_faces(to, &photo.hash).await?;
+    if !is_settled(mode, photo, &old) {
+        let plan = Plan::new(mode, photo, &old);
+        let is_kept = |id: &&String| (0..photo.faces.len()).any(|place| photo.id(place) == **id);
+        return Ok(Stored {
+            removed: old.len() - old.keys().filter(is_kept).count(),
+            outcomes: plan.outcomes,
+        });
+    }
+    let outcome = |place: usize| match old.get(&photo.id(place)) {
+        None => Outcome::Indexed,
+        Some((face, _)) => match compare(photo, place, face, false) {
+            Outcome::Unnamed { .. } if mode == WriteMode::Name => Outcome::Unnamed { named: true },
+            other => other,
+        },
+    };
+    Ok(Stored {
+        outcomes: (0..photo.faces.len()).map(outcome).collect(),
+        removed: 0,
+    })
 }
 
 /// The outcomes of a photo that is left as it is. After an attempt of ours, a face that this run wrote is one whose answer
@@ -126,14 +156,11 @@ impl Plan {
     fn new(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versioned>) -> Self {
         let mut documents = photo.faces.clone();
         let mut outcomes = vec![Outcome::Indexed; documents.len()];
-        let mut previous = Vec::new();
-        if mode == WriteMode::Replace {
-            previous = known_faces(old);
-            // Each old face gives its name to one new face, the nearest pairs first.
-            for (ordinal, known) in pairs(&documents, &previous) {
-                if let Some(conflict) = carry_over(&mut documents[ordinal], &previous[known]) {
-                    outcomes[ordinal] = conflict;
-                }
+        let previous = known_faces(old);
+        // Each old face gives its name to one new face, the nearest pairs first.
+        for (ordinal, known) in pairs(&documents, &previous) {
+            if let Some(outcome) = carry_over(mode, photo, &mut documents[ordinal], &previous[known]) {
+                outcomes[ordinal] = outcome;
             }
         }
         Self {
@@ -206,7 +233,7 @@ fn finish(
     Ok(operations)
 }
 
-/// The named or labelled faces that a photo has, and those that it had before a rewrite that was cut off.
+/// The faces with a person, labels, a cluster or a picture that a photo has, and those that it had before a rewrite that was cut off.
 fn known_faces(old: &BTreeMap<String, Versioned>) -> Vec<Known> {
     let mut known: Vec<Known> = Vec::new();
     for (face, _) in old.values() {
@@ -214,14 +241,21 @@ fn known_faces(old: &BTreeMap<String, Versioned>) -> Vec<Known> {
             bbox: stored.bbox,
             person: face.person.clone(),
             labels: face.labels.clone(),
+            cluster: face.cluster.id.clone(),
+            thumbnail: stored.thumbnail.clone(),
         });
         for candidate in face.image.previous.iter().cloned().chain(own) {
-            let named = candidate.person.is_some() || !candidate.labels.is_empty();
-            let is_there = known
-                .iter()
-                .any(|known| known.person == candidate.person && known.bbox.iou(&candidate.bbox) >= SAME_FACE_IOU);
-            if named && !is_there {
-                known.push(candidate);
+            let named = candidate.person.is_some()
+                || !candidate.labels.is_empty()
+                || candidate.cluster.is_some()
+                || candidate.thumbnail.is_some();
+            let there = known
+                .iter_mut()
+                .find(|known| known.person == candidate.person && known.bbox.iou(&candidate.bbox) >= SAME_FACE_IOU);
+            match there {
+                Some(known) => known.thumbnail = known.thumbnail.take().or(candidate.thumbnail),
+                None if named => known.push(candidate),
+                None => {}
             }
         }
     }
@@ -250,16 +284,40 @@ fn pairs(documents: &[FaceDocument], known: &[Known]) -> Vec<(usize, usize)> {
     pairs
 }
 
-/// Gives a rewritten face the person and labels that it had; says so where another person was asked for.
-fn carry_over(document: &mut FaceDocument, known: &Known) -> Option<Outcome> {
+/// Gives a rewritten face what it had and is not given now. Who it is stays, unless the mode is to overwrite that; says so where
+/// another person was asked for.
+fn carry_over(mode: WriteMode, photo: &PhotoRecord, document: &mut FaceDocument, known: &Known) -> Option<Outcome> {
     let mut labels = known.labels.clone();
     labels.append(&mut document.labels.clone());
     document.set_labels(labels);
+    document.cluster.clone_from(&known.cluster);
+    document.face.thumbnail = document.face.thumbnail.take().or_else(|| known.thumbnail.clone());
     let stored = known.person.clone()?;
-    let asked = document.person.replace(stored.clone());
-    asked.filter(|asked| asked.id != stored.id).map(|_| Outcome::Conflict {
-        stored: Some(stored.id),
-    })
+    let Some(asked) = document.person.clone() else {
+        document.person = Some(stored);
+        return None;
+    };
+    if asked.id == stored.id {
+        // What a folder is called is no name that somebody gave.
+        let is_better = asked.name.is_some() && !(photo.name_is_folders && stored.name.is_some());
+        document.person = Some(if is_better { asked } else { stored });
+        return None;
+    }
+    if mode == WriteMode::Overwrite {
+        tracing::warn!(
+            id = face_id(&photo.hash, document.ordinal),
+            image = document.image.uri,
+            before = stored.id,
+            now = asked.id,
+            "gives a face to another person"
+        );
+        return Some(Outcome::Renamed { stored: stored.id });
+    }
+    let conflict = Outcome::Conflict {
+        stored: stored.id.clone(),
+    };
+    document.person = Some(stored);
+    Some(conflict)
 }
 
 /// All stored faces of a photo, by id, with their versions.
@@ -277,7 +335,7 @@ async fn stored_faces(to: &Destination, hash: &str) -> Result<BTreeMap<String, V
         "query": {"term": {"image.hash": hash}},
         "size": MAX_HITS,
         "seq_no_primary_term": true,
-        "_source": ["person", "image", "face.box", "face.score", "labels", "ingest.run"],
+        "_source": ["person", "image", "face.box", "face.score", "face.thumbnail", "labels", "cluster", "ingest.run"],
     });
     let path = format!("/{}/_search", to.collection);
     let strict = [("allow_partial_search_results", "false")];

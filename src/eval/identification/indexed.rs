@@ -119,6 +119,7 @@ fn record(known: &Known, engine: &str, space: &str) -> Option<PhotoRecord> {
         },
         labels: BTreeMap::new(),
         label_pairs: Vec::new(),
+        cluster: None,
         model: ModelFields {
             space: space.to_owned(),
         },
@@ -129,6 +130,7 @@ fn record(known: &Known, engine: &str, space: &str) -> Option<PhotoRecord> {
         ordinal: 0,
     };
     Some(PhotoRecord {
+        name_is_folders: false,
         hash,
         engine: engine.to_owned(),
         run,

@@ -65,6 +65,16 @@ pub struct Entry {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Entry {
+    /// The person whom its folder names.
+    pub fn person_of_folder(&self) -> Option<Person> {
+        self.folder.as_ref().map(|folder| Person {
+            id: folder.clone(),
+            name: Some(folder.replace('_', " ")),
+        })
+    }
+}
+
 /// What is known of a photo besides where it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Given {
@@ -176,12 +186,13 @@ impl Sink {
     /// accounted for. Completes the entry with the person that its folder names.
     pub fn wants(&mut self, entry: &mut Entry) -> Result<bool, Stop> {
         if self.person_from_dir && entry.person.is_none() {
-            entry.person = entry.folder.as_ref().map(|folder| Person {
-                id: folder.clone(),
-                name: Some(folder.replace('_', " ")),
-            });
+            entry.person = entry.person_of_folder();
         }
         if self.shard.is_some_and(|shard| !shard.holds(&entry.key)) {
+            return Ok(false);
+        }
+        if let Some(Err(reason)) = entry.person.as_ref().map(Person::check) {
+            self.failed(entry, reason)?;
             return Ok(false);
         }
         if self.journal.is_done(entry) {

@@ -52,11 +52,15 @@ pub(super) fn settle(record: &PhotoRecord, outcomes: &[Outcome]) -> Result<Enrol
     for (ordinal, (document, outcome)) in record.faces.iter().zip(outcomes).enumerate() {
         let id = face_id(&record.hash, ordinal);
         let other_labels = match outcome {
-            Outcome::Indexed => false,
+            Outcome::Indexed | Outcome::Renamed { .. } => false,
             Outcome::Existing { other_labels } => *other_labels,
+            Outcome::Unnamed { .. } => {
+                let error = ApiError::plain(Code::Conflict).with("id", id);
+                return Err(error.with("stored_person", serde_json::Value::Null));
+            }
             Outcome::Conflict { stored } => {
                 let error = ApiError::plain(Code::Conflict).with("id", id);
-                return Err(error.with("stored_person", stored.clone()));
+                return Err(error.with("stored_person", stored.as_str()));
             }
             Outcome::OtherEngine { stored } => {
                 let error = ApiError::plain(Code::OtherEngine).with("stored", stored.as_str());
@@ -71,7 +75,7 @@ pub(super) fn settle(record: &PhotoRecord, outcomes: &[Outcome]) -> Result<Enrol
                 return Err(ApiError::plain(Code::ElasticsearchRefused).with("id", id));
             }
         };
-        let existing = *outcome != Outcome::Indexed;
+        let existing = !outcome.is_written();
         *(if existing {
             &mut enrolment.existing
         } else {

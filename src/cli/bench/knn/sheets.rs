@@ -4,7 +4,7 @@ use crate::bench::knn::record::Record;
 use crate::bench::knn::scale::Model;
 use crate::cli::tables;
 
-/// What is in the file: indices, searches, peers.
+/// What is in the file: indices, searches, peers, and both by turns.
 pub(super) fn measured(records: &[Record]) -> String {
     const BYTES: &[usize] = &[0, 4, 5, 6, 7, 8, 9];
     let mut indices = tables::table(
@@ -156,14 +156,70 @@ pub(super) fn measured(records: &[Record]) -> String {
                     format!("{:.1}", place.load_before),
                 ]);
             }
+            Record::Turns { .. } => {}
         }
     }
-    [indices, searches, peers]
+    [indices, searches, peers, by_turns(records)]
         .iter()
         .filter(|rows| rows.row_iter().next().is_some())
         .map(tables::rendered)
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Searches beside peers.
+fn by_turns(records: &[Record]) -> comfy_table::Table {
+    let mut rows = tables::table(
+        &[
+            "faces",
+            "index",
+            "shards",
+            "copies",
+            "k",
+            "cand.",
+            "resc.",
+            "recall@10",
+            "ms",
+            "peer",
+            "parameters",
+            "recall@10",
+            "ms",
+            "time of the peer's",
+        ],
+        &[0, 2, 3, 4, 5, 6, 7, 8, 11, 12],
+    );
+    for record in records {
+        if let Record::Turns {
+            search,
+            peer,
+            recall_at_10,
+            peer_recall_at_10,
+            search_ms,
+            peer_ms,
+            ratio,
+            interval: [low, high],
+            ..
+        } = record
+        {
+            rows.add_row(vec![
+                search.index.faces.to_string(),
+                search.index.graph(),
+                search.index.shards.to_string(),
+                search.index.replicas.to_string(),
+                search.k.to_string(),
+                search.effort.candidates.to_string(),
+                search.effort.rescored.to_string(),
+                format!("{recall_at_10:.4}"),
+                format!("{search_ms:.2}"),
+                peer.peer.clone(),
+                peer.parameters.clone(),
+                format!("{peer_recall_at_10:.4}"),
+                format!("{peer_ms:.2}"),
+                format!("{ratio:.2} x ({low:.2} to {high:.2})"),
+            ]);
+        }
+    }
+    rows
 }
 
 /// What the measured sizes say of larger ones.

@@ -33,6 +33,33 @@ async function main () {
     ]) {
       found.refused.push(await call().then(() => null, (error) => [error.name, error.statusCode, error.body.error.type]))
     }
+    // What is not done here throws something that is no 404: nobody takes it for absence.
+    const id = (await client.search({ index: collection, size: 1 })).hits.hits[0]._id
+    if (!(await client.indices.exists({ index: collection }))) throw new Error('it is there')
+    if (await client.indices.exists({ index: 'no-such-collection' })) throw new Error('it is not there')
+    const index = collection
+    const ignore = { ignore: [404] }
+    for (const [name, call] of Object.entries({
+      exists: () => client.exists({ index, id }),
+      existsSource: () => client.existsSource({ index, id }),
+      get: () => client.get({ index, id }, ignore),
+      mget: () => client.mget({ index, ids: [id] }, ignore),
+      index: () => client.index({ index, document: {} }, ignore),
+      update: () => client.update({ index, id, doc: {} }, ignore),
+      delete: () => client.delete({ index, id }, ignore),
+      deleteByQuery: () => client.deleteByQuery({ index, query: { match_all: {} } }, ignore),
+      bulk: () => client.bulk({ index, operations: [{ delete: { _id: id } }] }, ignore),
+      fieldCaps: () => client.fieldCaps({ index, fields: '*' }, ignore),
+      explain: () => client.explain({ index, id, query: { match_all: {} } }, ignore),
+      create: () => client.indices.create({ index }, ignore),
+      remove: () => client.indices.delete({ index }, ignore),
+      alias: () => client.indices.existsAlias({ name: index }),
+      health: () => client.cluster.health({}, ignore),
+      nodes: () => client.nodes.info({}, ignore)
+    })) {
+      const status = await call().then(() => 200, (error) => error.statusCode)
+      if (![400, 403, 405].includes(status)) throw new Error(`${name}: ${status}`)
+    }
     await client.close()
   }
   console.log(JSON.stringify(found))

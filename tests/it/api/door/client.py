@@ -43,4 +43,40 @@ for compress in (False, True):
         except elasticsearch.ApiError as error:
             refused.append([type(error).__name__, error.status_code, error.error])
     found["refused"] = refused
+    # What is not done here raises something that is no NotFoundError: nobody takes it for absence.
+    face_id = top["hits"]["hits"][0]["_id"]
+    assert client.indices.exists(index=collection) and not client.indices.exists(index="no-such-collection")
+    elsewhere = client.options(ignore_status=404)
+    not_done = {
+        "exists": lambda: client.exists(index=collection, id=face_id),
+        "exists_source": lambda: client.exists_source(index=collection, id=face_id),
+        "get": lambda: elsewhere.get(index=collection, id=face_id),
+        "get_source": lambda: elsewhere.get_source(index=collection, id=face_id),
+        "mget": lambda: elsewhere.mget(index=collection, ids=[face_id]),
+        "index": lambda: elsewhere.index(index=collection, document={}),
+        "create": lambda: elsewhere.create(index=collection, id="x", document={}),
+        "update": lambda: elsewhere.update(index=collection, id=face_id, doc={}),
+        "delete": lambda: elsewhere.delete(index=collection, id=face_id),
+        "delete_by_query": lambda: elsewhere.delete_by_query(index=collection, query={"match_all": {}}),
+        "update_by_query": lambda: elsewhere.update_by_query(index=collection),
+        "bulk": lambda: elsewhere.bulk(index=collection, operations=[{"delete": {"_id": face_id}}]),
+        "explain": lambda: elsewhere.explain(index=collection, id=face_id, query={"match_all": {}}),
+        "field_caps": lambda: elsewhere.field_caps(index=collection, fields="*"),
+        "search_template": lambda: elsewhere.search_template(index=collection, id="x"),
+        "open_point_in_time": lambda: elsewhere.open_point_in_time(index=collection, keep_alive="1m"),
+        "indices.create": lambda: elsewhere.indices.create(index=collection),
+        "indices.delete": lambda: elsewhere.indices.delete(index=collection),
+        "indices.get": lambda: elsewhere.indices.get(index=collection),
+        "indices.get_mapping": lambda: elsewhere.indices.get_mapping(index=collection),
+        "indices.exists_alias": lambda: client.indices.exists_alias(name=collection),
+        "indices.refresh": lambda: elsewhere.indices.refresh(index=collection),
+        "cluster.health": lambda: elsewhere.cluster.health(),
+        "cat.count": lambda: elsewhere.cat.count(),
+        "nodes.info": lambda: elsewhere.nodes.info(),
+    }
+    for name, call in not_done.items():
+        try:
+            raise AssertionError(f"{name} answered {call()}")
+        except elasticsearch.ApiError as error:
+            assert error.status_code in (400, 403, 405), f"{name}: {error.status_code}"
 print(json.dumps(found))

@@ -42,7 +42,7 @@ fn run(door: &Door, mut command: Command) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
-fn check(found: &Value, version: &str, names: [&str; 2]) {
+fn check(found: &Value, version: &str, names: [&str; 3]) {
     // Clients are released apart from the server, along the same lines.
     let line = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(line(found["client"].as_str().unwrap()), line(version));
@@ -57,14 +57,14 @@ fn check(found: &Value, version: &str, names: [&str; 2]) {
         found["msearch"],
         json!([found["search"], "invalid_index_name_exception", 200])
     );
-    let [bad_request, not_found] = names;
+    let [bad_request, not_found, forbidden] = names;
     assert_eq!(
         found["refused"],
         json!([
             [bad_request, 400, "invalid_index_name_exception"],
             [not_found, 404, "index_not_found_exception"],
             [bad_request, 400, "illegal_argument_exception"],
-            [not_found, 404, "resource_not_found_exception"],
+            [forbidden, 403, "security_exception"],
         ])
     );
 }
@@ -76,7 +76,11 @@ fn elasticsearch_py_works_unchanged() {
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", clients(&version).join("python"));
     python.arg(root().join("tests/it/api/door/client.py"));
-    check(&run(&door, python), &version, ["BadRequestError", "NotFoundError"]);
+    check(
+        &run(&door, python),
+        &version,
+        ["BadRequestError", "NotFoundError", "AuthorizationException"],
+    );
 }
 
 #[test]
@@ -86,7 +90,11 @@ fn the_client_for_node_works_unchanged() {
     let mut node = Command::new("node");
     node.env("NODE_PATH", clients(&version).join("node/node_modules"));
     node.arg(root().join("tests/it/api/door/client.cjs"));
-    check(&run(&door, node), &version, ["ResponseError", "ResponseError"]);
+    check(
+        &run(&door, node),
+        &version,
+        ["ResponseError", "ResponseError", "ResponseError"],
+    );
 }
 
 /// Clients that refuse a builder that they do not know, before they send it: they have types for another form of it. Fetched by
