@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 pub use self::codes::{Code, Row};
 
 use crate::elastic::ElasticError;
+use crate::elastic::error::block;
 use crate::face::FaceError;
 use crate::face::image::ImageError;
 use crate::query::QueryError;
@@ -132,6 +133,17 @@ impl From<ElasticError> for ApiError {
                 .with("collection", name)
                 .with("stored", stored)
                 .with("wanted", wanted),
+            E::Blocked { index, setting } => Self::new(Code::IndexBlocked, message)
+                .with("index", index)
+                .with("block", setting),
+            E::GaveUp { reason, .. } | E::Refused { reason, .. } if block(&reason).is_some() => {
+                tracing::warn!(reason = message, "an index is blocked");
+                let (setting, remedy) = block(&reason).unwrap_or_default();
+                // Trying again helps nobody until an operator has done something.
+                Self::plain(Code::IndexBlocked)
+                    .with("block", setting)
+                    .with("remedy", remedy)
+            }
             // Addresses and Elasticsearch's words are for the operator: they stay in the log.
             E::GaveUp { .. } => {
                 tracing::warn!(reason = message, "elasticsearch is unavailable");

@@ -98,6 +98,16 @@ impl<'de> Deserializer<'de> for Texts {
         visitor.visit_string(self.only()?)
     }
 
+    /// As Python and forms write it, too.
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TextError> {
+        let text = self.only()?;
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "on" | "yes" => visitor.visit_bool(true),
+            "false" | "0" | "off" | "no" => visitor.visit_bool(false),
+            _ => Err(TextError::custom(format!("{:?} is no true or false", shorten(&text)))),
+        }
+    }
+
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TextError> {
         visitor.visit_some(self)
     }
@@ -125,7 +135,6 @@ impl<'de> Deserializer<'de> for Texts {
     }
 
     parsed! {
-        deserialize_bool => visit_bool, "true or false";
         deserialize_u16 => visit_u16, "whole number from 0 to 65535";
         deserialize_u32 => visit_u32, "whole number from 0 on";
         deserialize_u64 => visit_u64, "whole number from 0 on";

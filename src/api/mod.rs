@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod base64;
 pub mod docs;
 pub mod door;
 pub mod drain;

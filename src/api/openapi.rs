@@ -32,7 +32,7 @@ use crate::query::answer::Took;
     paths(
         v1::search::search, v1::identify::identify, v1::verify::verify, v1::represent::represent,
         v1::faces::enrol, v1::faces::get, v1::faces::delete, v1::faces::thumbnail,
-        v1::persons::get, v1::persons::change, v1::persons::delete,
+        v1::persons::list, v1::persons::get, v1::persons::change, v1::persons::delete,
         v1::stats::stats, v1::stats::collections, health::ready,
     ),
     components(schemas(FaceText, OneFaceText, CollectionName)),

@@ -1,6 +1,7 @@
 //! The photos of a request, however they come: parts of a form, the whole body, base64 in JSON; or their embeddings.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use axum::RequestExt as _;
 use axum::body::Bytes;
@@ -8,14 +9,12 @@ use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::base64::decode;
 use super::error::{ApiError, Code};
 use super::form::Given;
 use super::state::App;
@@ -61,6 +60,7 @@ pub async fn receive<T: DeserializeOwned + WithPhotos>(
     request: Request,
 ) -> Result<(T, Vec<Input>), ApiError> {
     let names = T::PHOTOS;
+    expect_plain(&request)?;
     let kind = media_type(&request);
     let query = text_options(request.uri().query());
     let (given, mut photos) = match kind.as_str() {
@@ -85,7 +85,17 @@ pub async fn receive<T: DeserializeOwned + WithPhotos>(
         },
         _ => return Err(ApiError::plain(Code::UnsupportedType)),
     };
-    let options = given.read()?;
+    let options = given.read().map_err(|error: ApiError| {
+        // The photo is no option, and is taken out before these are read.
+        let hint = match error.message.contains("unknown field") {
+            true => format!("; a photo goes into {}", names.join(" and ")),
+            false => String::new(),
+        };
+        ApiError {
+            message: error.message + &hint,
+            ..error
+        }
+    })?;
     let inputs = names
         .iter()
         .map(|name| {
@@ -107,6 +117,7 @@ pub fn options<T: DeserializeOwned>(query: Option<&str>) -> Result<T, ApiError> 
 
 /// Reads a JSON body without photos.
 pub async fn document<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    expect_plain(&request)?;
     if media_type(&request) != "application/json" {
         return Err(unsupported("send application/json"));
     }
@@ -116,6 +127,18 @@ pub async fn document<T: DeserializeOwned>(request: Request) -> Result<T, ApiErr
 fn unsupported(remedy: &str) -> ApiError {
     let meaning = Code::UnsupportedType.row().meaning;
     ApiError::new(Code::UnsupportedType, format!("{meaning}; {remedy}"))
+}
+
+/// Refuses a compressed body: photos are compressed already.
+fn expect_plain(request: &Request) -> Result<(), ApiError> {
+    let coding = request.headers().get(CONTENT_ENCODING);
+    match coding.map(|coding| coding.to_str().unwrap_or("?").trim().to_ascii_lowercase()) {
+        None => Ok(()),
+        Some(coding) if coding.is_empty() || coding == "identity" => Ok(()),
+        Some(coding) => Err(unsupported(&format!(
+            "send it without Content-Encoding, which is {coding:?} here"
+        ))),
+    }
 }
 
 fn media_type(request: &Request) -> String {
@@ -178,6 +201,8 @@ async fn json<T: WithPhotos>(app: &App, request: Request) -> Result<Parts, ApiEr
         };
         photos.insert((*name).to_owned(), input);
     }
+    // Many clients write what is not set as null.
+    object.retain(|_, value| !value.is_null());
     Ok((Given::Json(object), photos))
 }
 
@@ -202,10 +227,35 @@ fn embedding(app: &App, name: &str, value: Value) -> Result<Vec<f32>, ApiError> 
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let not_json = |reason: String| ApiError::new(Code::BadRequest, format!("the body is no JSON object: {reason}"));
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(not_json("it is another value".to_owned())),
-        Err(error) => Err(not_json(error.to_string())),
+    serde_json::from_slice(body)
+        .map(|Unique(object)| object)
+        .map_err(|error| not_json(error.to_string()))
+}
+
+/// An object in which no name stands twice: which of the two was meant could not be told.
+struct Unique(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Unique;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Unique, A::Error> {
+                let mut object = Map::new();
+                while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+                    if object.insert(name.clone(), value).is_some() {
+                        return Err(A::Error::custom(format!("{name:?} is given twice; once is meant")));
+                    }
+                }
+                Ok(Unique(object))
+            }
+        }
+        deserializer.deserialize_map(Names)
     }
 }
 
@@ -223,22 +273,11 @@ async fn bytes(request: Request) -> Result<Bytes, ApiError> {
 impl Encoded {
     /// The photo's bytes.
     pub fn decode(self, name: &str) -> Result<Bytes, ApiError> {
-        const LENIENT: GeneralPurpose = GeneralPurpose::new(
-            &STANDARD,
-            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-        );
         match self {
             Self::Plain(bytes) => Ok(bytes),
-            Self::Base64(text) => {
-                let text = match text.split_once(";base64,") {
-                    Some((kind, text)) if kind.starts_with("data:") => text,
-                    _ => &text,
-                };
-                let decoded = LENIENT.decode(text);
-                decoded
-                    .map(Bytes::from)
-                    .map_err(|error| ApiError::parameter(name, format!("no base64: {error}")))
-            }
+            Self::Base64(text) => decode(&text)
+                .map(Bytes::from)
+                .map_err(|reason| ApiError::parameter(name, reason)),
         }
     }
 }

@@ -87,6 +87,7 @@ impl App {
     /// A collection to write to, ready to be changed. Somebody waits for the answer: it is tried for half of the request's
     /// time, not for ever.
     pub async fn destination(&self, collection: &Collection) -> Result<Destination, ApiError> {
+        collection::expect_writable(&self.elastic, collection).await?;
         let patience = self.settings.timeout / 2;
         let policy = RetryPolicy {
             cap: Duration::from_secs(2),

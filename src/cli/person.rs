@@ -1,6 +1,7 @@
 //! `facedex person`: what people may ask of whoever keeps their faces.
 
 mod delete;
+mod list;
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -32,6 +33,8 @@ pub(super) enum PersonCommand {
     /// nothing is found. Photos that are ingested again do not bring the faces back. Exit code 0 if faces were deleted,
     /// or a purge that was asked for is complete; 1 if there were none, or the purge is not complete.
     Delete(delete::DeleteArgs),
+    /// Tell who is stored, with the numbers of their faces
+    List(list::ListArgs),
     /// Give a person another name, or another id
     Rename(RenameArgs),
     /// Make two people one
@@ -118,6 +121,7 @@ pub(super) struct ExportArgs {
 pub(super) async fn run(command: &PersonCommand, global: &GlobalArgs) -> Result<u8, Error> {
     match command {
         PersonCommand::Delete(args) => delete::delete(args, global).await,
+        PersonCommand::List(args) => list::list(args, global).await,
         PersonCommand::Rename(args) => {
             let change = Change {
                 id: args.id.clone(),

@@ -1,6 +1,6 @@
 //! `facedex serve`
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +16,14 @@ use crate::api::{self, Settings};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::error::Error;
 
+/// An address, or the first one of a name.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; expected HOST:PORT, such as 127.0.0.1:8080 or localhost:8080"))?;
+    found.next().ok_or_else(|| "the name has no address".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Where to listen; port 0 is any free one, which is printed
@@ -23,7 +31,8 @@ pub(super) struct ServeArgs {
         long,
         env = "FACEDEX_LISTEN",
         value_name = "HOST:PORT",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8080",
+        value_parser = parse_listen
     )]
     listen: SocketAddr,
 

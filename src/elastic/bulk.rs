@@ -8,7 +8,7 @@ use elasticsearch::http::Method;
 use serde::Deserialize;
 
 use super::client::{Payload, Reply};
-use super::error::BLOCKED;
+use super::error::{BLOCKED, CLOSED};
 use super::retry::Backoff;
 use super::{Destination, ElasticError};
 
@@ -145,6 +145,7 @@ struct ItemError {
     #[serde(rename = "type")]
     kind: String,
     reason: Option<String>,
+    index: Option<String>,
     caused_by: Option<Box<ItemError>>,
 }
 
@@ -378,6 +379,7 @@ fn is_blocked(body: &[u8]) -> bool {
 }
 
 fn judge_item(item: Item, operation: &Operation, collection: &str) -> Result<ItemAnswer, ElasticError> {
+    let index = item.error.as_ref().and_then(|error| error.index.clone());
     let (kind, reason) = item
         .error
         .map(|error| {
@@ -387,6 +389,11 @@ fn judge_item(item: Item, operation: &Operation, collection: &str) -> Result<Ite
             (error.kind, reason)
         })
         .unwrap_or_default();
+    if kind == CLOSED {
+        return Err(ElasticError::Closed {
+            index: index.unwrap_or_else(|| collection.to_owned()),
+        });
+    }
     Ok(match item.status {
         200..=299 => ItemAnswer::Final(Verdict::Done(
             item.seq_no

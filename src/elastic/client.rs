@@ -27,6 +27,9 @@ pub struct Client {
 /// needs a moment to notice.
 const READ_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
+/// After so long without an answer a node is asked whether it is there, and that is waited for as long.
+const SLOW: Duration = Duration::from_secs(3);
+
 /// A whole answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -100,7 +103,11 @@ impl Client {
         let mut reason = String::new();
         for (turn, node) in self.in_order().into_iter().enumerate() {
             let sent = Instant::now();
-            match node.send(request).await {
+            let answer = match request.is_read() {
+                true => watched(node, node.send(request)).await,
+                false => node.send(request).await,
+            };
+            match answer {
                 Ok(reply) => {
                     node.answered();
                     return Ok(Reply {
@@ -171,7 +178,8 @@ impl Client {
         loop {
             let answer = self.json(operation, method, path, query, payload).await;
             let is_passing = match &answer {
-                Err(ElasticError::Unreachable { .. } | ElasticError::Garbled { .. }) => true,
+                Err(ElasticError::Unreachable { .. }) => start.elapsed() < SLOW,
+                Err(ElasticError::Garbled { .. }) => true,
                 Err(ElasticError::Refused { status, .. }) => lies_with_the_node(*status),
                 _ => false,
             };
@@ -253,6 +261,25 @@ impl Client {
     pub fn addresses(&self) -> String {
         let shown: Vec<&str> = self.nodes.iter().map(Node::shown).collect();
         shown.join(", ")
+    }
+}
+
+/// Waits for a read as long as its node is there at all: one that hangs answers nothing, however long it is waited for.
+async fn watched(node: &Node, answer: impl Future<Output = Result<Reply, Failure>>) -> Result<Reply, Failure> {
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        tokio::select! {
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(SLOW) => {
+                // The answer may come while it is looked for.
+                tokio::select! {
+                    answer = &mut answer => return answer,
+                    is_there = node.is_there(SLOW) => if !is_there {
+                        return Err(format!("it answers nothing, not even a request for its name, for {} s", SLOW.as_secs()).into());
+                    },
+                }
+            }
+        }
     }
 }
 

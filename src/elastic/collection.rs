@@ -16,7 +16,7 @@ pub(super) mod origin;
 mod resolve;
 
 pub(super) use self::resolve::{Indices, Stray, claim, describe_index, found, is_closed, open_among_all, survey};
-pub use self::resolve::{Listed, Unusable, in_doubt, list, open, open_or_create, prepare};
+pub use self::resolve::{Listed, Unusable, expect_writable, in_doubt, list, open, open_or_create, prepare};
 
 /// Every faces index begins with this.
 pub(super) const INDEX_PREFIX: &str = "facedex-faces-";
@@ -126,10 +126,16 @@ pub struct Collection {
     /// The version of its mapping; none where an earlier release made it.
     #[serde(skip)]
     pub(super) mapping_version: Option<u64>,
+    /// Which of [`WRITE_BLOCKS`] is on its index.
+    #[serde(skip)]
+    pub(super) write_block: Option<&'static str>,
     /// Fields that can be filtered by, besides `labels.*`.
     #[serde(skip)]
     pub fields: BTreeSet<String>,
 }
+
+/// Blocks under which an index takes no writes (`index.blocks.*`).
+const WRITE_BLOCKS: [&str; 3] = ["write", "read_only", "read_only_allow_delete"];
 
 impl Collection {
     /// How its index is laid out.
@@ -298,6 +304,10 @@ pub(super) fn describe(name: &str, index: &str, reply: &Described) -> Option<Col
             .collect(),
         origin: Origin::of(meta, &reply.settings),
         mapping_version: meta[VERSION_FIELD].as_u64(),
+        write_block: {
+            let blocks = &reply.settings["index"]["blocks"];
+            WRITE_BLOCKS.into_iter().find(|block| blocks[*block] == "true")
+        },
         fields: fields(&reply.mappings),
     })
 }

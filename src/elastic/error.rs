@@ -158,6 +158,16 @@ pub enum ElasticError {
         /// The newest that this program knows.
         ours: u64,
     },
+    /// An index that takes no writes.
+    #[error(
+        "index {index} takes no writes ({setting} is true); set that to null, or free space on the nodes' disks where elasticsearch has set it"
+    )]
+    Blocked {
+        /// The index.
+        index: String,
+        /// The setting.
+        setting: String,
+    },
     /// An index that takes neither reads nor writes.
     #[error("index {index} is closed; POST /{index}/_open opens it")]
     Closed {
@@ -235,6 +245,11 @@ impl ElasticError {
     /// The error for an answer that is not a success.
     pub fn from_reply(operation: &str, status: u16, body: &[u8]) -> Self {
         let (kind, reason) = describe(body);
+        if kind == CLOSED {
+            return Self::Closed {
+                index: named_index(body).unwrap_or_else(|| reason.clone()),
+            };
+        }
         match status {
             401 => Self::Unauthorised { reason },
             403 if kind != BLOCKED => Self::Forbidden { reason },
@@ -273,6 +288,40 @@ impl ElasticError {
 
 /// The error type of an index or cluster that takes no writes for now.
 pub const BLOCKED: &str = "cluster_block_exception";
+
+/// The error type of a closed index.
+pub const CLOSED: &str = "index_closed_exception";
+
+/// The index that an error body names.
+fn named_index(body: &[u8]) -> Option<String> {
+    let parsed: Value = serde_json::from_slice(body).ok()?;
+    let error = &parsed["error"];
+    let places = [&error["index"], &error["root_cause"][0]["index"]];
+    places.into_iter().find_map(|index| index.as_str().map(str::to_owned))
+}
+
+/// Which block of an index Elasticsearch names in its words (`blocked by: [FORBIDDEN/8/index write (api)]`), and what lifts it.
+pub fn block(reason: &str) -> Option<(&'static str, &'static str)> {
+    // The numbers are Elasticsearch's own (`IndexMetadata`), its words have changed.
+    const BLOCKS: [(&str, &str, &str); 5] = [
+        ("/5/", "index.blocks.read_only", "set it to null"),
+        ("/7/", "index.blocks.read", "set it to null"),
+        (
+            "/8/",
+            "index.blocks.write",
+            "set it to null; a migration that goes on lifts its own",
+        ),
+        ("/9/", "index.blocks.metadata", "set it to null"),
+        (
+            "/12/",
+            "index.blocks.read_only_allow_delete",
+            "free space on the nodes' disks: elasticsearch sets it at its flood stage, and lifts it by itself",
+        ),
+    ];
+    let at = reason.find("blocked by: [")?;
+    let found = BLOCKS.iter().find(|(number, ..)| reason[at..].contains(number));
+    found.map(|(_, setting, remedy)| (*setting, *remedy))
+}
 
 /// Type and reason from an error body, or the body's beginning where it is not Elasticsearch's (a proxy's page).
 fn describe(body: &[u8]) -> (String, String) {

@@ -27,6 +27,15 @@ impl FromStr for Filter {
         if field.is_empty() || value.is_empty() || field.starts_with('_') || field.contains(['*', ' ']) {
             return Err(format!("{text:?} is no condition; expected field=value"));
         }
+        // It would match nothing, which looks like an unknown person.
+        if let Some((_, next)) = value.split_once(',')
+            && ["labels.", "person.", "image.", "ingest."]
+                .iter()
+                .any(|field| next.starts_with(field))
+            && next.contains('=')
+        {
+            return Err(format!("{text:?} is two conditions; repeat the filter for each"));
+        }
         Ok(Self {
             field: field.to_owned(),
             value: value.to_owned(),

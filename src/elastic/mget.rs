@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::bulk::Version;
 use super::client::Payload;
+use super::error::CLOSED;
 use super::{Destination, ElasticError};
 
 #[derive(Deserialize)]
@@ -36,6 +37,7 @@ struct DocError {
     #[serde(rename = "type")]
     kind: String,
     reason: Option<String>,
+    index: Option<String>,
 }
 
 impl<T> Doc<T> {
@@ -69,6 +71,9 @@ pub(super) async fn mget<T: DeserializeOwned>(
         }),
         Some(error) if error.kind == "index_not_found_exception" => Err(ElasticError::NoCollection {
             name: from.collection.clone(),
+        }),
+        Some(error) if error.kind == CLOSED => Err(ElasticError::Closed {
+            index: error.index.clone().unwrap_or_else(|| from.collection.clone()),
         }),
         Some(error) => Err(ElasticError::Refused {
             operation: operation.to_owned(),

@@ -43,6 +43,14 @@ pub(super) struct Request<'r> {
     pub(super) payload: Payload<'r>,
 }
 
+impl Request<'_> {
+    /// Whether it only reads: it may be given up at any moment.
+    pub(super) fn is_read(&self) -> bool {
+        let last = self.path.rsplit('/').next().unwrap_or_default();
+        matches!(self.method, Method::Get | Method::Head) || matches!(last, "_search" | "_count" | "_mget")
+    }
+}
+
 /// Why there is no answer.
 pub(super) type Failure = Box<dyn Error + Send + Sync>;
 
@@ -180,6 +188,12 @@ impl Node {
             // Whatever else it says or fails to say, it is there.
             _ => Ok(()),
         }
+    }
+
+    /// Whether it answers anything at all within this time.
+    pub(super) async fn is_there(&self, within: Duration) -> bool {
+        let asked = self.probe.head(self.base.clone()).timeout(within).send();
+        asked.await.is_ok()
     }
 
     /// Passes a request of somebody else's on and comes back with the head of the answer.

@@ -5,12 +5,11 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::splice::{BUILDER, Entries, Refusal, Text};
+use crate::api::base64::decode;
 use crate::face::select::FaceChoice;
 
 const FACE_EMBEDDING: &str = "face_embedding";
@@ -206,11 +205,7 @@ fn photo(builder: &str, field: &str, text: Option<&Text<'_>>, face: FaceChoice) 
     let text = text.map(|Text(text)| text.as_ref()).filter(|text| !text.is_empty());
     let text =
         text.ok_or_else(|| Refusal::illegal(format!("[{builder}] has no [{field}]: give a photo file in base64")))?;
-    let image = STANDARD.decode(text).map_err(|error| {
-        Refusal::illegal(format!(
-            "[{field}] is no base64 ({error}); encode the photo file with the standard alphabet, padding, and no line ends"
-        ))
-    })?;
+    let image = decode(text).map_err(|reason| Refusal::illegal(format!("[{field}] is {reason}")))?;
     Ok(Builder::Photo(image, face))
 }
 

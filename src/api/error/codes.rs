@@ -37,6 +37,7 @@ pub enum Code {
     ElasticsearchRefused,
     ElasticsearchUnavailable,
     IndexClosed,
+    IndexBlocked,
     NotAllReached,
     NotAudited,
     NotReady,
@@ -58,7 +59,7 @@ pub struct Row {
 
 impl Code {
     /// All codes, in the order of their statuses.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::BadRequest,
         Self::Unauthorised,
         Self::Forbidden,
@@ -90,6 +91,7 @@ impl Code {
         Self::ElasticsearchRefused,
         Self::ElasticsearchUnavailable,
         Self::IndexClosed,
+        Self::IndexBlocked,
         Self::NotAllReached,
         Self::NotAudited,
         Self::NotReady,
@@ -280,6 +282,12 @@ impl Code {
                 "the collection's index is closed",
                 "an operator opens it: POST /INDEX/_open",
             ),
+            Self::IndexBlocked => (
+                "index_blocked",
+                503,
+                "an index of the collection, or of the deleted faces, takes no such requests: it is blocked",
+                "an operator lifts the block that the details name",
+            ),
             Self::NotAllReached => (
                 "not_all_reached",
                 503,
@@ -302,7 +310,7 @@ impl Code {
                 "timeout",
                 504,
                 "the request took longer than the server allows",
-                "send a smaller photo, or raise --timeout",
+                "send a smaller photo, see whether elasticsearch is slow (/readyz), or raise --timeout",
             ),
         };
         Row {

@@ -31,6 +31,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/faces", post(faces::enrol))
         .route("/faces/{id}", get(faces::get).delete(faces::delete))
         .route("/faces/{id}/thumbnail", get(faces::thumbnail))
+        .route("/persons", get(persons::list))
         .route(
             "/persons/{id}",
             get(persons::get).patch(persons::change).delete(persons::delete),

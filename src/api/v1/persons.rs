@@ -1,4 +1,4 @@
-//! `/v1/persons/{id}`
+//! `/v1/persons`
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::api::state::{App, Place};
 use crate::elastic::document::{Person, check_label, check_person_name};
 use crate::elastic::faces::FaceRecord;
 use crate::elastic::lifecycle::versions::Reach;
-use crate::elastic::persons::{self, Change, Faces};
+use crate::elastic::persons::{self, Change, Faces, People};
 use crate::elastic::search::MAX_HITS;
 use crate::elastic::{ElasticError, collection};
 
@@ -42,6 +42,47 @@ pub struct PageOptions {
 
 fn hundred() -> u16 {
     100
+}
+
+/// Which people.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListOptions {
+    /// The collection.
+    #[param(value_type = crate::api::openapi::CollectionName)]
+    collection: String,
+    /// Only people whose id or name has this text in it, in whatever case.
+    search: Option<String>,
+    /// Behind this id: the `after` of the page before.
+    after: Option<String>,
+    /// How many people.
+    #[serde(default = "hundred")]
+    #[param(minimum = 1, maximum = 1_000, default = 100)]
+    limit: u16,
+}
+
+/// List the people who are stored
+///
+/// In the order of their ids, with the numbers of their faces.
+#[utoipa::path(get, path = "/v1/persons", tag = "persons", operation_id = "list_persons",
+    params(ListOptions),
+    responses((status = 200, body = People), (status = "default", body = ErrorBody)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<People>, ApiError> {
+    let options: ListOptions = photo::options(query.as_deref())?;
+    caller.may(Scope::Read, &options.collection)?;
+    if !(1..=1000).contains(&options.limit) {
+        return Err(ApiError::parameter("limit", "from 1 to 1000"));
+    }
+    let found = collection::open(&app.elastic, &options.collection).await?;
+    let (search, after) = (options.search.as_deref(), options.after.as_deref());
+    let search = search.filter(|text| !text.is_empty());
+    let people = persons::list(&app.elastic, &found.name, search, after, options.limit.into()).await?;
+    Ok(Json(people))
 }
 
 /// A person with their faces.

@@ -199,6 +199,26 @@ pub async fn prepare(to: &Destination, collection: &Collection) -> Result<(), El
     tombstones::prepare(to, &collection.names).await
 }
 
+/// Refuses a collection whose index takes no writes. One that a migration blocks for its last look is not refused: that is over
+/// soon.
+pub async fn expect_writable(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
+    let Some(block) = collection.write_block else {
+        return Ok(());
+    };
+    let whole = versions::list(client, collection).await?;
+    let is_moving = whole
+        .versions
+        .iter()
+        .any(|version| version.state == versions::State::Building);
+    match is_moving && block == "write" {
+        true => Ok(()),
+        false => Err(ElasticError::Blocked {
+            index: collection.index.clone(),
+            setting: format!("index.blocks.{block}"),
+        }),
+    }
+}
+
 /// Looks a collection up and makes it where it is missing; in both cases it holds vectors of the space.
 pub async fn open_or_create(
     client: &Client,

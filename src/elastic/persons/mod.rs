@@ -4,6 +4,7 @@
 mod change;
 mod erase;
 mod export;
+mod list;
 mod spelling;
 mod view;
 
@@ -21,6 +22,7 @@ use super::{Client, Destination, ElasticError};
 pub use self::change::{Change, Changed, change};
 pub use self::erase::{Erased, erase, rehearse};
 pub use self::export::Export;
+pub use self::list::{ListedPerson, People, list};
 
 /// Faces that are changed in one go.
 const PAGE: usize = 1000;

@@ -254,6 +254,54 @@ fn index_closed() {
     assert_eq!(error["details"]["index"], space.index());
 }
 
+/// Elasticsearch says so at once: nobody is told to wait for what an operator must lift.
+#[test]
+fn index_blocked() {
+    let (space, api) = own(&[]);
+    let options = [("collection", space.name.as_str()), ("person_id", "x")];
+    let enrol = || api.post_form("/v1/faces", &options, &[("photo", bytes("query/obama-3.jpg"))]);
+    let search = || api.post_json("/v1/search", &in_collection(&space.name));
+    let set = |block: &str, value: Value| {
+        let path = format!("/{}/_settings", space.index());
+        let body = json!({format!("index.blocks.{block}"): value});
+        assert_eq!(space.elastic("PUT", &path, Some(body)).0, 200);
+    };
+    for (block, reads) in [
+        ("write", true),
+        ("read_only_allow_delete", true),
+        ("read_only", true),
+        ("read", false),
+    ] {
+        set(block, json!(true));
+        let answer = if reads { enrol() } else { search() };
+        assert!(!answer.headers.contains_key("retry-after"), "{block}");
+        let error = answer.refused(503, "index_blocked");
+        assert_eq!(error["details"]["block"], format!("index.blocks.{block}"), "{error}");
+        if reads {
+            search().expect(200);
+        }
+        set(block, Value::Null);
+    }
+    enrol().expect(201);
+}
+
+/// One that takes connections and answers nothing is told from a photo that is too large.
+#[test]
+fn a_hanging_elasticsearch_is_no_timeout_of_the_photo() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let space = Space::at(&format!("http://{}", listener.local_addr().unwrap()));
+    let api = Api::start(&space, &[]);
+    let held = std::thread::spawn(move || {
+        let mut held = Vec::new();
+        while let Ok((connection, _)) = listener.accept() {
+            held.push(connection);
+        }
+    });
+    api.post_json("/v1/search", &in_collection("any"))
+        .refused(503, "elasticsearch_unavailable");
+    drop(held);
+}
+
 #[test]
 fn collection_in_doubt() {
     let (space, api) = own(&[]);

@@ -153,3 +153,45 @@ fn a_deletion_goes_on_when_its_time_is_over() {
         "{last}"
     );
 }
+
+#[test]
+fn who_is_stored_is_told_page_by_page() {
+    let (space, api) = own(&[]);
+    for (number, (id, name)) in [("ada*", "Ada L."), ("bob", "Bob"), ("zoe", "Zo\u{eb}")]
+        .iter()
+        .enumerate()
+    {
+        let photo = variants("query/obama-3.jpg", 3).nth(number).unwrap();
+        let options = [
+            ("collection", space.name.as_str()),
+            ("person_id", id),
+            ("person_name", name),
+        ];
+        api.post_form("/v1/faces", &options, &[("photo", photo)]).expect(201);
+    }
+    let list = |more: &str| {
+        api.get(&format!("/v1/persons?collection={}{more}", space.name))
+            .expect(200)
+    };
+    let all = list("");
+    assert_eq!(all["persons"].as_array().unwrap().len(), 3);
+    assert_eq!(all["persons"][0], json!({"id": "ada*", "name": "Ada L.", "faces": 1}));
+    assert!(all["after"].is_null());
+    let first = list("&limit=2");
+    assert_eq!(first["after"], "bob");
+    assert_eq!(list("&limit=2&after=bob")["persons"][0]["id"], "zoe");
+    // The text is no pattern, and its case does not matter.
+    assert_eq!(list("&search=DA*")["persons"][0]["id"], "ada*");
+    assert_eq!(list("&search=b*b")["persons"], json!([]));
+    assert_eq!(list("&search=ZO%C3%AB")["persons"][0]["id"], "zoe");
+    api.get(&format!("/v1/persons?collection={}&limit=0", space.name))
+        .refused(400, "bad_request");
+    let shown = space.run(&["person", "list", "--limit", "2"]).expect(0);
+    assert!(
+        shown.stdout.contains("bob") && shown.stdout.contains("--after bob"),
+        "{shown:?}"
+    );
+    let json = space.run(&["person", "list", "--json"]).expect(0).json();
+    assert_eq!((&json["persons"], &json["more"]), (&all["persons"], &json!(false)));
+    space.run(&["person", "list", "--search", "nobody"]).expect(1);
+}
