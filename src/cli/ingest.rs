@@ -187,19 +187,13 @@ impl IngestArgs {
 
     /// The options that decide what is stored of a photo, for its journal. Who it shows is part of its own entry.
     fn journalled(&self) -> String {
-        let mut options = format!("subject={:?}", self.subject).to_lowercase();
-        // Only what is not by default: journals of earlier releases know the subject alone.
         let labels: BTreeMap<_, _> = self.label.iter().cloned().collect();
-        for (key, value) in labels {
-            options.push_str(&format!(" label={key:?}={value:?}"));
-        }
-        if self.thumbnails {
-            options.push_str(" thumbnails");
-        }
-        if self.quality.gate() != MinQuality::default().gate() {
-            options.push_str(&format!(" quality={:?}", self.quality.gate()));
-        }
-        options
+        format!(
+            "{} labels={labels:?} thumbnails={} quality={:?}",
+            format!("subject={:?}", self.subject).to_lowercase(),
+            self.thumbnails,
+            self.quality.gate()
+        )
     }
 }
 

@@ -66,12 +66,20 @@ impl Journal {
 
     /// Opens the journal of `key` in `folder`. With `ignore_done` what it holds is not taken for done, and is added to.
     pub fn open(folder: &Path, key: &JournalKey, ignore_done: bool) -> Result<Self, JournalError> {
-        let path = folder.join(format!("{}-{}.journal", key.collection, key.digest()));
+        let path = folder.join(key.file_name());
         let failed = |action: &'static str| {
             let path = path.clone();
             move |source| JournalError { action, path, source }
         };
         std::fs::create_dir_all(folder).map_err(failed("create the folder of"))?;
+        let former = folder.join(key.former().file_name());
+        if !path.exists() && former.exists() {
+            std::fs::rename(&former, &path).map_err(failed("move"))?;
+            tracing::warn!(
+                path = path.display().to_string(),
+                "an earlier facedex noted photos as done without the labels, pictures and measures that it stored them with; these are taken to be those of this run, --no-journal looks at every photo"
+            );
+        }
         let is_new = !path.exists();
         if is_new {
             warn_of_others(folder, key);
@@ -173,6 +181,18 @@ impl Mark {
 }
 
 impl JournalKey {
+    /// The key under which releases before 0.2 kept the same journal: they noted the first of the options alone.
+    fn former(&self) -> Self {
+        Self {
+            options: self.options.split(' ').next().unwrap_or_default().to_owned(),
+            ..self.clone()
+        }
+    }
+
+    fn file_name(&self) -> String {
+        format!("{}-{}.journal", self.collection, self.digest())
+    }
+
     fn digest(&self) -> String {
         let parts = [&self.cluster, &self.collection_id, &self.engine, &self.options];
         let text = parts.map(|part| format!("{}:{part}", part.len())).concat();
@@ -268,6 +288,21 @@ mod tests {
         }
         assert!(Journal::open(folder.path(), &key("other"), false).unwrap().is_empty());
         assert!(Journal::open(folder.path(), &key("e"), true).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_journal_of_before_is_taken_up_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |options: &str| JournalKey {
+            options: options.to_owned(),
+            ..key("e")
+        };
+        let open = |options: &str| Journal::open(folder.path(), &of(options), false).unwrap();
+        open("subject=largest").enter(&[mark("a")]).unwrap();
+        assert!(open("subject=largest labels={\"a\": \"1\"}").is_done(&entry("a")));
+        assert!(open("subject=largest labels={\"a\": \"1\"}").is_done(&entry("a")));
+        // Other options are other work.
+        assert!(!open("subject=largest labels={\"a\": \"2\"}").is_done(&entry("a")));
     }
 
     #[test]

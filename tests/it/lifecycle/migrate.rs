@@ -51,7 +51,7 @@ fn a_collection_moves_with_all_that_it_holds() {
         "{settings}"
     );
     // The journal still holds, new photos arrive, searches find.
-    let again = space.ingest(0, &[&obama, "--person-from-dir"]);
+    let again = space.ingest(0, &[&obama, "--person-from-dir", "--label", "album=a", "--thumbnails"]);
     assert_eq!(again["done_before"], 1);
     let biden = space.put_photo("query/biden.jpg", "Biden/1.jpg");
     space.ingest(0, &[&biden, "--person-from-dir"]);

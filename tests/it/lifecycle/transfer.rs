@@ -132,11 +132,16 @@ fn vectors_have_the_same_bits_however_they_are_written_and_read() {
 fn lines_that_are_no_faces_are_named_and_the_rest_is_imported() {
     let space = Space::new();
     let header = json!({"facedex_export": 1, "collection": "x", "collection_id": "x", "space": "made-up@3", "dims": 3});
-    let face = |id: &str, vector: Value| json!({"_id": id, "_source": {"face": {"embedding": vector}, "model": {"space": "made-up@3"}, "image": {"hash": id, "uri": id}}});
+    let bbox = json!({"x": 0, "y": 0, "width": 1, "height": 1});
+    let face = |id: &str, vector: Value| json!({"_id": id, "_source": {"face": {"embedding": vector, "box": bbox}, "model": {"space": "made-up@3"}, "image": {"hash": id, "uri": id}}});
     let mut stranger = face("f", json!([1, 0, 0]));
     stranger["_source"]["model"]["space"] = json!("other");
     let mut odd = face("g", json!([1, 0, 0]));
     odd["_source"]["unknown"] = json!(1);
+    let mut boxless = face("h", json!([1, 0, 0]));
+    boxless["_source"]["face"]["box"] = json!({"x": 0});
+    let mut blank = face("i", json!([1, 0, 0]));
+    blank["_source"]["person"] = json!({"id": " "});
     let all = [
         header,
         face("a", json!([0.6, 0.8, 0.0])),
@@ -146,7 +151,10 @@ fn lines_that_are_no_faces_are_named_and_the_rest_is_imported() {
         face("", json!([1, 0, 0])),
         stranger,
         odd,
-        json!({"faces": 7}),
+        boxless,
+        blank,
+        face("j", json!([3, 4, 0])),
+        json!({"faces": 10}),
     ];
     let text: String = all.iter().map(|line| format!("{line}\n")).collect();
     let file = space.put("faces.ndjson", text.as_bytes());
@@ -155,7 +163,7 @@ fn lines_that_are_no_faces_are_named_and_the_rest_is_imported() {
         .expect(1);
     assert_eq!(
         (&ran.json()["imported"], &ran.json()["failed"]),
-        (&json!(1), &json!(6)),
+        (&json!(1), &json!(9)),
         "{ran:?}"
     );
     for reason in [
@@ -164,6 +172,9 @@ fn lines_that_are_no_faces_are_named_and_the_rest_is_imported() {
         "an id has",
         "of the space",
         "strict_dynamic_mapping_exception",
+        "no box",
+        "a person's id",
+        "5.000 long",
     ] {
         assert!(ran.stderr.contains(reason), "{reason}: {ran:?}");
     }
