@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use self::writer::{Line, Log};
 use super::access::Caller;
+use super::form::truth;
 use crate::elastic::search::Hit;
 
 /// Why something is not written down.
@@ -364,7 +365,9 @@ impl Record {
             for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
                 match (name.as_ref(), value.as_ref()) {
                     ("collection", collection) => self.add_collection(collection),
-                    ("forget", "true") if self.action == Action::DeleteFace => self.action = Action::ForgetFace,
+                    ("forget", text) if self.action == Action::DeleteFace && truth(text) == Some(true) => {
+                        self.action = Action::ForgetFace;
+                    }
                     _ => {}
                 }
             }

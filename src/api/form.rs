@@ -70,6 +70,15 @@ impl Texts {
     }
 }
 
+/// What a text says, as Python and forms write it, too.
+pub fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "on" | "yes" => Some(true),
+        "false" | "0" | "off" | "no" => Some(false),
+        _ => None,
+    }
+}
+
 /// The beginning of a text that somebody sent, for a message.
 fn shorten(text: &str) -> String {
     text.chars().take(40).collect()
@@ -98,14 +107,11 @@ impl<'de> Deserializer<'de> for Texts {
         visitor.visit_string(self.only()?)
     }
 
-    /// As Python and forms write it, too.
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TextError> {
         let text = self.only()?;
-        match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "on" | "yes" => visitor.visit_bool(true),
-            "false" | "0" | "off" | "no" => visitor.visit_bool(false),
-            _ => Err(TextError::custom(format!("{:?} is no true or false", shorten(&text)))),
-        }
+        let truth =
+            truth(&text).ok_or_else(|| TextError::custom(format!("{:?} is no true or false", shorten(&text))))?;
+        visitor.visit_bool(truth)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TextError> {

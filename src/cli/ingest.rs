@@ -167,7 +167,7 @@ struct ResumeArgs {
     no_journal: bool,
 
     /// Ask the index whether a photo's faces are there before looking for them; for machines without a journal
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["replace", "overwrite", "name_unnamed"])]
     skip_indexed: bool,
 
     /// Say that the run is paused when elasticsearch has accepted nothing for so long

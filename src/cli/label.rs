@@ -83,5 +83,6 @@ pub(super) async fn run(args: &LabelArgs, global: &GlobalArgs) -> Result<u8, Err
         }
         text
     })?;
+    labelled.reach.expect_all(true)?;
     Ok(SUCCESS)
 }

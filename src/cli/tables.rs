@@ -161,7 +161,14 @@ pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>, dry_run: bo
     }
     for (label, count) in [
         ("  of these somebody else before", summary.renamed),
-        ("  there without a person, named", summary.named),
+        (
+            if dry_run {
+                "  there without a person, to be named"
+            } else {
+                "  there without a person, named"
+            },
+            summary.named,
+        ),
         ("  there without a person, left so", summary.unnamed),
         ("  there as another person, left so", summary.conflicts),
     ] {
@@ -199,7 +206,7 @@ pub(super) fn summary(summary: &Summary, to: Option<(&str, String)>, dry_run: bo
     );
     if summary.other_labels > 0 {
         text.push_str(&format!(
-            "{} faces are stored without a label, name or picture that was given now; --replace adds these and keeps the rest\n",
+            "{} faces are stored without a label, name or picture that was given now, or with another; --replace adds these and keeps the rest\n",
             summary.other_labels
         ));
     }

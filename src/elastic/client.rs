@@ -27,8 +27,10 @@ pub struct Client {
 /// needs a moment to notice.
 const READ_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
-/// After so long without an answer a node is asked whether it is there, and that is waited for as long.
+/// After so long without an answer to a read, a node is asked whether it is there.
 const SLOW: Duration = Duration::from_secs(3);
+/// So long it may take to say so: a node that has too much to do answers late, and elasticsearch's own clients give up after 10 s.
+const DEAD: Duration = Duration::from_secs(6);
 
 /// A whole answer.
 #[derive(Debug)]
@@ -274,8 +276,8 @@ async fn watched(node: &Node, answer: impl Future<Output = Result<Reply, Failure
                 // The answer may come while it is looked for.
                 tokio::select! {
                     answer = &mut answer => return answer,
-                    is_there = node.is_there(SLOW) => if !is_there {
-                        return Err(format!("it answers nothing, not even a request for its name, for {} s", SLOW.as_secs()).into());
+                    is_there = node.is_there(DEAD) => if !is_there {
+                        return Err(format!("it answers nothing, not even a request for its name, for {} s", DEAD.as_secs()).into());
                     },
                 }
             }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::client::Payload;
 use super::document::Person;
-use super::lifecycle::versions::busy;
+use super::lifecycle::versions::{Reach, busy};
 use super::persons::{self, Change, Versioned, View};
 use super::{Destination, ElasticError};
 
@@ -59,7 +59,7 @@ async fn write_changes(to: &Destination, operations: &[Operation]) -> Result<Upd
 }
 
 /// What became of a label.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Labelled {
     /// Faces that are the person now and were not before.
     pub changed: u64,
@@ -70,6 +70,9 @@ pub struct Labelled {
     /// Other faces of the person that have another name than before.
     #[serde(skip_serializing_if = "is_zero")]
     pub renamed: u64,
+    /// What of the collection the name reached.
+    #[serde(skip)]
+    pub reach: Reach,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -77,9 +80,9 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Rounds in which others change the same faces, and nothing else happens: then they are left to them.
+/// Faces that others change under our hands this often are left to them.
 const ROUNDS: usize = 50;
-const OPERATION: &str = "name faces";
+const OPERATION: &str = "change faces";
 
 /// Gives a person to a face, or to all faces of a cluster, however many. Those who are somebody else stay so unless `overwrite`.
 /// A name that is given becomes that of all of the person's faces; without one, the faces get the name that the person has. `None`
@@ -114,12 +117,17 @@ pub async fn label(
     // An update merges objects: the name of whoever it was before goes by being null.
     let change = body(&json!({"person": {"id": person.id, "name": name}}))?;
     let mut labelled = Labelled {
+        changed: 0,
         already,
         somebody_else,
-        ..Labelled::default()
+        renamed: 0,
+        reach: Reach::ALL,
     };
-    let mut fruitless = 0;
-    loop {
+    for round_number in 0.. {
+        // Each round names all that it finds: whoever finds some again and again has somebody else beside him.
+        if round_number == ROUNDS {
+            return Err(busy(OPERATION));
+        }
         let view = View::open(to).await?;
         let done = round(to, &view, &left, &change, |done| told(labelled.changed + done)).await;
         view.close(to).await;
@@ -128,17 +136,15 @@ pub async fn label(
         if found == 0 {
             break;
         }
-        fruitless = if changed == 0 { fruitless + 1 } else { 0 };
-        if fruitless == ROUNDS {
-            return Err(busy(OPERATION));
-        }
     }
     if person.name.is_some() {
         let renaming = Change {
             name: Some(name),
             ..Change::default()
         };
-        labelled.renamed = persons::change(to, &person.id, &renaming).await?.updated;
+        let renamed = persons::change(to, &person.id, &renaming).await?;
+        labelled.renamed = renamed.updated;
+        labelled.reach = renamed.reach;
     }
     Ok(Some(labelled))
 }

@@ -158,9 +158,19 @@ pub struct Known {
     /// The cluster that it was put in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// Its picture, a JPEG in base64. It is large, and not remembered: the face's new document has it from the start.
-    #[serde(skip)]
+    /// Its picture, a JPEG in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thumbnail: Option<String>,
+    /// The document that it was read from; none where another one remembered it.
+    #[serde(skip)]
+    pub id: Option<String>,
+}
+
+impl Known {
+    /// Whether there is anything to carry over.
+    pub fn has_something(&self) -> bool {
+        self.person.is_some() || !self.labels.is_empty() || self.cluster.is_some() || self.thumbnail.is_some()
+    }
 }
 
 /// `model.*`
@@ -371,7 +381,7 @@ pub struct StoredImage {
 #[derive(Debug, Clone, Deserialize)]
 pub struct StoredBox {
     /// In photo pixels.
-    #[serde(rename = "box")]
+    #[serde(rename = "box", deserialize_with = "lenient::rect")]
     pub bbox: Rect,
     /// Detection score, 0 to 1.
     #[serde(default, deserialize_with = "lenient::field")]

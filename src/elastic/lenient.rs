@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::document::Person;
+use crate::face::Rect;
 
 /// Whatever it is, or its default.
 pub(super) fn field<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
@@ -33,6 +34,22 @@ pub(super) fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
             .ok()
             .map(|moment| moment.to_string()),
         None => as_text(&value),
+    })
+}
+
+/// A box: Elasticsearch takes numbers as text, too.
+pub(super) fn rect<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rect, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let side = |name: &str| {
+        let text = as_text(&value[name]).unwrap_or_default();
+        text.parse::<f32>()
+            .map_err(|_| D::Error::custom(format!("no box: {name}")))
+    };
+    Ok(Rect {
+        x: side("x")?,
+        y: side("y")?,
+        width: side("width")?,
+        height: side("height")?,
     })
 }
 
@@ -102,7 +119,7 @@ mod tests {
             ("/person/id", json!(["p", "q"])),
             ("/person", json!({"name": "P"})),
             ("/person", json!("P")),
-            ("/face/box/x", json!("1")),
+            ("/face/box/x", json!("one")),
             ("/face/box", json!(null)),
             ("/face", json!({"score": 0.9})),
             ("/image/hash", json!(null)),
@@ -127,6 +144,11 @@ mod tests {
             assert!(face.timestamp.unwrap().starts_with("202"), "{at} {value}");
         }
         assert!(read(json!({})).face.is_none());
+        let text = json!({"face": {"box": {"x": "1", "y": 2, "width": 3.5, "height": "4"}}});
+        assert_eq!(
+            read(text).face.map(|face| (face.bbox.x, face.bbox.width)),
+            Some((1.0, 3.5))
+        );
     }
 
     #[test]

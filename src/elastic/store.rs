@@ -125,6 +125,18 @@ pub struct Stored {
     pub outcomes: Vec<Outcome>,
     /// Faces that the photo had and has no more.
     pub removed: usize,
+    /// Whether a rewrite wrote any face, whatever its outcome.
+    pub written: bool,
+}
+
+impl Stored {
+    /// Whether this call wrote the face in this place.
+    fn has_written(&self, place: usize) -> bool {
+        self.outcomes.get(place).is_some_and(|outcome| {
+            // A face that is to be another person was rewritten as the one that it is.
+            outcome.is_written() || (self.written && matches!(outcome, Outcome::Conflict { .. }))
+        })
+    }
 }
 
 /// Writes the photos' faces, but for those that were deleted on request. Repeating it is safe. All are of one embedding
@@ -180,8 +192,16 @@ async fn write(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Res
 }
 
 /// What [`store`] would do, as far as the photos' faces are stored as they are now. Nothing is written.
-pub async fn rehearse(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
-    let deleted = Deleted::before(to, photos).await?;
+pub async fn rehearse(
+    to: &Destination,
+    mode: WriteMode,
+    restore_deleted: bool,
+    photos: &[PhotoRecord],
+) -> Result<Vec<Stored>, ElasticError> {
+    let deleted = match restore_deleted {
+        true => Deleted::default(),
+        false => Deleted::before(to, photos).await?,
+    };
     let kept = deleted.without(photos);
     let mut stored = Vec::with_capacity(photos.len());
     for photo in kept.iter() {
@@ -379,14 +399,18 @@ fn compare(photo: &PhotoRecord, place: usize, stored: &StoredFace, unanswered: b
     }
 }
 
-/// Whether a stored face of the same person lacks something that was given.
+/// Whether a stored face lacks a label, a picture or, for the same person, a name that was given.
 fn lacks(photo: &PhotoRecord, place: usize, stored: &StoredFace) -> bool {
     let document = &photo.faces[place];
     let mut labels = document.labels.iter();
-    let given = document.person.as_ref().and_then(|person| person.name.as_ref());
-    let name = stored.person.as_ref().and_then(|person| person.name.as_ref());
-    // What a folder is called is no name that somebody gave.
-    let has_name = given.is_none() || given == name || (photo.name_is_folders && name.is_some());
+    let has_name = match (&document.person, &stored.person) {
+        (Some(given), Some(stored)) if given.id == stored.id => {
+            // What a folder is called is no name that somebody gave.
+            given.name.is_none() || given.name == stored.name || (photo.name_is_folders && stored.name.is_some())
+        }
+        // Who it is is another question.
+        _ => true,
+    };
     let thumbnail = stored.face.as_ref().and_then(|face| face.thumbnail.as_ref());
     labels.any(|(key, value)| stored.labels.get(key) != Some(value))
         || !has_name

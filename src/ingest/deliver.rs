@@ -125,7 +125,9 @@ impl Ledger {
             }
         }
         summary.failed += u64::from(refused.is_some());
-        let is_done = refused.is_none() && conflict.is_none();
+        // What was given and is not stored is said again by the next run.
+        let lacks = |outcome: &Outcome| *outcome == Outcome::Existing { other_labels: true };
+        let is_done = refused.is_none() && conflict.is_none() && !outcomes.iter().any(lacks);
         for (stage, reason) in [(Stage::Index, refused), (Stage::Conflict, conflict)] {
             if let Some(reason) = reason {
                 let failure = Failure::new(&photo.entry, stage, reason, &photo.record.run);
@@ -265,10 +267,12 @@ impl Flights {
                 .collect();
             let written = match dry_run {
                 false => write(&to, mode, restore, &records, people).await,
-                true => store::rehearse(&to, mode, &records).await.map(|stored| Written {
-                    stored,
-                    namesakes: Vec::new(),
-                }),
+                true => store::rehearse(&to, mode, restore, &records)
+                    .await
+                    .map(|stored| Written {
+                        stored,
+                        namesakes: Vec::new(),
+                    }),
             };
             (photos, written)
         });

@@ -91,8 +91,8 @@ impl Route {
 fn instead(method: &Method, parts: &[&str]) -> &'static str {
     const FACES: [&str; 7] = ["_doc", "_source", "_mget", "_create", "_update", "_bulk", "_explain"];
     match parts {
-        ["_nodes" | "_cluster" | "_cat", ..] => "switch sniffing off (sniff_on_start) and name this address alone",
-        [_] if *method == Method::PUT => {
+        ["_nodes", ..] => "switch sniffing off (sniff_on_start) and name this address alone",
+        [name] if *method == Method::PUT && !name.starts_with('_') => {
             "`facedex collection create`, or an ingest, makes a collection; those that there are need not be made"
         }
         [..] if parts.iter().any(|part| FACES.contains(part)) => {

@@ -13,6 +13,7 @@ use crate::elastic::tombstones::{self, PhotoKeys, Tombstone, Tombstones};
 use crate::elastic::{Destination, ElasticError};
 
 /// The tombstones of a batch's photos.
+#[derive(Default)]
 pub(super) struct Deleted(Tombstones);
 
 impl Deleted {
@@ -44,7 +45,7 @@ impl Deleted {
         kept: &[PhotoRecord],
         written: &Result<Vec<Stored>, ElasticError>,
     ) -> Result<Cow<'_, Tombstones>, ElasticError> {
-        let is_new = |stored: &Stored| stored.outcomes.iter().any(Outcome::is_written);
+        let is_new = |stored: &Stored| (0..stored.outcomes.len()).any(|place| stored.has_written(place));
         // After a failure too: some of it may have been written.
         let is_written = written.as_ref().map_or(true, |stored| stored.iter().any(is_new));
         let now = match is_written {
@@ -61,8 +62,8 @@ impl Deleted {
         }
         // By a copy's tombstones only what was written here goes: what was stored before was not deleted.
         for (photo, stored) in kept.iter().zip(written.iter().flatten()) {
-            for (place, outcome) in stored.outcomes.iter().enumerate() {
-                let face = photo.faces.get(place).filter(|_| outcome.is_written());
+            for place in 0..stored.outcomes.len() {
+                let face = photo.faces.get(place).filter(|_| stored.has_written(place));
                 if face.is_some_and(|face| covers(&now, &photo.hash, face)) {
                     take_back_deleted(to, &photo.id(place), now.get(&photo.hash)).await?;
                 }
@@ -74,9 +75,9 @@ impl Deleted {
     /// Notes which of the faces that were written are taken back.
     pub(super) fn note(&self, now: &Tombstones, kept: &[PhotoRecord], stored: &mut [Stored]) {
         for (photo, stored) in kept.iter().zip(stored) {
-            for (face, outcome) in photo.faces.iter().zip(&mut stored.outcomes) {
-                if outcome.is_written() && covers(now, &photo.hash, face) {
-                    *outcome = Outcome::Deleted;
+            for (place, face) in photo.faces.iter().enumerate() {
+                if stored.has_written(place) && covers(now, &photo.hash, face) {
+                    stored.outcomes[place] = Outcome::Deleted;
                 }
             }
         }

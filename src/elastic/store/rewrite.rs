@@ -35,7 +35,11 @@ pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoReco
             return Ok(Stored {
                 outcomes: leave(photo, &old, attempt > 0),
                 removed,
+                written: attempt > 0,
             });
+        }
+        if let Some(id) = old.iter().find(|(_, (face, _))| is_misplaced(face)).map(|(id, _)| id) {
+            return Ok(misplaced(photo, id));
         }
         let plan = Plan::new(mode, photo, &old);
         let unfinished = !plan.previous.is_empty() || !old.is_empty();
@@ -77,7 +81,11 @@ pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoReco
                 continue;
             }
         }
-        return Ok(Stored { outcomes, removed });
+        return Ok(Stored {
+            outcomes,
+            removed,
+            written: true,
+        });
     }
     let busy = Outcome::Rejected {
         reason: "the photo's faces were changed by somebody else all the time; run again".to_owned(),
@@ -85,7 +93,20 @@ pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoReco
     Ok(Stored {
         outcomes: vec![busy; photo.faces.len().max(1)],
         removed,
+        written: true,
     })
+}
+
+fn misplaced(photo: &PhotoRecord, id: &str) -> Stored {
+    let refused = Outcome::Rejected {
+        reason: format!(
+            "the stored face {id} has a person, labels or a cluster, and no box that can be read, so that these would be lost; mend or delete it (`facedex collection check` names it)"
+        ),
+    };
+    Stored {
+        outcomes: vec![refused; photo.faces.len().max(1)],
+        ..Stored::default()
+    }
 }
 
 /// Whether the photo is to be left as it is.
@@ -113,12 +134,17 @@ fn is_settled(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versi
 /// What [`rewrite`] would do, or what a look at the stored faces says where the mode leaves them.
 pub(super) async fn rehearse(to: &Destination, mode: WriteMode, photo: &PhotoRecord) -> Result<Stored, ElasticError> {
     let old = stored_faces(to, &photo.hash).await?;
-    if !is_settled(mode, photo, &old) {
+    let rewrites = matches!(mode, WriteMode::Replace | WriteMode::Overwrite);
+    if rewrites && !is_settled(mode, photo, &old) {
+        if let Some(id) = old.iter().find(|(_, (face, _))| is_misplaced(face)).map(|(id, _)| id) {
+            return Ok(misplaced(photo, id));
+        }
         let plan = Plan::new(mode, photo, &old);
         let is_kept = |id: &&String| (0..photo.faces.len()).any(|place| photo.id(place) == **id);
         return Ok(Stored {
             removed: old.len() - old.keys().filter(is_kept).count(),
             outcomes: plan.outcomes,
+            written: false,
         });
     }
     let outcome = |place: usize| match old.get(&photo.id(place)) {
@@ -128,9 +154,17 @@ pub(super) async fn rehearse(to: &Destination, mode: WriteMode, photo: &PhotoRec
             other => other,
         },
     };
+    let mut outcomes: Vec<Outcome> = (0..photo.faces.len()).map(outcome).collect();
+    // One photo's faces come from one engine.
+    let other = outcomes
+        .iter()
+        .find(|outcome| matches!(outcome, Outcome::OtherEngine { .. }));
+    if let Some(other) = other.cloned() {
+        outcomes.fill(other);
+    }
     Ok(Stored {
-        outcomes: (0..photo.faces.len()).map(outcome).collect(),
-        removed: 0,
+        outcomes,
+        ..Stored::default()
     })
 }
 
@@ -156,13 +190,20 @@ impl Plan {
     fn new(mode: WriteMode, photo: &PhotoRecord, old: &BTreeMap<String, Versioned>) -> Self {
         let mut documents = photo.faces.clone();
         let mut outcomes = vec![Outcome::Indexed; documents.len()];
-        let previous = known_faces(old);
+        let mut previous = known_faces(old);
+        // A picture is large: it is remembered only where the document that has it goes to another face.
+        let mut is_moved = vec![false; previous.len()];
         // Each old face gives its name to one new face, the nearest pairs first.
         for (ordinal, known) in pairs(&documents, &previous) {
+            is_moved[known] = previous[known].id != Some(photo.id(ordinal));
             if let Some(outcome) = carry_over(mode, photo, &mut documents[ordinal], &previous[known]) {
                 outcomes[ordinal] = outcome;
             }
         }
+        for (known, is_moved) in previous.iter_mut().zip(is_moved) {
+            known.thumbnail = known.thumbnail.take().filter(|_| is_moved);
+        }
+        previous.retain(Known::has_something);
         Self {
             documents,
             outcomes,
@@ -236,30 +277,36 @@ fn finish(
 /// The faces with a person, labels, a cluster or a picture that a photo has, and those that it had before a rewrite that was cut off.
 fn known_faces(old: &BTreeMap<String, Versioned>) -> Vec<Known> {
     let mut known: Vec<Known> = Vec::new();
-    for (face, _) in old.values() {
-        let own = face.face.as_ref().map(|stored| Known {
+    for (id, (face, _)) in old {
+        known.extend(face.face.as_ref().map(|stored| Known {
             bbox: stored.bbox,
             person: face.person.clone(),
             labels: face.labels.clone(),
             cluster: face.cluster.id.clone(),
             thumbnail: stored.thumbnail.clone(),
-        });
-        for candidate in face.image.previous.iter().cloned().chain(own) {
-            let named = candidate.person.is_some()
-                || !candidate.labels.is_empty()
-                || candidate.cluster.is_some()
-                || candidate.thumbnail.is_some();
-            let there = known
-                .iter_mut()
-                .find(|known| known.person == candidate.person && known.bbox.iou(&candidate.bbox) >= SAME_FACE_IOU);
-            match there {
-                Some(known) => known.thumbnail = known.thumbnail.take().or(candidate.thumbnail),
-                None if named => known.push(candidate),
-                None => {}
+            id: Some(id.clone()),
+        }));
+    }
+    // What is remembered was carried over to whatever is in that place by now, and may have been changed since.
+    for remembered in old.values().flat_map(|(face, _)| &face.image.previous) {
+        let mut there = known.iter_mut();
+        match there.find(|known| known.bbox.iou(&remembered.bbox) >= SAME_FACE_IOU) {
+            Some(known) => {
+                known.person = known.person.take().or_else(|| remembered.person.clone());
+                known.cluster = known.cluster.take().or_else(|| remembered.cluster.clone());
+                known.thumbnail = known.thumbnail.take().or_else(|| remembered.thumbnail.clone());
             }
+            None => known.push(remembered.clone()),
         }
     }
+    known.retain(Known::has_something);
     known
+}
+
+/// Whether something that was given to a stored face would be lost: where it lies in the photo cannot be read.
+fn is_misplaced(face: &StoredFace) -> bool {
+    let has_something = face.person.is_some() || !face.labels.is_empty() || face.cluster.id.is_some();
+    face.face.is_none() && has_something
 }
 
 /// Which new face is which known one: greedily by overlap, each at most once. Of known faces in one place, a person goes

@@ -70,7 +70,7 @@ impl Entry {
     pub fn person_of_folder(&self) -> Option<Person> {
         self.folder.as_ref().map(|folder| Person {
             id: folder.clone(),
-            name: Some(folder.replace('_', " ")),
+            name: Some(folder.replace('_', " ")).filter(|name| !name.trim().is_empty()),
         })
     }
 }
@@ -191,12 +191,12 @@ impl Sink {
         if self.shard.is_some_and(|shard| !shard.holds(&entry.key)) {
             return Ok(false);
         }
-        if let Some(Err(reason)) = entry.person.as_ref().map(Person::check) {
-            self.failed(entry, reason)?;
-            return Ok(false);
-        }
         if self.journal.is_done(entry) {
             self.send(Offer::Done)?;
+            return Ok(false);
+        }
+        if let Some(Err(reason)) = entry.person.as_ref().map(Person::check) {
+            self.failed(entry, reason)?;
             return Ok(false);
         }
         Ok(true)

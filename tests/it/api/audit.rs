@@ -33,7 +33,7 @@ fn what_was_done_is_in_the_audit_log_and_no_biometrics_are() {
             .status,
         404
     );
-    let forget = format!("{}&forget=true", at(&format!("/v1/faces/{id}")));
+    let forget = format!("{}&forget=True", at(&format!("/v1/faces/{id}")));
     assert_eq!(site.with(&admin, "DELETE", &forget, &Value::Null).status, 404);
     // Nothing of this is written down.
     assert_eq!(site.with(&reader, "GET", &at("/v1/stats"), &Value::Null).status, 200);
