@@ -1,13 +1,11 @@
 //! What is written about stored faces after the fact: their cluster, and who a face or a cluster is.
 
 use bytes::Bytes;
-use elasticsearch::http::Method;
 use serde_json::{Value, json};
 
 use super::bulk::{self, Action, Operation, Verdict, Version};
-use super::client::Payload;
 use super::document::Person;
-use super::lifecycle::versions::{Reach, busy};
+use super::lifecycle::versions::{ROUNDS, Reach, busy};
 use super::persons::{self, Change, Versioned, View};
 use super::{Destination, ElasticError};
 
@@ -80,8 +78,6 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Faces that others change under our hands this often are left to them.
-const ROUNDS: usize = 50;
 const OPERATION: &str = "change faces";
 
 /// Gives a person to a face, or to all faces of a cluster, however many. Those who are somebody else stay so unless `overwrite`.
@@ -101,13 +97,13 @@ pub async fn label(
     let is_somebody = json!({"bool": {"should": [
         {"exists": {"field": "person.id"}}, {"term": {"_ignored": "person.id"}},
     ]}});
-    let all = count(to, json!({"bool": {"filter": [either]}})).await?;
-    if all == 0 {
+    let count = async |query: Value| persons::count(to, &to.collection, &query).await;
+    if count(json!({"bool": {"filter": [either]}})).await? == 0 {
         return Ok(None);
     }
-    let already = count(to, json!({"bool": {"filter": [either, is_person]}})).await?;
+    let already = count(json!({"bool": {"filter": [either, is_person]}})).await?;
     let others = json!({"bool": {"filter": [either, is_somebody], "must_not": [is_person]}});
-    let somebody_else = if overwrite { 0 } else { count(to, others).await? };
+    let somebody_else = if overwrite { 0 } else { count(others).await? };
     let name = match &person.name {
         Some(name) => Some(name.clone()),
         None => persons::name_of(to, &person.id).await?,
@@ -123,20 +119,11 @@ pub async fn label(
         renamed: 0,
         reach: Reach::ALL,
     };
-    for round_number in 0.. {
-        // Each round names all that it finds: whoever finds some again and again has somebody else beside him.
-        if round_number == ROUNDS {
-            return Err(busy(OPERATION));
-        }
-        let view = View::open(to).await?;
-        let done = round(to, &view, &left, &change, |done| told(labelled.changed + done)).await;
-        view.close(to).await;
-        let Round { found, changed } = done?;
-        labelled.changed += changed;
-        if found == 0 {
-            break;
-        }
-    }
+    name_all(to, &left, &change, |done| {
+        labelled.changed = done;
+        told(done);
+    })
+    .await?;
     if person.name.is_some() {
         let renaming = Change {
             name: Some(name),
@@ -149,46 +136,51 @@ pub async fn label(
     Ok(Some(labelled))
 }
 
-/// What one look at everything that is left met.
-struct Round {
-    found: u64,
-    changed: u64,
+/// Changes the faces of a query until none is left; `told` hears how many were changed until then.
+async fn name_all(
+    to: &Destination,
+    left: &Value,
+    change: &Bytes,
+    mut told: impl FnMut(u64),
+) -> Result<(), ElasticError> {
+    let mut changed = 0;
+    // Each round changes all that it finds: whoever finds some again and again has somebody else beside him.
+    for _ in 0..ROUNDS {
+        let view = View::open(to).await?;
+        let found = round(to, &view, left, change, |more| {
+            changed += more;
+            told(changed);
+        })
+        .await;
+        view.close(to).await;
+        if found? == 0 {
+            return Ok(());
+        }
+    }
+    Err(busy(OPERATION))
 }
 
+/// Changes what one look finds, and says how many faces that were; `told` hears how many more were changed.
 async fn round(
     to: &Destination,
     view: &View,
     left: &Value,
     change: &Bytes,
-    told: impl Fn(u64),
-) -> Result<Round, ElasticError> {
+    mut told: impl FnMut(u64),
+) -> Result<usize, ElasticError> {
     let what = json!({"query": left, "_source": false});
-    let mut round = Round { found: 0, changed: 0 };
-    let mut after = None;
+    let (mut found, mut after) = (0, None);
     loop {
         let page: Vec<Versioned> = view.page(to, &what, after.take()).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.sort.clone());
-        round.found += page.len() as u64;
+        found += page.len();
         let operations = page.iter().map(|face| Operation {
             id: face.id.clone(),
             action: Action::Update(change.clone(), face.version()),
         });
-        round.changed += write_changes(to, &operations.collect::<Vec<_>>()).await?.changed;
-        told(round.changed);
+        told(write_changes(to, &operations.collect::<Vec<_>>()).await?.changed);
     }
     to.refresh().await?;
-    Ok(round)
-}
-
-async fn count(to: &Destination, query: Value) -> Result<u64, ElasticError> {
-    let body = json!({"query": query, "size": 0, "track_total_hits": true});
-    let path = format!("/{}/_search", to.collection);
-    let strict = [("allow_partial_search_results", "false")];
-    let reply: Value = to
-        .json("find the faces", Method::Post, &path, &strict, Payload::Json(&body))
-        .await?;
-    reply["hits"]["total"]["value"]
-        .as_u64()
-        .ok_or_else(|| ElasticError::unexpected("find the faces", "no total in the answer"))
+    Ok(found)
 }

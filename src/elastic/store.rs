@@ -261,11 +261,7 @@ async fn create(to: &Destination, photos: &[PhotoRecord]) -> Result<Vec<Stored>,
         .filter(|(verdict, _)| matches!(verdict, Verdict::Taken { .. }))
         .map(|(_, operation)| operation.id.as_str())
         .collect();
-    let has_pictures = photos
-        .iter()
-        .flat_map(|photo| &photo.faces)
-        .any(|face| face.face.thumbnail.is_some());
-    let found = look_up_with(to, &taken, has_pictures).await?;
+    let found = look_up_with(to, &taken, have_pictures(photos)).await?;
     let mut stored = vec![Stored::default(); photos.len()];
     let mut written: HashMap<Place, Version> = HashMap::new();
     for ((&(at, place), operation), verdict) in places.iter().zip(&operations).zip(verdicts) {
@@ -355,6 +351,12 @@ type Versioned = (StoredFace, Version);
 /// The stored faces of these ids, as they are now.
 async fn look_up(to: &Destination, ids: &[&str]) -> Result<HashMap<String, Versioned>, ElasticError> {
     look_up_with(to, ids, false).await
+}
+
+/// Whether pictures of some of the faces were asked for.
+fn have_pictures(photos: &[PhotoRecord]) -> bool {
+    let mut faces = photos.iter().flat_map(|photo| &photo.faces);
+    faces.any(|face| face.face.thumbnail.is_some())
 }
 
 /// The same, with their pictures where these matter.

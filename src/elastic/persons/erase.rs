@@ -59,7 +59,7 @@ pub async fn rehearse(to: &Destination, faces: &Faces) -> Result<Erased, Elastic
         if erased.reach.unreached.contains_key(&version.index) {
             continue;
         }
-        match count(to, &version, &faces.query(&erased.spellings)).await {
+        match count(to, &version.index, &faces.query(&erased.spellings)).await {
             Ok(count) => {
                 // A face that is in several indices is one face.
                 erased.faces = erased.faces.max(count);
@@ -71,8 +71,9 @@ pub async fn rehearse(to: &Destination, faces: &Faces) -> Result<Erased, Elastic
     Ok(erased)
 }
 
-async fn count(to: &Destination, version: &Version, query: &Value) -> Result<u64, ElasticError> {
-    let path = format!("/{}/_count", version.index);
+/// How many faces of a collection or index meet a query, as searches see them.
+pub(in crate::elastic) async fn count(to: &Destination, name: &str, query: &Value) -> Result<u64, ElasticError> {
+    let path = format!("/{name}/_count");
     let body = json!({"query": query});
     let reply: Value = to
         .json("count faces", Method::Post, &path, &[], Payload::Json(&body))

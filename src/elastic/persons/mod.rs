@@ -20,6 +20,7 @@ use super::faces::{FaceRecord, LEFT_OUT, RawFace};
 use super::{Client, Destination, ElasticError};
 
 pub use self::change::{Change, Changed, change};
+pub(super) use self::erase::count;
 pub use self::erase::{Erased, erase, rehearse};
 pub use self::export::Export;
 pub use self::list::{ListedPerson, People, list};

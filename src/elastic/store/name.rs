@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
-use super::{Outcome, PhotoRecord, Place, Stored, compare, look_up_with};
+use super::{Outcome, PhotoRecord, Place, Stored, compare, have_pictures, look_up_with};
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::lifecycle::versions::ROUNDS;
 use crate::elastic::{Destination, ElasticError};
@@ -19,10 +19,7 @@ pub(super) async fn name(to: &Destination, photos: &[PhotoRecord], stored: &mut 
             }
         }
     }
-    let pictures = photos
-        .iter()
-        .flat_map(|photo| &photo.faces)
-        .any(|face| face.face.thumbnail.is_some());
+    let pictures = have_pictures(photos);
     // Faces whose update may have been done though its answer was lost.
     let mut unanswered: HashSet<String> = HashSet::new();
     for _ in 0..ROUNDS {

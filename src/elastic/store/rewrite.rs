@@ -38,8 +38,8 @@ pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoReco
                 written: attempt > 0,
             });
         }
-        if let Some(id) = old.iter().find(|(_, (face, _))| is_misplaced(face)).map(|(id, _)| id) {
-            return Ok(misplaced(photo, id));
+        if let Some(refused) = misplaced(photo, &old) {
+            return Ok(refused);
         }
         let plan = Plan::new(mode, photo, &old);
         let unfinished = !plan.previous.is_empty() || !old.is_empty();
@@ -97,16 +97,18 @@ pub(super) async fn rewrite(to: &Destination, mode: WriteMode, photo: &PhotoReco
     })
 }
 
-fn misplaced(photo: &PhotoRecord, id: &str) -> Stored {
+/// The refusal of a photo with a stored face that would lose what was given to it.
+fn misplaced(photo: &PhotoRecord, old: &BTreeMap<String, Versioned>) -> Option<Stored> {
+    let (id, _) = old.iter().find(|(_, (face, _))| is_misplaced(face))?;
     let refused = Outcome::Rejected {
         reason: format!(
             "the stored face {id} has a person, labels or a cluster, and no box that can be read, so that these would be lost; mend or delete it (`facedex collection check` names it)"
         ),
     };
-    Stored {
+    Some(Stored {
         outcomes: vec![refused; photo.faces.len().max(1)],
         ..Stored::default()
-    }
+    })
 }
 
 /// Whether the photo is to be left as it is.
@@ -136,8 +138,8 @@ pub(super) async fn rehearse(to: &Destination, mode: WriteMode, photo: &PhotoRec
     let old = stored_faces(to, &photo.hash).await?;
     let rewrites = matches!(mode, WriteMode::Replace | WriteMode::Overwrite);
     if rewrites && !is_settled(mode, photo, &old) {
-        if let Some(id) = old.iter().find(|(_, (face, _))| is_misplaced(face)).map(|(id, _)| id) {
-            return Ok(misplaced(photo, id));
+        if let Some(refused) = misplaced(photo, &old) {
+            return Ok(refused);
         }
         let plan = Plan::new(mode, photo, &old);
         let is_kept = |id: &&String| (0..photo.faces.len()).any(|place| photo.id(place) == **id);
