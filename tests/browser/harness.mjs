@@ -183,6 +183,9 @@ export async function open(browser, url, { width = 1280, height = 800, ...option
       seen.complaints.push(`${message.text()} (${message.location().url})`),
   );
   tab.on("pageerror", (error) => seen.complaints.push(error.stack));
+  // Whoever listens keeps the browser from opening its own chooser. A listener that comes with the click that opens one
+  // can come too late on a busy machine: the browser takes the two by different ways.
+  tab.on("filechooser", () => {});
   await tab.goto(url);
   return { tab, seen, context };
 }
