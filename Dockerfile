@@ -11,6 +11,9 @@
 ARG DEBIAN=trixie
 
 FROM rust:1.89-slim-${DEBIAN} AS build
+# The allocator is built with make. Debian's own updates are wanted, so no version is named.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
 # The caches stay on the machine that builds; the binary must leave them before the step ends.

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod api;
 pub mod bench;
+pub mod budget;
 pub mod canvas;
 pub mod cli;
 pub mod config;

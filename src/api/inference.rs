@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::{ApiError, Code};
 use crate::face::FaceEngine;
@@ -18,11 +18,17 @@ type Job = Box<dyn FnOnce(&mut FaceEngine) + Send>;
 /// The pool.
 pub struct Inference {
     jobs: async_channel::Sender<Job>,
+    /// Photos that may be decoded, wait and be worked on.
+    seats: Arc<Semaphore>,
     shared: Arc<Shared>,
     threads: usize,
     embedder: Embedder,
     fingerprint: String,
 }
+
+/// The right to have one photo looked at.
+#[derive(Debug)]
+pub struct Seat(#[expect(dead_code, reason = "held for its destructor")] OwnedSemaphorePermit);
 
 /// What the threads tell.
 #[derive(Default)]
@@ -48,9 +54,12 @@ impl Inference {
             return Ok(None);
         };
         let (embedder, fingerprint) = (first.embedder().clone(), first.fingerprint().to_owned());
-        // A channel of no length would refuse photos while engines are idle: it needs a place to hand them over.
-        let (jobs, waiting) = async_channel::bounded::<Job>(queue.max(1));
+        // What may be in it is bounded by the seats.
+        let (jobs, waiting) = async_channel::unbounded::<Job>();
         let (shared, threads) = (Arc::new(Shared::default()), engines.len());
+        let seats = Arc::new(Semaphore::new(
+            queue.saturating_add(threads).min(Semaphore::MAX_PERMITS),
+        ));
         for (number, mut engine) in engines.into_iter().enumerate() {
             shared.alive.fetch_add(1, Ordering::Relaxed);
             let (waiting, alive) = (waiting.clone(), Alive(shared.clone()));
@@ -67,6 +76,7 @@ impl Inference {
         }
         Ok(Some(Self {
             jobs,
+            seats,
             shared,
             threads,
             embedder,
@@ -89,14 +99,22 @@ impl Inference {
         self.shared.alive.load(Ordering::Relaxed) == self.threads
     }
 
-    /// Runs `work` on an engine. A queue that is full refuses it; work whose client left while it waited is not begun.
+    /// A seat for a photo; where all are taken it is refused.
+    pub fn seat(&self) -> Result<Seat, ApiError> {
+        let seat = self.seats.clone().try_acquire_owned();
+        seat.map(Seat).map_err(|_| self.overloaded())
+    }
+
+    /// Runs `work` on an engine. Work whose client left while it waited is not begun.
     pub async fn run<T: Send + 'static>(
         &self,
+        seat: Seat,
         work: impl FnOnce(&mut FaceEngine) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let (answer, wait) = oneshot::channel();
         let queued = Instant::now();
         let job: Job = Box::new(move |engine| {
+            let _seat = seat;
             if answer.is_closed() {
                 metrics::counter!("facedex_inference_dropped_total").increment(1);
                 return;
@@ -109,7 +127,10 @@ impl Inference {
             // Nobody may be waiting any more.
             let _ = answer.send(outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
         });
-        self.jobs.try_send(job).map_err(|_| self.overloaded())?;
+        if self.jobs.try_send(job).is_err() {
+            tracing::error!("no inference thread is left");
+            return Err(ApiError::plain(Code::Internal));
+        }
         metrics::gauge!("facedex_inference_queue_depth").set(self.jobs.len() as f64);
         wait.await.unwrap_or_else(|_| {
             tracing::error!("an inference thread ended");
@@ -140,11 +161,11 @@ impl Shared {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> ApiError {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> ApiError {
     let reason = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned());
-    tracing::error!(reason, "the face engine panicked on a photo");
+    tracing::error!(reason, "looking at a photo panicked");
     ApiError::plain(Code::Internal)
 }

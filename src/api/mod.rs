@@ -1,6 +1,7 @@
 //! `facedex serve`: a photo goes in, one embedding is made, Elasticsearch answers.
 
 pub mod access;
+pub mod arrival;
 pub mod audit;
 pub mod base64;
 pub mod docs;
@@ -11,6 +12,8 @@ pub mod events;
 pub mod form;
 pub mod health;
 pub mod inference;
+pub mod look;
+pub mod memory;
 pub mod openapi;
 pub mod page;
 pub mod photo;
@@ -25,8 +28,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
@@ -42,7 +45,7 @@ use self::access::Access;
 use self::audit::Audit;
 use self::error::{ApiError, Code};
 use self::inference::Inference;
-use self::state::Place;
+use self::memory::Memory;
 pub use self::state::{App, Settings};
 use crate::elastic::Client;
 use crate::elastic::events::Events;
@@ -73,6 +76,18 @@ pub enum ServeError {
     /// Metrics cannot be collected.
     #[error("cannot collect metrics: {0}")]
     Metrics(String),
+    /// Memory for less than one body.
+    #[error(
+        "--memory {memory} is too little for bodies of --max-body {max_body}: give {least} or more, or lower the other"
+    )]
+    TooLittleMemory {
+        /// What was given, in bytes.
+        memory: u64,
+        /// The largest body, in bytes.
+        max_body: usize,
+        /// What is needed, in bytes.
+        least: u64,
+    },
     /// A pool without an engine.
     #[error("no inference thread; --threads must be at least 1")]
     NoEngine,
@@ -106,6 +121,15 @@ const RENEWAL: Duration = Duration::from_secs(2);
 
 /// Serves until SIGINT or SIGTERM, then finishes what is under way; a second signal ends at once.
 pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>) -> Result<(), ServeError> {
+    let (memory, max_body) = (settings.memory, settings.max_body);
+    let least = memory::least(max_body);
+    if memory < least {
+        return Err(ServeError::TooLittleMemory {
+            memory,
+            max_body,
+            least,
+        });
+    }
     let recorder = PrometheusBuilder::new()
         .set_buckets(&BUCKETS)
         .and_then(PrometheusBuilder::install_recorder)
@@ -128,6 +152,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         audit: Audit::open(settings.audit_log.as_deref())?,
         access,
         elastic: client,
+        memory: Memory::new(settings.memory, engines.len()),
         inference: Inference::start(engines, settings.queue)?.ok_or(ServeError::NoEngine)?,
         places: Arc::new(Semaphore::new(settings.concurrency)),
         changes: TaskTracker::new(),
@@ -183,8 +208,7 @@ pub fn router(app: Arc<App>) -> Router {
     let limited = Router::new()
         .nest("/v1", v1::routes())
         .merge(door::routes())
-        .layer(from_fn_with_state(app.clone(), limits));
-    let max_body = app.settings.max_body;
+        .layer(from_fn_with_state(app.clone(), arrival::limits));
     Router::new()
         .merge(limited)
         .merge(health::routes())
@@ -193,33 +217,14 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(page::routes())
         .fallback(async || ApiError::plain(Code::NotFound))
         .method_not_allowed_fallback(async || ApiError::plain(Code::MethodNotAllowed))
-        .layer(DefaultBodyLimit::max(max_body))
+        // Bodies are counted as they come in, for all routes that read any.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), access::guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(door::shape))
         .layer(from_fn(drain::drain))
         .layer(from_fn_with_state(app.clone(), telemetry::observe))
         .with_state(app)
-}
-
-/// Takes a request if there is a place for it, and ends it when its time is over.
-async fn limits(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let Ok(place) = app.places.clone().try_acquire_owned() else {
-        return ApiError::plain(Code::Overloaded)
-            .after(Duration::from_secs(1))
-            .into_response();
-    };
-    let place = Place::new(place);
-    request.extensions_mut().insert(place.clone());
-    match tokio::time::timeout(app.settings.timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) if place.has_begun() => {
-            let message = "the change takes longer than a request may (--timeout) and goes on; see whether it is done, or \
-                           send it again: that changes nothing twice";
-            ApiError::new(Code::Timeout, message).into_response()
-        }
-        Err(_) => ApiError::plain(Code::Timeout).into_response(),
-    }
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use axum::RequestExt as _;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use serde_json::{Map, Value};
 use super::base64::decode;
 use super::error::{ApiError, Code};
 use super::form::Given;
+use super::look::Decoded;
 use super::state::App;
 use crate::face::Face;
 use crate::face::select::FaceChoice;
@@ -159,13 +159,14 @@ fn text_options(query: Option<&str>) -> BTreeMap<String, Vec<String>> {
 type Parts = (Given, BTreeMap<String, Input>);
 
 async fn form(request: Request, mut fields: BTreeMap<String, Vec<String>>, names: &[&str]) -> Result<Parts, ApiError> {
-    let broken = |error: MultipartError| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::plain(Code::TooLarge),
-        _ => ApiError::new(
-            Code::BadRequest,
-            format!("the form cannot be read: {}", error.body_text()),
-        ),
+    let broken = |error: MultipartError| {
+        let reason = error.body_text();
+        ApiError::new(Code::BadRequest, format!("the form cannot be read: {reason}"))
     };
+    // All of it first, as of every request: it counts as here when its end was read, and a form ends before its body does.
+    let (head, body) = request.into_parts();
+    let body = bytes(Request::from_parts(head.clone(), body)).await?;
+    let request = Request::from_parts(head, Body::from(body));
     let mut parts = Multipart::from_request(request, &())
         .await
         .map_err(|error| ApiError::new(Code::BadRequest, format!("the form cannot be read: {error}")))?;
@@ -259,15 +260,12 @@ impl<'de> Deserialize<'de> for Unique {
     }
 }
 
-/// The whole body, within the limit.
+/// The whole body. What it may be is decided where it comes in.
 async fn bytes(request: Request) -> Result<Bytes, ApiError> {
     request
         .extract()
         .await
-        .map_err(|error: BytesRejection| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::plain(Code::TooLarge),
-            _ => ApiError::new(Code::BadRequest, "the body ended early"),
-        })
+        .map_err(|_: BytesRejection| ApiError::new(Code::BadRequest, "the body ended early"))
 }
 
 impl Encoded {
@@ -344,33 +342,31 @@ pub async fn see(
             });
         }
     };
-    let (name, limits) = (name.to_owned(), app.settings.limits);
-    app.inference
-        .run(move |engine| {
-            let bytes = encoded.decode(&name)?;
-            let photo = QueryPhoto::decode(engine, &name, &bytes, &limits)?;
-            let chosen = if may_be_empty && photo.faces.is_empty() {
-                Vec::new()
-            } else {
-                photo.choose(choice)?
-            };
-            let faces = chosen.into_iter().map(|ordinal| {
-                let mut face = photo.faces[ordinal].clone();
-                let embedding = std::mem::take(&mut face.embedding);
-                SeenFace {
-                    ordinal,
-                    face: Some(face),
-                    embedding,
-                }
-            });
-            Ok(Seen {
-                size: Some(ImageSize {
-                    width: photo.pixels.width(),
-                    height: photo.pixels.height(),
-                }),
-                found: Some(photo.faces.len()),
-                faces: faces.collect(),
-            })
+    let path = name.to_owned();
+    app.look(name, encoded, move |engine, Decoded { pixels, .. }| {
+        let photo = QueryPhoto::of(engine, path, pixels)?;
+        let chosen = if may_be_empty && photo.faces.is_empty() {
+            Vec::new()
+        } else {
+            photo.choose(choice)?
+        };
+        let faces = chosen.into_iter().map(|ordinal| {
+            let mut face = photo.faces[ordinal].clone();
+            let embedding = std::mem::take(&mut face.embedding);
+            SeenFace {
+                ordinal,
+                face: Some(face),
+                embedding,
+            }
+        });
+        Ok(Seen {
+            size: Some(ImageSize {
+                width: photo.pixels.width(),
+                height: photo.pixels.height(),
+            }),
+            found: Some(photo.faces.len()),
+            faces: faces.collect(),
         })
-        .await
+    })
+    .await
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -17,6 +17,7 @@ use super::access::{Access, AccessSettings};
 use super::audit::Audit;
 use super::error::{ApiError, Code};
 use super::inference::Inference;
+use super::memory::{BodyRoom, Memory};
 use crate::elastic::collection::{self, Collection};
 use crate::elastic::events::Events;
 use crate::elastic::{Client, Destination, retry::RetryPolicy, trace};
@@ -37,6 +38,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// Largest body, in bytes.
     pub max_body: usize,
+    /// What bodies and pixels may take at a time, in bytes.
+    pub memory: u64,
     /// Who may do what.
     pub access: AccessSettings,
     /// Where enrolments, deletions and searches are written down.
@@ -67,8 +70,10 @@ pub struct App {
     pub inference: Inference,
     /// How the server was asked to run.
     pub settings: Settings,
-    /// Requests that may still be taken.
+    /// Requests that may still be worked on.
     pub places: Arc<Semaphore>,
+    /// What requests may hold.
+    pub memory: Memory,
     /// Changes under way.
     pub changes: TaskTracker,
     /// Changes of persons go one after the other: one would restore a write block under the other's feet.
@@ -114,7 +119,7 @@ impl App {
         place: Place,
         change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
     ) -> Result<T, ApiError> {
-        place.begun.store(true, Ordering::Relaxed);
+        place.0.begun.store(true, Ordering::Relaxed);
         let change = trace::carrying(trace::headers(), change).in_current_span();
         let change = async move {
             let _place = place;
@@ -127,24 +132,40 @@ impl App {
     }
 }
 
-/// A request's place among those under way, as an extension of it. A change keeps the place to its end.
+/// A request's place among those that are worked on, and the room of its body, as an extension of it. A change keeps both
+/// to its end.
 #[derive(Debug, Clone)]
-pub struct Place {
-    _permit: Arc<OwnedSemaphorePermit>,
-    begun: Arc<AtomicBool>,
+pub struct Place(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    permit: OnceLock<OwnedSemaphorePermit>,
+    room: std::sync::Mutex<BodyRoom>,
+    begun: AtomicBool,
 }
 
 impl Place {
-    /// The place that this permit is for.
-    pub fn new(permit: OwnedSemaphorePermit) -> Self {
-        Self {
-            _permit: Arc::new(permit),
-            begun: Arc::default(),
-        }
+    /// Of a request of which nothing is here yet.
+    pub fn new(room: BodyRoom) -> Self {
+        Self(Arc::new(Held {
+            permit: OnceLock::new(),
+            room: std::sync::Mutex::new(room),
+            begun: AtomicBool::default(),
+        }))
+    }
+
+    /// Takes the place that this permit is for.
+    pub fn take(&self, permit: OwnedSemaphorePermit) {
+        let _ = self.0.permit.set(permit);
+    }
+
+    /// Takes room for `bytes` more of the body, or of what it inflates to.
+    pub fn grow(&self, bytes: usize) -> Result<(), ApiError> {
+        self.0.room.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes)
     }
 
     /// Whether a change was begun, which goes on also if the request ends.
     pub fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed)
+        self.0.begun.load(Ordering::Relaxed)
     }
 }

@@ -64,6 +64,10 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "FACEDEX_MAX_BODY", value_name = "BYTES", default_value_t = 20 << 20)]
     max_body: usize,
 
+    /// Memory that bodies and decoded photos may take at a time, whatever the clients and cores; what comes beyond is refused
+    #[arg(long, env = "FACEDEX_MEMORY", value_name = "BYTES", default_value_t = 2 << 30)]
+    memory: u64,
+
     /// Photos in one request under /es/
     #[arg(long, env = "FACEDEX_MAX_PHOTOS", value_name = "N", default_value_t = 4)]
     max_photos: usize,
@@ -125,6 +129,7 @@ pub(super) async fn run(args: &ServeArgs, global: &GlobalArgs) -> Result<u8, Err
         queue: args.queue.map_or(8 * threads, usize::from),
         concurrency: args.concurrency.into(),
         max_body: args.max_body,
+        memory: args.memory,
         limits: (&args.limits).into(),
         max_photos: args.max_photos,
         timeout: args.timeout,

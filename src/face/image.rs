@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError as Codec, ImageFormat, ImageReader, RgbImage};
+use image::{
+    ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError as Codec, ImageFormat, ImageReader, Pixel,
+    Primitive, RgbImage, Rgba,
+};
 
 /// What a photo may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +114,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
 /// A photo whose header was read and whose pixels were not.
 pub struct Encoded<'b> {
     decoder: Box<dyn ImageDecoder + 'b>,
-    format: &'static str,
+    format: ImageFormat,
     pixels: u64,
 }
 
@@ -151,7 +154,7 @@ impl<'b> Encoded<'b> {
         }
         Ok(Self {
             decoder: Box::new(decoder),
-            format: name,
+            format,
             pixels,
         })
     }
@@ -163,10 +166,22 @@ impl<'b> Encoded<'b> {
             .map_or(1, |orientation| orientation.to_exif())
     }
 
-    /// The bytes of memory that decoding takes, about: the result, and what the decoders and conversions hold meanwhile
-    /// (a progressive JPEG's coefficients are 6 bytes a pixel).
+    /// The bytes of memory that decoding takes, about: the samples as the file has them, what its decoder holds meanwhile,
+    /// and the result.
     pub fn memory(&self) -> u64 {
-        self.pixels.saturating_mul(9)
+        let samples = self.decoder.total_bytes();
+        let held = match self.format {
+            // A progressive one's coefficients.
+            ImageFormat::Jpeg => self.pixels.saturating_mul(6),
+            // A frame in its own colours.
+            ImageFormat::WebP => self.pixels.saturating_mul(4),
+            // A picture besides the one that is handed out.
+            ImageFormat::Gif | ImageFormat::Tiff => samples,
+            _ => 0,
+        };
+        let is_result = self.decoder.color_type() == ColorType::Rgb8;
+        let result = if is_result { 0 } else { self.pixels.saturating_mul(3) };
+        samples.saturating_add(held).saturating_add(result)
     }
 
     /// Decodes the pixels.
@@ -177,9 +192,11 @@ impl<'b> Encoded<'b> {
             .orientation()
             .unwrap_or(image::metadata::Orientation::NoTransforms);
         let picture = DynamicImage::from_decoder(self.decoder);
-        let mut picture = picture.map_err(|error| broken(self.format, error))?;
+        let picture = picture.map_err(|error| broken(format_name(self.format), error))?;
+        // Turned last: that takes a second copy, and now each is as small as it gets.
+        let mut picture = DynamicImage::ImageRgb8(flatten(picture));
         picture.apply_orientation(orientation);
-        Ok(flatten(picture))
+        Ok(picture.into_rgb8())
     }
 }
 
@@ -197,19 +214,26 @@ fn broken(format: &'static str, error: Codec) -> ImageError {
 
 /// Drops the alpha channel by laying the picture over white, as a page would show it.
 fn flatten(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
+    match picture {
+        picture if !picture.color().has_alpha() => picture.into_rgb8(),
+        // Without a copy of the picture in between: these are the largest.
+        DynamicImage::ImageRgba16(picture) => over_white(&picture, |sample| {
+            // The nearest of 256 steps: 65,535 is 255 x 257.
+            u8::try_from((u32::from(sample) + 128) / 257).unwrap_or(u8::MAX)
+        }),
+        picture => over_white(&picture.into_rgba8(), |sample| sample),
     }
-    let rgba = picture.into_rgba8();
-    let (width, height) = rgba.dimensions();
-    let over_white = |sample: u8, alpha: u8| {
-        let (sample, alpha) = (u32::from(sample), u32::from(alpha));
-        u8::try_from((sample * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)
-    };
+}
+
+fn over_white<S: Primitive>(picture: &ImageBuffer<Rgba<S>, Vec<S>>, to_8_bits: impl Fn(S) -> u8) -> RgbImage
+where
+    Rgba<S>: Pixel<Subpixel = S>,
+{
+    let (width, height) = picture.dimensions();
     let mut rgb = RgbImage::new(width, height);
-    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let [r, g, b, a] = from.0;
-        to.0 = [over_white(r, a), over_white(g, a), over_white(b, a)];
+    for (to, from) in rgb.pixels_mut().zip(picture.pixels()) {
+        let [r, g, b, a] = from.0.map(|sample| u32::from(to_8_bits(sample)));
+        to.0 = [r, g, b].map(|sample| u8::try_from((sample * a + 255 * (255 - a) + 127) / 255).unwrap_or(u8::MAX));
     }
     rgb
 }
@@ -254,5 +278,21 @@ fn format_name(format: ImageFormat) -> &'static str {
         ImageFormat::Bmp => "BMP",
         ImageFormat::Tiff => "TIFF",
         _ => "image",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_bit_samples_are_laid_over_white_as_eight_bit_ones_are() {
+        let wide = ImageBuffer::from_fn(256, 256, |x, y| {
+            let sample = u16::try_from((x * 257 + y).min(65_535)).unwrap();
+            Rgba([sample, u16::MAX - sample, 128, u16::try_from(y * 256).unwrap()])
+        });
+        let wide = DynamicImage::ImageRgba16(wide);
+        let narrow = DynamicImage::ImageRgba8(wide.to_rgba8());
+        assert_eq!(flatten(wide), flatten(narrow));
     }
 }

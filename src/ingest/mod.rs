@@ -1,6 +1,5 @@
 //! Photos from a source into a collection: source -> decode .. embed -> document -> bulk -> acknowledge.
 
-pub mod budget;
 pub mod dead_letter;
 pub mod deliver;
 pub mod fetch;

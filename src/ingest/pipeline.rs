@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::budget::{Budget, ThreadBudget};
 use super::dead_letter::DeadLetter;
 use super::deliver::{Delivery, Ledger, Message, deliver, rehearse};
 use super::fetch::Fetcher;
@@ -20,6 +19,7 @@ use super::reader::{IndexCheck, Loaded, Readers};
 use super::report::Report;
 use super::source::{Shard, Sink, Source};
 use super::{IngestError, Summary};
+use crate::budget::{Budget, ThreadBudget};
 use crate::elastic::Destination;
 use crate::face::FaceEngine;
 

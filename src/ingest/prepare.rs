@@ -8,11 +8,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use image::RgbImage;
 
-use super::budget::ThreadBudget;
 use super::profile::{Times, Work};
 use super::reader::Loaded;
 use super::source::Entry;
 use super::{Failure, Stage, now};
+use crate::budget::ThreadBudget;
 use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
 use crate::elastic::store::PhotoRecord;
 use crate::face::gate::Gate;

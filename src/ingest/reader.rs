@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::budget::{Budget, Reservation};
 use super::deliver::Message;
 use super::fetch::Fetcher;
 use super::source::{Content, Entry, Held, Item, Offer};
 use super::{Failure, Stage};
+use crate::budget::{Budget, Reservation};
 use crate::elastic::document::image_hash;
 use crate::elastic::{Destination, ElasticError, store};
 use crate::face::image::{ImageError, Limits, read};

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::budget::{Budget, ThreadBudget};
 use super::fetch::Fetcher;
+use crate::budget::{Budget, ThreadBudget};
 use crate::elastic::ElasticError;
 use crate::elastic::document::image_hash;
 use crate::elastic::lifecycle::LifecycleError;

@@ -36,8 +36,13 @@ impl QueryPhoto {
             path: name.to_owned(),
             source,
         })?;
+        Self::of(engine, name.to_owned(), pixels)
+    }
+
+    /// The same with one that has been decoded.
+    pub fn of(engine: &mut FaceEngine, path: String, pixels: RgbImage) -> Result<Self, QueryError> {
         Ok(Self {
-            path: name.to_owned(),
+            path,
             faces: engine.faces(&pixels)?,
             pixels,
         })

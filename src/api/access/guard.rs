@@ -138,7 +138,7 @@ impl Access {
         };
         let caller = self.holder(keys, presented, asked.address)?;
         let allowed = || {
-            self.count(&Subject::Key(caller.name.as_str().into()))?;
+            self.count(&caller.subject())?;
             match need {
                 Need::Scope(scope) => caller.may_do(scope),
                 Need::Nothing | Need::AnyKey => Ok(()),
@@ -185,6 +185,7 @@ impl Access {
             scope: key.scope,
             collections: key.collections.clone(),
             address,
+            has_key: true,
             entry: Entry::default(),
         })
     }

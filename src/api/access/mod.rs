@@ -20,7 +20,7 @@ use self::file::KeyFile;
 pub use self::guard::guard;
 pub use self::keys::{Collections, Scope};
 use self::live::LiveKeys;
-use self::rate::{Guesses, Requests};
+use self::rate::{Guesses, Requests, Subject};
 use super::audit::Entry;
 use super::error::{ApiError, Code};
 
@@ -113,6 +113,8 @@ pub struct Caller {
     pub collections: Collections,
     /// From where; a proxy's address where there is one.
     pub address: IpAddr,
+    /// Whether it is a key's holder; without keys it is whoever asks from the address.
+    pub has_key: bool,
     /// The request's line in the audit log, which is to have the ids of what was found, stored or deleted.
     pub entry: Entry,
 }
@@ -130,6 +132,7 @@ impl Caller {
             scope: Scope::Admin,
             collections: Collections::All,
             address,
+            has_key: false,
             entry: Entry::default(),
         }
     }
@@ -141,7 +144,16 @@ impl Caller {
             scope: Scope::Read,
             collections: Collections::Named(Default::default()),
             address,
+            has_key: false,
             entry: Entry::default(),
+        }
+    }
+
+    /// Who shares an allowance with this caller.
+    pub fn subject(&self) -> Subject {
+        match self.has_key {
+            true => Subject::Key(self.name.as_str().into()),
+            false => Subject::Address(self.address.into()),
         }
     }
 

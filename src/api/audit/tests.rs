@@ -14,6 +14,7 @@ fn caller() -> Caller {
         scope: Scope::Admin,
         collections: Collections::All,
         address: Ipv4Addr::LOCALHOST.into(),
+        has_key: true,
         entry: Entry::default(),
     }
 }

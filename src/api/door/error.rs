@@ -60,6 +60,15 @@ impl DoorError {
         self
     }
 
+    /// The refusal of a request as a whole, not of a photo in it.
+    pub(super) fn of_the_request(error: ApiError, status: StatusCode) -> Self {
+        let mut error = Self { status, ..error.into() };
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            error.kind = "content_too_long_exception";
+        }
+        error
+    }
+
     /// The body; also an item of `_msearch`.
     pub(super) fn json(&self) -> Value {
         let error = json!({
@@ -148,7 +157,7 @@ impl From<ApiError> for DoorError {
             Code::Unauthorised | Code::Forbidden | Code::ForeignOrigin | Code::NotReachable => "security_exception",
             Code::Overloaded | Code::RateLimited => "es_rejected_execution_exception",
             Code::ElasticsearchUnavailable => "no_node_available_exception",
-            Code::Timeout => "timeout_exception",
+            Code::Timeout | Code::SlowBody => "timeout_exception",
             Code::IndexClosed => "index_closed_exception",
             Code::Internal | Code::ElasticsearchRefused | Code::NotReady | Code::NotAudited | Code::NotAllReached => {
                 "exception"
@@ -186,7 +195,8 @@ pub async fn shape(request: Request, next: Next) -> Response {
     }
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions().get::<ApiError>() {
-        let (parts, body) = DoorError::from(error.clone()).response(&asked).into_parts();
+        let error = DoorError::of_the_request(error.clone(), response.status());
+        let (parts, body) = error.response(&asked).into_parts();
         // Others that came with it stay: a request's id, what a key would have to be.
         response.headers_mut().remove(CONTENT_LENGTH);
         for (name, value) in &parts.headers {

@@ -35,8 +35,9 @@ use self::params::Params;
 use self::path::Route;
 use self::request::{Incoming, check_media_type, read_body};
 use super::access::{Caller, Scope};
+use super::error::{ApiError, Code};
 use super::events::Told;
-use super::state::App;
+use super::state::{App, Place};
 use crate::elastic::collection;
 
 /// What requests to the door share.
@@ -90,20 +91,22 @@ impl Door {
             route: route.name(),
         };
         let accept = request::accept(&parts.headers)?;
-        let body = read_body(&parts.headers, body, app.settings.max_body).await?;
+        let place = parts.extensions.get::<Place>().cloned();
+        let place = place.ok_or_else(|| DoorError::from(ApiError::plain(Code::Internal)))?;
+        let read = read_body(&parts.headers, body, place, app.settings.max_body).await?;
         let incoming = Incoming {
             method: parts.method,
             route,
             params,
             headers: parts.headers,
             accept,
-            body,
+            read,
             since,
         };
         check_media_type(&incoming)?;
         match &incoming.route {
             Route::Info => {
-                let reply = app.elastic.pass_on(&incoming.to_pass_on(Bytes::new())).await?;
+                let reply = app.elastic.pass_on(&incoming.with_body(Bytes::new()).await?).await?;
                 Ok(request::answer(reply, &caller.entry))
             }
             Route::Exists(name) => {
@@ -111,9 +114,10 @@ impl Door {
                 Ok(local(&incoming.headers, StatusCode::OK, Body::empty()))
             }
             Route::Search(name) | Route::Count(name) => {
-                let mut response = search::run(self, &asker, name, &incoming).await?;
+                let name = name.clone();
+                let mut response = search::run(self, &asker, &name, incoming).await?;
                 response.extensions_mut().insert(Told {
-                    collection: Some(name.clone()),
+                    collection: Some(name),
                     query: None,
                 });
                 Ok(response)

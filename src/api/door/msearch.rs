@@ -62,13 +62,13 @@ pub(super) async fn run(
 ) -> Result<Response, DoorError> {
     let searches = {
         let (body, default, max) = (
-            incoming.body.clone(),
+            incoming.read.body.clone(),
             default.map(str::to_owned),
             asker.app.settings.max_photos,
         );
         off_thread(move || read(&body, default.as_deref(), max)).await??
     };
-    let whole = text(&incoming.body)?;
+    let whole = text(&incoming.read.body)?;
     let collections = door.look_up(asker, &searches).await;
     let prepared = join_all(searches.into_iter().map(async |search| {
         let (name, found) = search.content?;
@@ -96,7 +96,11 @@ pub(super) async fn run(
     let refusals: Vec<Option<DoorError>> = prepared.into_iter().map(Result::err).collect();
 
     let Some(first) = refusals.iter().flatten().next() else {
-        let reply = asker.app.elastic.pass_on(&incoming.to_pass_on(lines.into())).await?;
+        let reply = asker
+            .app
+            .elastic
+            .pass_on(&incoming.with_body(lines.into()).await?)
+            .await?;
         asker.record_all(&names, photos, reply.status());
         return Ok(answer(reply, &asker.caller.entry));
     };
@@ -237,7 +241,7 @@ fn one_name(value: &RawValue) -> Result<String, DoorError> {
 
 /// Asks for an answer that ours can be put into.
 async fn ask_for_json(asker: &Asker<'_>, incoming: &Incoming, lines: Bytes) -> Result<reqwest::Response, DoorError> {
-    let mut request = incoming.to_pass_on(lines);
+    let mut request = incoming.with_body(lines).await?;
     request.headers.remove(ACCEPT_ENCODING);
     let is_json = |value: &HeaderValue| {
         value

@@ -9,16 +9,19 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use flate2::Compression;
 use flate2::read::MultiGzDecoder;
-use flate2::write::GzDecoder;
+use flate2::write::{GzDecoder, GzEncoder};
 use futures_util::StreamExt;
 
 use super::error::DoorError;
 use super::ids::Named;
 use super::params::Params;
 use super::path::Route;
+use crate::api::arrival::too_large;
 use crate::api::audit::Entry;
+use crate::api::state::Place;
 use crate::elastic::client::Foreign;
 
 /// Headers that go on to Elasticsearch; no other does. Credentials are the caller's own.
@@ -60,34 +63,40 @@ pub(super) struct Incoming {
     pub(super) headers: HeaderMap,
     /// In place of the media types that they ask for.
     pub(super) accept: Option<HeaderValue>,
-    /// Decompressed.
-    pub(super) body: Bytes,
+    pub(super) read: Content,
     pub(super) since: Instant,
 }
 
-/// Reads a body of at most `max` bytes, which also holds for what it is decompressed to.
-pub(super) async fn read_body(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, DoorError> {
+/// What of a body is inflated at a time.
+const INFLATED: u64 = 256 << 10;
+
+/// A body, and how it came.
+pub(super) struct Content {
+    /// Decompressed.
+    pub(super) body: Bytes,
+    /// As it came, if that was in gzip.
+    pub(super) packed: Option<Bytes>,
+}
+
+/// Reads a body. What it inflates to has at most `max` bytes, and takes room as the body did.
+pub(super) async fn read_body(headers: &HeaderMap, body: Body, place: Place, max: usize) -> Result<Content, DoorError> {
     let is_gzip = is_gzip(headers)?;
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > max as u64) {
-        return Err(too_large(max));
+    let broken = |error| DoorError::illegal(format!("the body cannot be read: {error}"));
+    // Its own length is held against the limit as it comes in.
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.map_err(broken)?;
+    if !is_gzip || bytes.is_empty() {
+        return Ok(Content {
+            body: bytes,
+            packed: None,
+        });
     }
-    let mut bytes = BytesMut::new();
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| DoorError::illegal(format!("the body cannot be read: {error}")))?;
-        if bytes.len() + chunk.len() > max {
-            return Err(too_large(max));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    let bytes = bytes.freeze();
-    if is_gzip && !bytes.is_empty() {
-        return off_thread(move || inflate(&bytes, max)).await?;
-    }
-    Ok(bytes)
+    off_thread(move || {
+        Ok(Content {
+            body: inflate(&bytes, &place, max)?,
+            packed: Some(bytes),
+        })
+    })
+    .await?
 }
 
 fn is_gzip(headers: &HeaderMap) -> Result<bool, DoorError> {
@@ -105,24 +114,28 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, DoorError> {
     }
 }
 
-fn inflate(bytes: &[u8], max: usize) -> Result<Bytes, DoorError> {
+fn inflate(bytes: &[u8], place: &Place, max: usize) -> Result<Bytes, DoorError> {
     let mut whole = Vec::new();
-    MultiGzDecoder::new(bytes)
-        .take(max as u64 + 1)
-        .read_to_end(&mut whole)
-        .map_err(|error| DoorError::illegal(format!("the body is no gzip that can be read: {error}")))?;
-    if whole.len() > max {
-        return Err(too_large(max));
+    let mut reader = MultiGzDecoder::new(bytes);
+    loop {
+        let before = whole.len();
+        let read = reader.by_ref().take(INFLATED).read_to_end(&mut whole);
+        read.map_err(|error| DoorError::illegal(format!("the body is no gzip that can be read: {error}")))?;
+        if whole.len() == before {
+            return Ok(whole.into());
+        }
+        if whole.len() > max {
+            return Err(DoorError::of_the_request(too_large(max), StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        place.grow(whole.len() - before)?;
     }
-    Ok(whole.into())
 }
 
-fn too_large(max: usize) -> DoorError {
-    DoorError::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "content_too_long_exception",
-        format!("the body has more than {max} bytes, decompressed; send smaller photos, or raise --max-body"),
-    )
+/// As small as a client would have made it.
+fn deflate(bytes: &[u8]) -> std::io::Result<Bytes> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(bytes)?;
+    packed.finish().map(Bytes::from)
 }
 
 /// The value of a header that may come once.
@@ -168,7 +181,7 @@ pub(super) fn accept(headers: &HeaderMap) -> Result<Option<HeaderValue>, DoorErr
 /// here must be what it reads there.
 pub(super) fn check_media_type(incoming: &Incoming) -> Result<(), DoorError> {
     let given = one(&incoming.headers, &CONTENT_TYPE)?;
-    if incoming.body.is_empty() {
+    if incoming.read.body.is_empty() {
         return Ok(());
     }
     let given = given.unwrap_or_default();
@@ -207,8 +220,32 @@ impl Incoming {
         }
     }
 
-    /// The request for Elasticsearch with this body.
-    pub(super) fn to_pass_on(&self, body: Bytes) -> Foreign {
+    /// The request for Elasticsearch as it came: no larger than it was for us.
+    pub(super) fn as_it_came(&self) -> Foreign {
+        match &self.read.packed {
+            Some(packed) => self.packed(packed.clone()),
+            None => self.to_pass_on(self.read.body.clone()),
+        }
+    }
+
+    /// The same with another body, in gzip if that is how it came.
+    pub(super) async fn with_body(&self, body: Bytes) -> Result<Foreign, DoorError> {
+        if self.read.packed.is_none() || body.is_empty() {
+            return Ok(self.to_pass_on(body));
+        }
+        let packed = off_thread(move || deflate(&body)).await?;
+        let packed = packed.map_err(|error| DoorError::illegal(format!("the body cannot be compressed: {error}")))?;
+        Ok(self.packed(packed))
+    }
+
+    fn packed(&self, body: Bytes) -> Foreign {
+        let mut foreign = self.to_pass_on(body);
+        let gzip = HeaderValue::from_static("gzip");
+        foreign.headers.insert(CONTENT_ENCODING, gzip);
+        foreign
+    }
+
+    fn to_pass_on(&self, body: Bytes) -> Foreign {
         let mut headers = HeaderMap::new();
         for name in &PASSED {
             for value in self.headers.get_all(name) {

@@ -12,9 +12,10 @@ use super::request::{Incoming, answer, off_thread};
 use super::splice::{FaceClause, Found, Refusal, scan, splice};
 use super::{Asker, Door};
 use crate::api::error::ApiError;
+use crate::api::look::Decoded;
+use crate::api::photo::Encoded;
 use crate::elastic::collection::Collection;
 use crate::face::FaceEngine;
-use crate::face::image::decode;
 use crate::query::QueryError;
 use crate::query::photo::QueryPhoto;
 
@@ -22,22 +23,20 @@ use crate::query::photo::QueryPhoto;
 const SHORT: usize = 32 << 10;
 
 /// Answers a search or a count.
-pub(super) async fn run(
-    door: &Door,
-    asker: &Asker<'_>,
-    name: &str,
-    incoming: &Incoming,
-) -> Result<Response, DoorError> {
+pub(super) async fn run(door: &Door, asker: &Asker<'_>, name: &str, incoming: Incoming) -> Result<Response, DoorError> {
     let collection = door.collections.get(&asker.app.elastic, name).await?;
-    let found = find(incoming.body.clone(), asker.app.settings.max_photos).await?;
+    let found = find(incoming.read.body.clone(), asker.app.settings.max_photos).await?;
     let clauses = check(asker, &collection, found, incoming.no_hits()).await?;
     let vectors = vectors(asker, &collection, clauses).await?;
-    let body = if vectors.is_empty() {
-        incoming.body.clone()
+    let foreign = if vectors.is_empty() {
+        incoming.as_it_came()
     } else {
-        splice(text(&incoming.body)?, &vectors)?.into()
+        let body = splice(text(&incoming.read.body)?, &vectors)?;
+        incoming.with_body(body.into()).await?
     };
-    let reply = asker.app.elastic.pass_on(&incoming.to_pass_on(body)).await?;
+    // Nobody needs what was read of it while Elasticsearch works.
+    drop(incoming);
+    let reply = asker.app.elastic.pass_on(&foreign).await?;
     asker.record(name, vectors.len(), reply.status());
     Ok(answer(reply, &asker.caller.entry))
 }
@@ -101,16 +100,11 @@ pub(super) async fn vectors(
     .await
 }
 
-/// The vector of the face that is meant. Decoding is done where the models run, never on the async threads.
+/// The vector of the face that is meant.
 async fn embed(asker: &Asker<'_>, clause: FaceClause) -> Result<Vec<f32>, ApiError> {
-    let limits = asker.app.settings.limits;
-    let work = move |engine: &mut FaceEngine| {
-        let pixels = decode(&clause.image, &limits)?;
-        let mut photo = QueryPhoto {
-            path: "image".to_owned(),
-            faces: engine.faces(&pixels)?,
-            pixels,
-        };
+    let image = Encoded::Plain(clause.image.into());
+    let work = move |engine: &mut FaceEngine, Decoded { pixels, .. }: Decoded| {
+        let mut photo = QueryPhoto::of(engine, "image".to_owned(), pixels)?;
         let chosen = photo.choose(clause.face)?;
         let nobody = || QueryError::NoFace {
             path: photo.path.clone(),
@@ -118,5 +112,5 @@ async fn embed(asker: &Asker<'_>, clause: FaceClause) -> Result<Vec<f32>, ApiErr
         let &ordinal = chosen.first().ok_or_else(nobody)?;
         Ok(photo.faces.swap_remove(ordinal).embedding)
     };
-    asker.app.inference.run(work).await
+    asker.app.look("image", image, work).await
 }

@@ -18,6 +18,7 @@ pub enum Code {
     NoThumbnail,
     NoSuchPerson,
     MethodNotAllowed,
+    SlowBody,
     Conflict,
     OtherEngine,
     WrongSpace,
@@ -59,7 +60,7 @@ pub struct Row {
 
 impl Code {
     /// All codes, in the order of their statuses.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::BadRequest,
         Self::Unauthorised,
         Self::Forbidden,
@@ -72,6 +73,7 @@ impl Code {
         Self::NoThumbnail,
         Self::NoSuchPerson,
         Self::MethodNotAllowed,
+        Self::SlowBody,
         Self::Conflict,
         Self::OtherEngine,
         Self::WrongSpace,
@@ -167,6 +169,12 @@ impl Code {
                 405,
                 "the route does not take this method",
                 "see /docs for the methods",
+            ),
+            Self::SlowBody => (
+                "slow_body",
+                408,
+                "the request's body did not come, or too slowly",
+                "send it again over a faster connection, or a smaller photo",
             ),
             Self::Conflict => (
                 "conflict",

@@ -20,6 +20,7 @@ use super::{IdInPath, id};
 use crate::address::without_login;
 use crate::api::access::{Caller, Scope};
 use crate::api::error::{ApiError, Code};
+use crate::api::look::Decoded;
 use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
 use crate::api::photo::{self, Input, WithPhotos};
 use crate::api::state::{App, Place};
@@ -31,12 +32,10 @@ use crate::elastic::faces::FaceRecord;
 use crate::elastic::store::{Outcome, PhotoRecord, WriteMode, store};
 use crate::elastic::{faces, tombstones};
 use crate::face::gate::Gate;
-use crate::face::image::Encoded;
 use crate::face::likeness;
 use crate::face::select::Subject;
 use crate::ingest::prepare::{FileKeys, Recipe, Refused};
 use crate::ingest::source::Entry;
-use crate::query::photo::QueryPhoto;
 
 /// Options of an enrolment.
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]
@@ -244,46 +243,47 @@ impl Order {
 
     /// The photo's documents.
     async fn prepare(self, app: &App, encoded: photo::Encoded) -> Result<PhotoRecord, ApiError> {
-        app.inference
-            .run(move |engine| {
-                let bytes = encoded.decode("photo")?;
-                let hash = image_hash(&bytes);
-                let coded = likeness::coded(&bytes);
-                let orientation = Encoded::open(&bytes, &self.recipe.limits)?.orientation();
-                let mut seen = QueryPhoto::decode(engine, "photo", &bytes, &self.recipe.limits)?;
-                let faces = std::mem::take(&mut seen.faces);
-                if faces.is_empty() {
-                    return Err(ApiError::plain(Code::NoFace).with("photo", "photo"));
-                }
-                let entry = Entry {
-                    key: hash.clone(),
-                    uri: self.uri.unwrap_or_else(|| format!("upload:{hash}")),
-                    folder: None,
-                    size: None,
-                    modified: None,
-                    person: self.person,
-                    labels: BTreeMap::new(),
-                };
-                let (engine, space) = (engine.fingerprint(), &engine.embedder().space);
-                self.recipe
-                    .record(
-                        &entry,
-                        FileKeys {
-                            hash,
-                            coded,
-                            orientation,
-                        },
-                        &seen.pixels,
-                        faces,
-                        engine,
-                        space,
-                    )
-                    .map_err(|refused| match refused {
-                        Refused::Several(count) => ApiError::plain(Code::SeveralFaces).with("faces", count),
-                        Refused::Poor(_) => ApiError::new(Code::Internal, refused.to_string()),
-                    })
-            })
-            .await
+        app.look("photo", encoded, move |engine, decoded| {
+            let Decoded {
+                bytes,
+                orientation,
+                pixels,
+            } = decoded;
+            let hash = image_hash(&bytes);
+            let coded = likeness::coded(&bytes);
+            let faces = engine.faces(&pixels)?;
+            if faces.is_empty() {
+                return Err(ApiError::plain(Code::NoFace).with("photo", "photo"));
+            }
+            let entry = Entry {
+                key: hash.clone(),
+                uri: self.uri.unwrap_or_else(|| format!("upload:{hash}")),
+                folder: None,
+                size: None,
+                modified: None,
+                person: self.person,
+                labels: BTreeMap::new(),
+            };
+            let (engine, space) = (engine.fingerprint(), &engine.embedder().space);
+            self.recipe
+                .record(
+                    &entry,
+                    FileKeys {
+                        hash,
+                        coded,
+                        orientation,
+                    },
+                    &pixels,
+                    faces,
+                    engine,
+                    space,
+                )
+                .map_err(|refused| match refused {
+                    Refused::Several(count) => ApiError::plain(Code::SeveralFaces).with("faces", count),
+                    Refused::Poor(_) => ApiError::new(Code::Internal, refused.to_string()),
+                })
+        })
+        .await
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{NameArg, PatienceArgs};
+use crate::budget::ThreadBudget;
 use crate::cli::{SUCCESS, ingest, recipe, show};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::Destination;
@@ -18,7 +19,6 @@ use crate::elastic::lifecycle::versions::Version;
 use crate::elastic::search;
 use crate::error::Error;
 use crate::ingest::IngestError;
-use crate::ingest::budget::ThreadBudget;
 use crate::ingest::fetch::Fetcher;
 use crate::ingest::reembed::ReEmbedder;
 use crate::terminal;

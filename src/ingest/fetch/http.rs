@@ -11,10 +11,10 @@ use url::Url;
 
 use super::address::{Checked, Refused, Rule, check_host};
 use super::{CONNECT, TRIES, Trouble, collect, too_large};
+use crate::budget::Budget;
 use crate::elastic::retry::{Backoff, RetryPolicy};
 use crate::error::chain;
 use crate::face::image::Limits;
-use crate::ingest::budget::Budget;
 use crate::ingest::source::Held;
 
 /// A photo that moved more often does not stand still.

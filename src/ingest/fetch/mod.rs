@@ -14,8 +14,8 @@ use url::Url;
 use self::address::Rule;
 use self::http::Web;
 pub use self::s3::Buckets;
-use super::budget::{Budget, Reservation};
 use super::source::Held;
+use crate::budget::{Budget, Reservation};
 use crate::error::chain;
 use crate::face::image::{ImageError, Limits};
 

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::{CONNECT, TRIES, Trouble, collect, too_large};
+use crate::budget::Budget;
 use crate::error::chain;
 use crate::face::image::Limits;
-use crate::ingest::budget::Budget;
 use crate::ingest::source::Held;
 
 /// The buckets that were asked for.

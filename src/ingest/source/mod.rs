@@ -24,9 +24,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use url::Url;
 
-use super::budget::{Budget, Reservation};
 use super::journal::Journal;
 use super::{Failure, Stage};
+use crate::budget::{Budget, Reservation};
 use crate::elastic::document::Person;
 
 /// A place that holds photos.

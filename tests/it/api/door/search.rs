@@ -299,6 +299,43 @@ fn compressed_bodies_and_answers_pass() {
 }
 
 #[test]
+fn a_body_goes_on_as_small_as_it_came() {
+    let door = door();
+    let padded = |body: &str| format!("{}{}", body, " ".repeat(1 << 20));
+    for (id, body, is_changed) in [
+        (
+            "small-as-it-is",
+            padded(r#"{"size": 1, "query": {"match_all": {}}}"#),
+            false,
+        ),
+        ("small-with-vector", padded(&door.with_photo(BODIES[0])), true),
+    ] {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(body.as_bytes()).unwrap();
+        let packed = gzip.finish().unwrap();
+        let request = http()
+            .post(format!("{}/es{}", door.serve.url, door.search()))
+            .header("content-type", "application/json")
+            .header("content-encoding", "gzip")
+            .header("x-opaque-id", id);
+        send(request.body(packed.clone())).expect(200);
+        let heads = door.tee.heads();
+        let head = heads.iter().rfind(|head| head.contains(id)).unwrap();
+        assert!(head.contains("content-encoding: gzip"), "{head}");
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .unwrap();
+        let length: usize = length.parse().unwrap();
+        match is_changed {
+            // The photo was most of it.
+            true => assert!(length < 30_000, "{length}"),
+            false => assert_eq!(length, packed.len()),
+        }
+    }
+}
+
+#[test]
 fn elasticsearchs_own_errors_come_through() {
     let door = door();
     let body = r#"{"query": {"no_such_query": {}}}"#;

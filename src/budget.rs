@@ -1,4 +1,4 @@
-//! Memory that is asked for before it is taken, so that what a run holds has a bound.
+//! Memory that is asked for before it is taken, so that what a run or a server holds has a bound.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub struct Budget(Arc<Semaphore>, u32);
 
 /// A part of a budget, given back when it is dropped.
 #[derive(Debug)]
-pub struct Reservation(#[expect(dead_code, reason = "held for its destructor")] Option<OwnedSemaphorePermit>);
+pub struct Reservation(Option<OwnedSemaphorePermit>);
 
 impl Budget {
     /// A budget of so many bytes.
@@ -22,9 +22,41 @@ impl Budget {
 
     /// Waits until `bytes` are free. What is larger than the whole budget waits for the whole budget.
     pub async fn reserve(&self, bytes: u64) -> Reservation {
-        let kilobytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.1);
         // The semaphore is never closed.
-        Reservation(Arc::clone(&self.0).acquire_many_owned(kilobytes).await.ok())
+        let permit = Arc::clone(&self.0).acquire_many_owned(kilobytes(bytes).min(self.1));
+        Reservation(permit.await.ok())
+    }
+
+    /// `bytes`, if they are free now.
+    pub fn try_reserve(&self, bytes: u64) -> Option<Reservation> {
+        let permit = Arc::clone(&self.0).try_acquire_many_owned(kilobytes(bytes));
+        permit.ok().map(|permit| Reservation(Some(permit)))
+    }
+
+    /// All of it, in bytes.
+    pub fn whole(&self) -> u64 {
+        u64::from(self.1) * 1024
+    }
+}
+
+fn kilobytes(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
+}
+
+impl Reservation {
+    /// Gives back all but `bytes`.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let Some(permit) = &mut self.0 else { return };
+        let rest = permit.num_permits().saturating_sub(kilobytes(bytes) as usize);
+        drop(permit.split(rest));
+    }
+
+    /// Takes up another reservation of the same budget.
+    pub fn join(&mut self, other: Self) {
+        match (&mut self.0, other.0) {
+            (Some(permit), Some(other)) => permit.merge(other),
+            (empty, other) => *empty = empty.take().or(other),
+        }
     }
 }
 

@@ -1,0 +1,77 @@
+//! A photo of a request on its way to the engines: read and decoded where threads may wait, within the server's memory.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use axum::body::Bytes;
+use image::RgbImage;
+
+use super::error::{ApiError, Code};
+use super::inference::panicked;
+use super::memory::Memory;
+use super::photo;
+use super::state::App;
+use crate::budget::Reservation;
+use crate::face::FaceEngine;
+use crate::face::image::{Encoded, Limits};
+use crate::query::QueryError;
+
+/// A photo that was decoded.
+pub struct Decoded {
+    /// The file.
+    pub bytes: Bytes,
+    /// EXIF's orientation, 1 to 8, by which the pixels were turned.
+    pub orientation: u8,
+    /// Upright pixels.
+    pub pixels: RgbImage,
+}
+
+impl App {
+    /// Decodes a photo and runs `work` on it and an engine. `name` is the photo's in the request. Where all seats are taken,
+    /// or the memory for such a photo, it is refused at once.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        name: &str,
+        encoded: photo::Encoded,
+        work: impl FnOnce(&mut FaceEngine, Decoded) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let seat = self.inference.seat()?;
+        let (name, limits, memory) = (name.to_owned(), self.settings.limits, self.memory.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            catch_unwind(AssertUnwindSafe(|| read(&name, encoded, &limits, &memory)))
+                .unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+        });
+        let (decoded, room) = reading.await.unwrap_or_else(|error| {
+            tracing::error!(reason = error.to_string(), "decoding a photo failed");
+            Err(ApiError::plain(Code::Internal))
+        })?;
+        let work = move |engine: &mut FaceEngine| {
+            let _room = room;
+            work(engine, decoded)
+        };
+        self.inference.run(seat, work).await
+    }
+}
+
+fn read(
+    name: &str,
+    encoded: photo::Encoded,
+    limits: &Limits,
+    memory: &Memory,
+) -> Result<(Decoded, Reservation), ApiError> {
+    let bytes = encoded.decode(name)?;
+    let named = |source| QueryError::Image {
+        path: name.to_owned(),
+        source,
+    };
+    let mut photo = Encoded::open(&bytes, limits).map_err(named)?;
+    let orientation = photo.orientation();
+    let (pixels, mut room) = memory.decode(photo.memory(), || photo.decode())?;
+    let pixels = pixels.map_err(named)?;
+    room.shrink_to(pixels.as_raw().len() as u64);
+    let decoded = Decoded {
+        bytes,
+        orientation,
+        pixels,
+    };
+    Ok((decoded, room))
+}
