@@ -62,7 +62,7 @@ pub enum Error {
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// There is nobody with this id.
-    #[error("no person {id:?} in {collections}; `facedex search` and the page show who is there")]
+    #[error("no person {id:?} in {collections}; `facedex person list` shows who is there")]
     NoPerson {
         /// The id.
         id: String,

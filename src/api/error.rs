@@ -125,6 +125,9 @@ impl From<ElasticError> for ApiError {
                 .with("collection", name)
                 .with("indices", vec![index]),
             E::NewerIndex { index, .. } => Self::new(Code::NewerIndex, message).with("index", index),
+            E::Hidden { index } => Self::new(Code::IndexBlocked, message)
+                .with("index", index)
+                .with("block", "index.blocks.metadata"),
             E::Closed { index } => Self::new(Code::IndexClosed, message).with("index", index),
             E::Unreached { .. } | E::PartlyVisible => Self::new(Code::NotAllReached, message),
             E::BadName { .. } => Self::parameter("collection", message),

@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
@@ -39,7 +41,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 
 use self::access::Access;
 use self::audit::Audit;
@@ -115,6 +119,9 @@ async fn name_versions(client: Arc<Client>) {
         tracing::warn!(reason = error.to_string(), "no searches yet");
     }
 }
+
+/// For how long a browser may remember which pages may ask.
+const PREFLIGHT: Duration = Duration::from_secs(3600);
 
 /// How often the certificate's files are looked at.
 const RENEWAL: Duration = Duration::from_secs(2);
@@ -205,10 +212,24 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
 
 /// Every route.
 pub fn router(app: Arc<App>) -> Router {
+    let origins = app.settings.access.origins.iter();
+    let origins: Vec<HeaderValue> = origins.filter_map(|origin| origin.parse().ok()).collect();
     let limited = Router::new()
         .nest("/v1", v1::routes())
         .merge(door::routes())
         .layer(from_fn_with_state(app.clone(), arrival::limits));
+    let cors = (!origins.is_empty()).then(|| {
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+            .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, access::guard::API_KEY])
+            .expose_headers([
+                RETRY_AFTER,
+                HeaderName::from_static("deprecation"),
+                telemetry::REQUEST_ID,
+            ])
+            .max_age(PREFLIGHT)
+    });
     Router::new()
         .merge(limited)
         .merge(health::routes())
@@ -220,6 +241,7 @@ pub fn router(app: Arc<App>) -> Router {
         // Bodies are counted as they come in, for all routes that read any.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), access::guard))
+        .layer(option_layer(cors))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(door::shape))
         .layer(from_fn(drain::drain))

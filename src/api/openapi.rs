@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
+use axum::http::Method;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::routing::get;
 use serde::Serialize;
@@ -66,6 +67,34 @@ pub static JSON: LazyLock<String> = LazyLock::new(|| {
     text.push('\n');
     text
 });
+
+/// The routes of the document, each as its method and the segments of its path.
+static ROUTES: LazyLock<Vec<(Method, Vec<String>)>> = LazyLock::new(|| {
+    let document: Value = serde_json::from_str(&JSON).unwrap_or_default();
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let routes = paths.flat_map(|(path, methods)| {
+        let segments: Vec<String> = path.split('/').map(str::to_owned).collect();
+        let methods = methods.as_object().into_iter().flatten();
+        methods.filter_map(move |(method, _)| {
+            let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
+            Some((method, segments.clone()))
+        })
+    });
+    routes.collect()
+});
+
+/// Whether there is such a route in the document.
+pub fn has_route(method: &Method, path: &str) -> bool {
+    ROUTES.iter().any(|(known, segments)| {
+        let mut given = path.split('/');
+        let is_same = |segment: &String| {
+            given
+                .next()
+                .is_some_and(|given| segment == given || segment.starts_with('{') && !given.is_empty())
+        };
+        known == method && segments.iter().all(is_same) && given.next().is_none()
+    })
+}
 
 /// The page at `/docs`: the document, for people, without any request to elsewhere.
 static PAGE: LazyLock<String> = LazyLock::new(|| super::docs::page(&JSON));

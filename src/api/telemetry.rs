@@ -16,7 +16,8 @@ use super::events;
 use super::state::App;
 use crate::elastic::trace;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Names a request in its answer, in the log and in the audit log.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const OPAQUE_ID: HeaderName = HeaderName::from_static("x-opaque-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");

@@ -202,7 +202,7 @@ async fn prepare(plan: &Plan, population: &Arc<Population>, told: &impl Fn(&str)
     .await?;
     plan.to.refresh().await?;
     told("merging the segments");
-    optimize::merge(&plan.to.client, &plan.collection).await?;
+    optimize::merge(&plan.to, &plan.collection).await?;
     optimize::settle(&plan.to.client, &plan.collection).await?;
     plan.to.refresh().await?;
     Ok(())

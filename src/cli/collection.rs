@@ -1,10 +1,12 @@
 //! `facedex collection`
 
 mod adopt;
+mod export;
+mod import;
 mod migrate;
 mod plan;
 mod status;
-mod transfer;
+
 mod upkeep;
 
 use std::sync::Arc;
@@ -63,12 +65,12 @@ pub(super) enum CollectionCommand {
     /// Write all faces with their vectors into a file, a JSON object a line
     ///
     /// Memory does not grow with the collection. An export that was cut off goes on from its last photo: give the same file.
-    Export(transfer::ExportArgs),
+    Export(export::ExportArgs),
     /// Take faces with their vectors from an export, or from a store of deepface's
     ///
     /// Makes the collection where it is missing. Faces that are there stay as they are, so that an import that was cut off is
     /// repeated. Exit code 1 if some faces could not be stored, or the export is incomplete.
-    Import(transfer::ImportArgs),
+    Import(import::ImportArgs),
 }
 
 /// Which collection.
@@ -118,7 +120,10 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
     let client = client(global)?;
     match command {
         CollectionCommand::Plan(args) => return plan::run(args, global),
-        CollectionCommand::Optimize(args) => return upkeep::optimize(args, &client, global).await,
+        CollectionCommand::Optimize(args) => {
+            let (at, found) = opened(client, &args.collection.name, &args.patience).await?;
+            return upkeep::optimize(args, &at, found, global).await;
+        }
         CollectionCommand::Adopt(args) => return adopt::adopt(args, client, global).await,
         CollectionCommand::Delete(args) => return adopt::delete(args, client, global).await,
         CollectionCommand::Migrate(args) => {
@@ -132,9 +137,9 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
         }
         CollectionCommand::Export(args) => {
             let (at, found) = opened(client, &args.collection.name, &args.patience).await?;
-            return transfer::export(args, &at, found, global).await;
+            return export::export(args, &at, found, global).await;
         }
-        CollectionCommand::Import(args) => return transfer::import(args, &Arc::new(client), global).await,
+        CollectionCommand::Import(args) => return import::import(args, &Arc::new(client), global).await,
         CollectionCommand::Check(args) => {
             // A copy or a restored index is for it to say.
             let found = collection::in_doubt(&client, &args.collection.name).await?;

@@ -1,5 +1,6 @@
 //! `facedex ingest`
 
+mod load;
 mod quality;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use self::load::Alive;
 use self::quality::QualityArgs;
 use super::events::EventsArgs;
 use super::sources::SourceArgs;
@@ -22,7 +24,6 @@ use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::destination::Destination;
 use crate::elastic::document::parse_label;
 use crate::elastic::events::Events;
-use crate::elastic::load;
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::store::WriteMode;
 use crate::error::Error;
@@ -231,9 +232,9 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         true => None,
         false => Some(target(args, global, &engines[0], &run_id).await?),
     };
-    let (to, journal) = match target {
-        Some(target) => (Some((target.to, target.collection)), target.journal),
-        None => (None, Journal::none()),
+    let (to, journal, _alive) = match target {
+        Some(target) => (Some((target.to, target.collection)), target.journal, target.alive),
+        None => (None, Journal::none(), None),
     };
     let stop = Arc::new(AtomicBool::new(false));
     let profile = Arc::new(Profile::default());
@@ -278,6 +279,9 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         () = second_interrupt(&stop) => return Err(Error::Interrupted),
     };
     events.close().await;
+    if let (Err(_), Some((_, collection))) = (&ended, &to) {
+        load::goes_on(args, collection);
+    }
     let mut summary = ended?;
     // That is how watching ends.
     summary.interrupted &= !args.sources.watch;
@@ -285,7 +289,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         return Err(IngestError::NothingFound(args.sources.names()).into());
     }
     if let Some((to, collection)) = &to {
-        finish_load(args, to, collection, &summary).await?;
+        load::finish(args, to, collection, &summary).await?;
     }
     let clean = summary.failed == 0 && summary.conflicts == 0 && summary.unnamed == 0 && !summary.interrupted;
     let shares = args.speed.profile.then(|| profile.shares());
@@ -323,6 +327,8 @@ struct Report {
 /// What a run writes to.
 struct Target {
     to: Destination,
+    /// While it is held, others see that the load goes on.
+    alive: Option<Alive>,
     collection: Collection,
     journal: Journal,
 }
@@ -350,10 +356,14 @@ async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run
     let to = Destination::new(Arc::clone(&client), &collection, policy);
     if !args.dry_run {
         collection::prepare(&to, &collection).await?;
-        prepare_load(args, &client, &collection, run).await?;
     }
+    let alive = match args.dry_run {
+        true => None,
+        false => load::prepare(args, &to, &collection, run).await?,
+    };
     Ok(Target {
         to,
+        alive,
         journal: journal(args, info["cluster_uuid"].as_str(), &collection, engine.fingerprint())?,
         collection,
     })
@@ -403,42 +413,6 @@ pub(super) async fn interrupt() -> std::io::Result<()> {
     }
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await
-}
-
-/// Begins load mode, or repairs what a load that died left behind.
-async fn prepare_load(
-    args: &IngestArgs,
-    client: &crate::elastic::Client,
-    collection: &Collection,
-    run: &str,
-) -> Result<(), Error> {
-    if args.speed.bulk_load {
-        load::begin(client, collection, run).await?;
-    } else if load::end(client, collection).await? {
-        tracing::warn!(
-            collection = collection.name,
-            "an earlier --bulk-load did not end: restored the collection's refresh and copies"
-        );
-    }
-    Ok(())
-}
-
-/// Ends load mode. After an interrupt the index stays in it, for the run that goes on.
-async fn finish_load(
-    args: &IngestArgs,
-    to: &Destination,
-    collection: &Collection,
-    summary: &Summary,
-) -> Result<(), Error> {
-    if !args.speed.bulk_load || summary.interrupted {
-        return Ok(());
-    }
-    to.patiently(|| load::end(&to.client, collection)).await?;
-    to.refresh().await?;
-    if args.speed.force_merge {
-        load::force_merge(&to.client, collection).await?;
-    }
-    Ok(())
 }
 
 fn journal(args: &IngestArgs, cluster: Option<&str>, collection: &Collection, engine: &str) -> Result<Journal, Error> {

@@ -21,7 +21,7 @@ use crate::query::QueryError;
 use crate::query::answer::{FaceAnswer, Took, milliseconds};
 use crate::query::photo::QueryPhoto;
 use crate::query::search::{Limit, SearchOptions, threshold};
-use crate::query::threshold::Threshold;
+use crate::query::threshold::{MAX_FPIR, Threshold};
 use crate::terminal;
 
 /// Photos to ask about, and how.
@@ -54,7 +54,7 @@ pub(super) struct QueryArgs {
 struct DecisionArgs {
     /// Share of searches for people who are not in the collection that may name somebody; the similarity that this
     /// needs rises with the number of faces searched
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    #[arg(long, value_name = "RATE", default_value_t = MAX_FPIR)]
     max_fpir: f64,
 
     /// Match from this cosine on, whatever false matches it brings

@@ -12,6 +12,7 @@ use super::events::EventsArgs;
 use super::keys::KeysFileArg;
 use super::{Models, SUCCESS, client, cores};
 use crate::api::access::AccessSettings;
+use crate::api::access::origin::parse as parse_origin;
 use crate::api::{self, Settings};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::error::Error;
@@ -83,6 +84,11 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "FACEDEX_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
 
+    /// Let pages of this origin ask, with a key (CORS), such as https://photos.example.org; may be repeated. Without it no page
+    /// but facedex's own is answered
+    #[arg(long = "allow-origin", env = "FACEDEX_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = parse_origin)]
+    origins: Vec<String>,
+
     /// Requests a second that each key has, or without keys each address; more get 429 [default: no limit]
     #[arg(long, env = "FACEDEX_RATE_LIMIT", value_name = "N")]
     rate_limit: Option<f64>,
@@ -115,6 +121,7 @@ pub(super) async fn run(args: &ServeArgs, global: &GlobalArgs) -> Result<u8, Err
         keys,
         keys_required,
         insecure: args.insecure,
+        origins: args.origins.clone(),
         rate_limit: args.rate_limit,
         rate_burst: args.rate_burst,
     };

@@ -15,7 +15,9 @@ use crate::models::catalog::{Metric, Space};
 pub(super) mod origin;
 mod resolve;
 
-pub(super) use self::resolve::{Indices, Stray, claim, describe_index, found, is_closed, open_among_all, survey};
+pub(super) use self::resolve::{
+    Indices, Stray, claim, describe_index, found, is_closed, open_among_all, survey, unseen,
+};
 pub use self::resolve::{Listed, Unusable, expect_writable, in_doubt, list, open, open_or_create, prepare};
 
 /// Every faces index begins with this.
@@ -178,6 +180,9 @@ pub(super) struct Described {
     pub(super) aliases: BTreeMap<String, Alias>,
     pub(super) mappings: Value,
     pub(super) settings: Value,
+    /// It tells nothing of itself: a block keeps everybody from looking. Nothing else is set then.
+    #[serde(skip)]
+    pub(super) is_hidden: bool,
 }
 
 /// An alias, as its index describes it.

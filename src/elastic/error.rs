@@ -168,6 +168,12 @@ pub enum ElasticError {
         /// The setting.
         setting: String,
     },
+    /// An index of which nothing can be read, not even whose it is.
+    #[error("index {index} tells nothing of itself: index.blocks.metadata is true; set it to null")]
+    Hidden {
+        /// The index.
+        index: String,
+    },
     /// An index that takes neither reads nor writes.
     #[error("index {index} is closed; POST /{index}/_open opens it")]
     Closed {

@@ -1,20 +1,28 @@
 //! Load mode: an index that is filled once is filled faster without refreshes and without copies.
 //!
 //! What the settings were is noted in the index's own mapping before they are changed, so that a run that died in between can
-//! be repaired by any later one, from any machine. The note is the `meta` of the field `ingest.run`: Elasticsearch replaces an
-//! index's `_meta` as a whole, so that of two who change it at once one would undo the other, and a field's `meta` alone.
+//! be repaired by any later one, from any machine. A run that is alive says so in the note every few seconds, so that nobody else
+//! ends it (see `alive`).
+
+use std::sync::Arc;
 
 use elasticsearch::http::Method;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::client::Payload;
 use super::collection::Collection;
-use super::{Client, ElasticError, search};
+use super::{Client, Destination, ElasticError, alive, search};
 
-/// Settings as they were before the load; `None` is Elasticsearch's default.
+/// The field below `ingest` whose `meta` has the note.
+const FIELD: &str = "run";
+
+/// The settings as they were before the load, and whose load it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
+struct Saved {
+    /// `None` is Elasticsearch's default, as below.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_interval: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,6 +31,52 @@ pub struct Saved {
     auto_expand_replicas: Option<String>,
     /// The run that changed them.
     run: String,
+    /// When it last said that it is alive, and where it runs. Earlier releases did not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alive: Option<String>,
+}
+
+/// A load that an index is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Load {
+    /// The run that began it, or went on with it.
+    pub run: String,
+    /// Whether that run is under way. Otherwise it was cut off, and `facedex collection repair` ends the load.
+    pub is_alive: bool,
+}
+
+impl Load {
+    /// What it means for the collection's users, and what to do.
+    pub fn meaning(&self, collection: &str) -> String {
+        const OFF: &str = "searches do not see its new faces, and there are no copies";
+        match self.is_alive {
+            true => format!("a --bulk-load goes on (run {}): until it ends {OFF}", self.run),
+            false => format!(
+                "a --bulk-load was cut off (run {}): {OFF}; the same ingest goes on with it, `facedex collection repair {collection}` ends it",
+                self.run
+            ),
+        }
+    }
+}
+
+/// What became of the end of a load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// There was none.
+    None,
+    /// The index has its settings back.
+    Done,
+    /// Another run goes on with it.
+    GoesOn(Load),
+}
+
+impl Saved {
+    fn load(&self) -> Load {
+        Load {
+            run: self.run.clone(),
+            is_alive: alive::is_recent(self.alive.as_deref().unwrap_or_default(), Timestamp::now()),
+        }
+    }
 }
 
 /// An index's mapping and settings.
@@ -33,9 +87,8 @@ struct Read {
 
 impl Read {
     fn note(&self) -> Option<Saved> {
-        let meta = &self.mapping["properties"]["ingest"]["properties"]["run"]["meta"];
         // Earlier releases noted it in `_meta`.
-        let notes = [meta, &self.mapping["_meta"][FORMER_NOTE]];
+        let notes = [alive::note(&self.mapping, FIELD), &self.mapping["_meta"][FORMER_NOTE]];
         notes.into_iter().find_map(|note| Saved::deserialize(note).ok())
     }
 }
@@ -43,39 +96,70 @@ impl Read {
 const FORMER_NOTE: &str = "bulk_load";
 
 /// The load that an index is in, if it is in one: this run's, another's, or one that died.
-pub async fn in_progress(client: &Client, collection: &Collection) -> Result<Option<Saved>, ElasticError> {
-    Ok(read(client, collection).await?.note())
+pub async fn in_progress(client: &Client, collection: &Collection) -> Result<Option<Load>, ElasticError> {
+    Ok(read(client, collection).await?.note().map(|saved| saved.load()))
 }
 
 /// Turns refreshes and copies off. A collection that holds faces already, and is not in a load, is live: it is refused,
-/// since searches would no longer see new faces and a lost node would lose old ones.
+/// since searches would no longer see new faces and a lost node would lose old ones. A load that was cut off is gone on with;
+/// one that goes on is joined, and whoever began it ends it.
 pub async fn begin(client: &Client, collection: &Collection, run: &str) -> Result<(), ElasticError> {
     let found = read(client, collection).await?;
-    if found.note().is_none() {
-        if search::count(client, &collection.name, &[]).await? > 0 {
+    let setting = |name: &str| found.settings[name].as_str().map(str::to_owned);
+    let saved = match found.note() {
+        Some(note) if note.run != run && note.load().is_alive => None,
+        Some(note) => Some(note),
+        None if search::count(client, &collection.name, &[]).await? > 0 => {
             return Err(ElasticError::NotLoadable {
                 name: collection.name.clone(),
             });
         }
-        let setting = |name: &str| found.settings[name].as_str().map(str::to_owned);
-        let saved = Saved {
+        None => Some(Saved {
             refresh_interval: setting("refresh_interval"),
             number_of_replicas: setting("number_of_replicas"),
             auto_expand_replicas: setting("auto_expand_replicas"),
-            run: run.to_owned(),
-        };
+            run: String::new(),
+            alive: None,
+        }),
+    };
+    if let Some(mut saved) = saved {
+        run.clone_into(&mut saved.run);
+        saved.alive = Some(alive::sign());
         write_note(client, collection, &json!(saved)).await?;
     }
     let off = json!({"index": {"refresh_interval": "-1", "auto_expand_replicas": false, "number_of_replicas": 0}});
     write_settings(client, collection, &off).await
 }
 
-/// Gives the index its settings back, if it is in a load.
-pub async fn end(client: &Client, collection: &Collection) -> Result<bool, ElasticError> {
+/// Says every few seconds that this run's load goes on, until the answer is dropped.
+pub fn keep_alive(client: &Arc<Client>, collection: &Collection, run: &str) -> AbortOnDropHandle<()> {
+    let (client, collection, run) = (Arc::clone(client), collection.clone(), run.to_owned());
+    alive::keep(move || {
+        let (client, collection, run) = (Arc::clone(&client), collection.clone(), run.clone());
+        async move { beat(&client, &collection, &run).await }
+    })
+}
+
+async fn beat(client: &Client, collection: &Collection, run: &str) -> Result<(), ElasticError> {
+    match read(client, collection).await?.note() {
+        Some(mut note) if note.run == run => {
+            note.alive = Some(alive::sign());
+            write_note(client, collection, &json!(note)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the index its settings back, if it is in a load of this run's or in one that was cut off.
+pub async fn end(client: &Client, collection: &Collection, run: &str) -> Result<Ended, ElasticError> {
     let mut found = read(client, collection).await?;
     let Some(saved) = found.note() else {
-        return Ok(false);
+        return Ok(Ended::None);
     };
+    let load = saved.load();
+    if saved.run != run && load.is_alive {
+        return Ok(Ended::GoesOn(load));
+    }
     let expands = saved
         .auto_expand_replicas
         .as_deref()
@@ -94,9 +178,22 @@ pub async fn end(client: &Client, collection: &Collection) -> Result<bool, Elast
     if let Some(meta) = found.mapping["_meta"].as_object_mut()
         && meta.remove(FORMER_NOTE).is_some()
     {
-        put_mapping(client, collection, &json!({"_meta": meta})).await?;
+        alive::put_mapping(client, &collection.index, &json!({"_meta": meta})).await?;
     }
-    Ok(true)
+    Ok(Ended::Done)
+}
+
+/// Ends what a load that was cut off has left, before somebody else writes, and says so.
+pub async fn end_left_behind(to: &Destination, collection: &Collection, run: &str) -> Result<(), ElasticError> {
+    match to.patiently(|| end(&to.client, collection, run)).await? {
+        Ended::None => {}
+        Ended::Done => tracing::warn!(
+            collection = collection.name,
+            "an earlier --bulk-load did not end: restored the collection's refresh and copies"
+        ),
+        Ended::GoesOn(load) => tracing::warn!(collection = collection.name, "{}", load.meaning(&collection.name)),
+    }
+    Ok(())
 }
 
 /// Begins to merge each shard into one segment, which makes searches faster, and gives the task that does it. For an index
@@ -127,23 +224,7 @@ async fn read(client: &Client, collection: &Collection) -> Result<Read, ElasticE
 }
 
 async fn write_note(client: &Client, collection: &Collection, note: &Value) -> Result<(), ElasticError> {
-    let run = json!({"type": "keyword", "meta": note});
-    let mapping = json!({"properties": {"ingest": {"properties": {"run": run}}}});
-    put_mapping(client, collection, &mapping).await
-}
-
-async fn put_mapping(client: &Client, collection: &Collection, mapping: &Value) -> Result<(), ElasticError> {
-    let path = format!("/{}/_mapping", collection.index);
-    let _: Value = client
-        .json(
-            "note the load in the collection",
-            Method::Put,
-            &path,
-            &[],
-            Payload::Json(mapping),
-        )
-        .await?;
-    Ok(())
+    alive::write_note(client, &collection.index, FIELD, note).await
 }
 
 async fn write_settings(client: &Client, collection: &Collection, settings: &Value) -> Result<(), ElasticError> {

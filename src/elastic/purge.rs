@@ -67,6 +67,7 @@ pub async fn purge(to: &Destination, limit: Duration) -> Result<Purged, ElasticE
     let whole = versions::of(to).await?;
     let mut purged = Purged {
         reach: Reach::of(&whole),
+        complete: whole.hidden.is_empty(),
         ..Purged::NOTHING
     };
     for version in whole.versions {

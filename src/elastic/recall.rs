@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::client::Payload;
 use super::collection::{Collection, IndexType};
-use super::lifecycle::versions;
+use super::lifecycle::{imports, versions};
+use super::load::{self, Ended};
 use super::server::{Version, Versions};
 use super::{Client, Destination, ElasticError, effort, purge, template};
 
@@ -47,13 +48,19 @@ async fn ends_early(client: &Client, collection: &Collection) -> Result<bool, El
     Ok(value.is_some_and(|value| value == "true" || *value == json!(true)))
 }
 
-/// Why searches may find less than they should; `stored` faces are in the collection.
+/// Why searches may find less than they should, and lost nodes lose more; `stored` faces are in the collection.
 pub(super) async fn warnings(
     client: &Client,
     collection: &Collection,
     stored: u64,
 ) -> Result<Vec<String>, ElasticError> {
     let mut warnings = Vec::new();
+    if let Some(load) = load::in_progress(client, collection).await? {
+        warnings.push(load.meaning(&collection.name));
+    }
+    if let Some(import) = imports::unfinished(client, collection).await? {
+        warnings.push(import.meaning(&collection.name));
+    }
     if let Some(warning) = early_termination(client, collection).await? {
         warnings.push(warning);
     }
@@ -87,6 +94,11 @@ pub(super) async fn early_termination(
 /// Sets the settings of the collection's index as new ones have them, and says which were changed.
 pub async fn repair(to: &Destination, collection: &Collection) -> Result<Vec<String>, ElasticError> {
     let mut changed = Vec::new();
+    match load::end(&to.client, collection, "").await? {
+        Ended::None => {}
+        Ended::Done => changed.push("refresh and copies, which a --bulk-load had turned off".to_owned()),
+        Ended::GoesOn(load) => tracing::warn!("left as it is: {}", load.meaning(&collection.name)),
+    }
     if ends_early(&to.client, collection).await? {
         let settings = json!({"index": {EARLY_TERMINATION: false}});
         to.put_settings("set the collection's settings right", &collection.index, &settings)

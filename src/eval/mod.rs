@@ -59,6 +59,14 @@ pub enum EvalError {
         /// How many there must be.
         needed: usize,
     },
+    /// Nobody to search for, or among.
+    #[error(
+        "{reason}: give photos of more people, or more photos of each; or enrol --gallery DIR and search with --probes DIR"
+    )]
+    NothingToMeasure {
+        /// What is missing.
+        reason: String,
+    },
     /// A plot or picture cannot be made.
     #[error("cannot write {path}: {reason}")]
     Draw {

@@ -1,6 +1,6 @@
 //! Photos whose people are known: a folder a person. Who is enrolled, who is asked about, who stays unknown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
@@ -95,6 +95,38 @@ pub fn split(photos: &[Photo], enrol: usize, seed: u64) -> Split {
 }
 
 impl Split {
+    /// Leaves the searches with photos out that are enrolled as well, by their content: they would find themselves. Gives how
+    /// many there were.
+    pub fn without_enrolled_probes(&mut self) -> Result<usize, EvalError> {
+        let hash = |photo: &Photo| -> Result<blake3::Hash, EvalError> {
+            let mut hasher = blake3::Hasher::new();
+            let file = std::fs::File::open(&photo.path).map_err(io_error(&photo.path))?;
+            std::io::copy(&mut std::io::BufReader::new(file), &mut hasher).map_err(io_error(&photo.path))?;
+            Ok(hasher.finalize())
+        };
+        let enrolled = self.gallery.iter().map(hash).collect::<Result<HashSet<_>, _>>()?;
+        let before = self.probes.len();
+        let mut kept = Vec::with_capacity(before);
+        for probe in std::mem::take(&mut self.probes) {
+            if !enrolled.contains(&hash(&probe)?) {
+                kept.push(probe);
+            }
+        }
+        self.probes = kept;
+        Ok(before - self.probes.len())
+    }
+
+    /// How many searches are for people who are enrolled, and how many for strangers.
+    pub fn searches(&self) -> (usize, usize) {
+        let enrolled = self.enrolled();
+        let mated = self
+            .probes
+            .iter()
+            .filter(|photo| enrolled.contains(photo.person.as_str()))
+            .count();
+        (mated, self.probes.len() - mated)
+    }
+
     /// The same with `size` photos in the gallery: whole people are drawn, and the probes of those who are not are left out.
     /// Strangers stay.
     pub fn of_size(&self, size: usize, seed: u64) -> Self {

@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::QueryError;
 use crate::models::catalog::{Embedder, FmrPoint};
 
+/// The share of searches for strangers that may name somebody, where nothing else is asked for.
+pub const MAX_FPIR: f64 = 0.01;
+
 /// A similarity, and what it stands for.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Threshold {

@@ -1,6 +1,8 @@
 //! `facedex eval`: figures that can be told by hand, from real photos and what was made of them.
 
 use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
 
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat};
@@ -8,7 +10,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::harness::images::{encode, open};
-use crate::harness::{Space, photo};
+use crate::harness::node::wait_until;
+use crate::harness::proxy::{Fault, Kind, Proxy};
+use crate::harness::{Space, photo, run};
+
+/// Held by tests that count the collections that evaluations have left on the node.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const PEOPLE: [(&str, &str); 6] = [
     ("Barack_Obama", "gallery/Barack_Obama/obama-1.jpg"),
@@ -179,6 +186,7 @@ fn mistakes_are_named_before_anything_is_looked_at() {
 
 #[test]
 fn identification_is_the_same_through_the_index_and_exactly() {
+    let _alone = ALONE.lock().unwrap();
     let space = Space::new();
     let images = people(&space);
     let plot = space.path("det.png");
@@ -257,6 +265,84 @@ fn a_gallery_and_probes_may_be_folders_of_their_own() {
         (&json!(5), &json!(10), &json!(4))
     );
     assert_eq!(report["rank1"], 1.0);
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_before_the_work() {
+    let space = Space::new();
+    let images = people(&space);
+    let identification =
+        |more: &[&str]| space.run(&[&["eval", "identification", "--through", "exact", "--json"], more].concat());
+    // The same files on both sides.
+    let refused = identification(&["--gallery", &images, "--probes", &images]).expect(2);
+    assert!(refused.stderr.contains("not enrolled as well"), "{refused:?}");
+    // Everybody is enrolled.
+    let known = space.path("known");
+    for name in ["Barack_Obama", "Guido_van_Rossum"] {
+        for at in 1..=3 {
+            let bytes = std::fs::read(space.path(&format!("people/{name}/{name}_000{at}.jpg"))).unwrap();
+            space.put(&format!("known/{name}/{at}.jpg"), &bytes);
+            // One is a copy of an enrolled one.
+            if at == 1 {
+                space.put(&format!("probes/{name}/again.jpg"), &bytes);
+            } else {
+                space.put(&format!("probes/{name}/{at}.jpg"), &bytes);
+                std::fs::remove_file(space.path(&format!("known/{name}/{at}.jpg"))).unwrap();
+            }
+        }
+    }
+    let ran = identification(&["--gallery", &known, "--probes", &space.path("probes")]).expect(0);
+    assert!(ran.stderr.contains("no photo is of a stranger"), "{ran:?}");
+    let report = ran.json();
+    assert_eq!((&report["mated"], &report["enrolled_probes"]), (&json!(4), &json!(2)));
+    assert_eq!((&report["rank1"], &report["fnir_at_fpir"]), (&json!(1.0), &json!({})));
+    assert_eq!(
+        (&report["calibrated"]["fpir"], &report["calibrated"]["fnir"]),
+        (&Value::Null, &json!(0.0))
+    );
+    // One photo each, known before a model is loaded.
+    let mut command = space.command(&["eval", "identification", "--images", &known]);
+    command.env("FACEDEX_MODELS_DIR", space.path("no-models"));
+    let refused = run(command).expect(2);
+    assert!(refused.stderr.contains("nobody has two photos"), "{refused:?}");
+    assert!(refused.stderr.contains("--gallery"), "{refused:?}");
+}
+
+#[test]
+fn what_a_killed_evaluation_left_is_removed_by_the_next() {
+    let _alone = ALONE.lock().unwrap();
+    let space = Space::new();
+    let images = people(&space);
+    let all = [
+        "eval",
+        "identification",
+        "--images",
+        &images,
+        "--through",
+        "flat",
+        "--json",
+    ];
+    let left = || {
+        let (_, left) = space.elastic("GET", "/_cat/indices/facedex-faces-eval-*?format=json", None);
+        left.as_array().unwrap().len()
+    };
+    for signal in ["-KILL", "-TERM"] {
+        let proxy = Proxy::start(&space.url, |seen| {
+            (seen.kind == Kind::Bulk).then_some(Fault::HangBefore)
+        });
+        let mut command = space.command(&all);
+        let mut child = command.env("ELASTICSEARCH_URL", &proxy.url).spawn().unwrap();
+        wait_until("it fills its collection", || proxy.count(Kind::Bulk) > 0);
+        // Another one leaves it alone.
+        space.run(&all).expect(0);
+        assert_eq!(left(), 1);
+        let mut kill = Command::new("kill");
+        assert!(kill.args([signal, &child.id().to_string()]).status().unwrap().success());
+        child.wait().unwrap();
+        assert_eq!(left(), usize::from(signal == "-KILL"));
+        space.run(&all).expect(0);
+        assert_eq!(left(), 0);
+    }
 }
 
 /// One photo a face, of 29 people in one photo of 1927 and of those above, and their mirror images.

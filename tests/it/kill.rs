@@ -245,6 +245,56 @@ fn a_load_that_ends_restores_and_one_that_died_can_go_on() {
     }
 }
 
+#[test]
+fn a_load_that_goes_on_is_left_alone_and_one_that_died_is_told_and_ended() {
+    let space = Space::new();
+    fill(&space, 12);
+    // The first run's load never ends.
+    let hanging = Proxy::start(&space.url, |seen| {
+        (seen.kind == Kind::Bulk).then_some(Fault::HangBefore)
+    });
+    let mut first = through(&space, &hanging, &["--bulk-load"]).spawn().unwrap();
+    wait_until("it writes", || hanging.count(Kind::Bulk) > 0);
+    let refresh = || {
+        let (_, reply) = space.elastic("GET", &format!("/{}/_settings", space.index()), None);
+        reply[space.index()]["settings"]["index"]["refresh_interval"].clone()
+    };
+    assert_eq!(refresh(), "-1");
+    let second = run(through(&space, &honest(&space), &[])).expect(0);
+    assert!(second.stderr.contains("a --bulk-load goes on"), "{second:?}");
+    assert_eq!(refresh(), "-1");
+    let status = || space.run(&["collection", "status", &space.name]).expect(0).stdout;
+    assert!(status().contains("a --bulk-load goes on"), "{}", status());
+    let repair = || space.run(&["collection", "repair", &space.name]).expect(0);
+    repair();
+    assert_eq!(refresh(), "-1");
+    let check = || space.run(&["collection", "check", &space.name]).stdout;
+    let left = |count: u64| format!("settings that a command left behind: {count}");
+    assert!(check().contains(&left(0)), "{}", check());
+
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(status().contains("a --bulk-load was cut off"), "{}", status());
+    assert!(check().contains(&left(1)) && check().contains("a --bulk-load was cut off"));
+    let repaired = repair();
+    assert!(repaired.stdout.contains("refresh and copies"), "{repaired:?}");
+    assert_eq!(refresh(), Value::Null);
+    assert!(check().contains(&left(0)), "{}", check());
+    assert!(!status().contains("bulk-load"));
+}
+
+#[test]
+fn a_load_that_is_interrupted_says_what_that_means() {
+    let space = Space::new();
+    fill(&space, 60);
+    let slow = Proxy::start(&space.url, |seen| (seen.kind == Kind::Bulk).then_some(Fault::Slow(300)));
+    let ingest = through(&space, &slow, &["--bulk-load"]).spawn().unwrap();
+    wait_until("it writes", || slow.count(Kind::Bulk) > 2);
+    signal(&ingest, "-TERM");
+    let ended = ended(ingest).expect(1);
+    assert!(ended.stderr.contains("the --bulk-load has not ended"), "{ended:?}");
+}
+
 /// A disk of a few kilobytes at a folder.
 struct SmallDisk(PathBuf);
 

@@ -13,6 +13,7 @@ mod adopt;
 mod api;
 mod bad_input;
 mod bench;
+mod blocked;
 mod cluster;
 mod clustering;
 mod collection;

@@ -16,6 +16,7 @@ use super::rate::{Network, Subject};
 use super::{Access, Caller};
 use crate::api::audit::{Action, Entry};
 use crate::api::error::{ApiError, Code};
+use crate::api::openapi::has_route;
 use crate::api::state::App;
 use crate::api::telemetry::RequestId;
 
@@ -34,7 +35,7 @@ pub enum Need {
 }
 
 /// What a route needs. The path is as it came, as the router takes it: one that is escaped in another way is another
-/// route. What is not known here needs most.
+/// route. A route of the document that is not named here needs most.
 pub fn need(method: &Method, path: &str) -> Need {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let mut parts = path.strip_prefix('/').unwrap_or(path).splitn(3, '/');
@@ -49,9 +50,11 @@ pub fn need(method: &Method, path: &str) -> Need {
         ("v1", Some("faces"), Some(_)) if *method == Method::DELETE => Need::Scope(Scope::Write),
         ("v1", Some("persons"), Some(_)) if *method == Method::PATCH => Need::Scope(Scope::Write),
         ("v1", ..) if is_read => Need::Scope(Scope::Read),
-        ("v1" | "metrics", ..) => Need::Scope(Scope::Admin),
+        _ if !is_read && has_route(method, path) => Need::Scope(Scope::Admin),
+        ("metrics", ..) => Need::AnyKey,
         _ if is_read => Need::Nothing,
-        _ => Need::Scope(Scope::Admin),
+        // There is no such route, which the router says: nobody is sent for a better key in vain.
+        _ => Need::AnyKey,
     }
 }
 
@@ -122,6 +125,7 @@ impl Access {
         // The browser's own word on the site goes first: a proxy in between may have changed Host.
         let crosses = match origin::site(asked.headers) {
             Site::Own => false,
+            _ if origin::is_one_of(asked.headers, &self.origins) => false,
             Site::Other => true,
             Site::Unsaid => origin::has_foreign_origin(origin::host(asked.uri, asked.headers), asked.headers),
         };

@@ -33,6 +33,8 @@ pub struct AccessSettings {
     pub keys_required: bool,
     /// Without keys, serve also where others can reach it.
     pub insecure: bool,
+    /// Origins whose pages may ask with a key: scheme, host and port.
+    pub origins: Vec<String>,
     /// Requests a second that each key has.
     pub rate_limit: Option<f64>,
     /// Requests at once that each key has; without it those of one second.
@@ -47,6 +49,7 @@ pub struct Access {
     local: bool,
     requests: Option<Requests>,
     guesses: Guesses,
+    origins: Vec<String>,
 }
 
 /// How often counts that mean nothing any more are dropped.
@@ -58,6 +61,7 @@ impl Access {
         let keys = LiveKeys::open(settings.keys.clone(), settings.keys_required)?;
         let local = listen.ip().is_loopback();
         match keys.current() {
+            None if !settings.origins.is_empty() => return Err(KeysError::OriginsWithoutKeys),
             None if !local && !settings.insecure => return Err(KeysError::NoKeys(listen)),
             None if !local => {
                 tracing::warn!("serving {listen} without keys (--insecure): whoever reaches it may do all")
@@ -77,6 +81,7 @@ impl Access {
             local,
             requests,
             guesses: Guesses::default(),
+            origins: settings.origins.clone(),
         })
     }
 
@@ -233,6 +238,11 @@ pub enum KeysError {
         "without API keys only this machine is served, and others can reach {0}; make a key with `facedex keys create NAME --collection NAME`, or say --insecure"
     )]
     NoKeys(SocketAddr),
+    /// Pages of other origins could do everything.
+    #[error(
+        "--allow-origin lets pages of other origins ask with a key: make one with `facedex keys create NAME --collection NAME`"
+    )]
+    OriginsWithoutKeys,
     /// A rate is none.
     #[error("--rate-limit {0} must be a number, at least one request an hour (0.0003)")]
     BadRate(f64),

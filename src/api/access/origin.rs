@@ -90,6 +90,28 @@ pub fn has_foreign_origin(host: Option<&str>, headers: &HeaderMap) -> bool {
     })
 }
 
+/// Whether the request says that it comes from one of these origins.
+pub fn is_one_of(headers: &HeaderMap, origins: &[String]) -> bool {
+    let mut given = headers.get_all(ORIGIN).iter();
+    match (given.next(), given.next()) {
+        (Some(origin), None) => origins.iter().any(|allowed| origin == allowed.as_str()),
+        _ => false,
+    }
+}
+
+/// An origin as browsers say it: scheme, host, and the port where it is not the scheme's own.
+pub fn parse(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text)
+        .map_err(|error| format!("{error}; expected an origin, such as https://photos.example.org"))?;
+    let origin = url.origin().ascii_serialization();
+    let is_plain =
+        matches!(url.scheme(), "http" | "https") && [format!("{origin}/"), origin.clone()].contains(&url.to_string());
+    match is_plain {
+        true => Ok(origin),
+        false => Err("expected an origin, such as https://photos.example.org: no path, no login, no *".to_owned()),
+    }
+}
+
 /// Where a browser says that a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Site {

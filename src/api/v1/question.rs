@@ -25,7 +25,7 @@ use crate::face::select::FaceChoice;
 use crate::query::QueryError;
 use crate::query::answer::{FaceAnswer, Took, milliseconds};
 use crate::query::search::{Limit, SearchOptions, threshold};
-use crate::query::threshold::Threshold;
+use crate::query::threshold::{MAX_FPIR, Threshold};
 
 /// What `oversample` was where nobody said.
 const FORMER_OVERSAMPLE: f32 = 5.0;
@@ -162,7 +162,7 @@ impl Question {
         let asked = given.check()?;
         let limit = match given.min_similarity {
             Some(similarity) => Limit::MinSimilarity(similarity),
-            None => Limit::MaxFpir(given.max_fpir.unwrap_or(0.01)),
+            None => Limit::MaxFpir(given.max_fpir.unwrap_or(MAX_FPIR)),
         };
         let settle = async {
             let start = Instant::now();

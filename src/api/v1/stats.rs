@@ -14,6 +14,7 @@ use crate::api::photo;
 use crate::api::state::App;
 use crate::elastic::collection;
 use crate::elastic::status::{self, Status};
+use crate::query::threshold::{MAX_FPIR, Threshold};
 
 /// Up to so many persons the count is all but exact.
 const EXACT: u64 = 40_000;
@@ -35,6 +36,10 @@ pub struct Stats {
     status: Status,
     /// Whether the numbers of persons and photos are estimates.
     approximate: bool,
+    /// What a search or an identification goes by where nothing else is asked for, among all of these faces; absent where
+    /// this server's embedder makes other vectors than the collection holds, or has no table of rates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<Threshold>,
 }
 
 /// Count what a collection holds
@@ -48,7 +53,11 @@ pub(super) async fn stats(
     let StatsOptions { collection } = photo::options(query.as_deref())?;
     caller.may(Scope::Read, &collection)?;
     let status = status::status(&app.elastic, &collection).await?;
+    let embedder = app.inference.embedder();
+    let is_ours = status.collection.space == embedder.space && !embedder.fmr.is_empty();
+    let threshold = is_ours.then(|| Threshold::for_search(embedder, MAX_FPIR, status.faces));
     Ok(Json(Stats {
+        threshold: threshold.transpose()?,
         approximate: status.persons > EXACT || status.photos > EXACT,
         status,
     }))

@@ -140,7 +140,7 @@ impl Bench {
         match key.segments {
             Segments::Merged => {
                 told("merging the segments");
-                optimize::merge(&self.client, &collection).await?;
+                optimize::merge(&to, &collection).await?;
             }
             Segments::AsFilled => told("waiting until its merges have ended"),
         }
@@ -178,7 +178,7 @@ impl Bench {
             }
         })
         .await?;
-        load::end(&self.client, &made).await?;
+        load::end(&self.client, &made, "bench").await?;
         to.refresh().await?;
         Ok(())
     }

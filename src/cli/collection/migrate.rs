@@ -12,7 +12,7 @@ use crate::cli::{SUCCESS, ingest, recipe, show};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::elastic::Destination;
 use crate::elastic::collection::{Collection, IndexType, Layout};
-use crate::elastic::lifecycle::migrate::{self, Care, Goal, Migration, Outcome, Step};
+use crate::elastic::lifecycle::migrate::{Care, Goal, Migration, Outcome, Step};
 use crate::elastic::lifecycle::reconcile::{Carrier, Copier};
 use crate::elastic::lifecycle::remove;
 use crate::elastic::lifecycle::versions::Version;
@@ -76,6 +76,11 @@ pub(in crate::cli) struct MigrateArgs {
     /// The share of faces that those searches must find, of themselves and of what the old index finds
     #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse_share)]
     min_agreement: f64,
+
+    /// The longest that writers may be made to wait before the switch; where they would have to wait longer, nothing is
+    /// switched
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1m")]
+    max_pause: Duration,
 
     /// Only say what would be done
     #[arg(long)]
@@ -179,6 +184,7 @@ async fn run<C: Carrier>(migration: &mut Migration, args: &MigrateArgs, carrier:
         searches: args.searches.into(),
         min_agreement: args.min_agreement,
         leave_behind: args.leave_behind,
+        max_pause: args.max_pause,
     };
     let ended = tokio::select! {
         ended = migration.run(carrier, &care, &tell) => ended.map_err(Error::from),
@@ -197,7 +203,8 @@ fn tell(step: Step) {
             "round {number}: {} faces, {} carried over, {} removed",
             round.faces, round.carried, round.removed
         )),
-        Step::Blocked => terminal::note("writes wait"),
+        Step::Copying => terminal::note("elasticsearch copies the new index to other nodes"),
+        Step::Blocked(expected) => terminal::note(&format!("writes wait, for about {:.1} s", expected.as_secs_f64())),
         Step::Sampled(sample) => terminal::note(&format!(
             "{} searches: {:.1} % found themselves{}",
             sample.searches,
@@ -259,7 +266,7 @@ pub(super) async fn retire(
     collection: Collection,
     global: &GlobalArgs,
 ) -> Result<u8, Error> {
-    let (removed, reach) = migrate::retirable(&at.client, &collection, args.unfinished).await?;
+    let (removed, reach) = remove::retirable(&at.client, &collection, args.unfinished).await?;
     if !args.dry_run {
         for version in &removed {
             remove::drop_index(at, &version.index).await?;

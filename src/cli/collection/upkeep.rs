@@ -6,17 +6,17 @@ use serde::Serialize;
 use super::{NameArg, PatienceArgs};
 use crate::cli::{NEGATIVE, SUCCESS, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::{self, Collection};
+use crate::elastic::collection::Collection;
 use crate::elastic::lifecycle::check::{self, Report};
 use crate::elastic::lifecycle::optimize::{self, Merge};
-use crate::elastic::{Client, Destination, recall};
+use crate::elastic::{Destination, recall};
 use crate::error::Error;
 use crate::terminal;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OptimizeArgs {
     #[command(flatten)]
-    collection: NameArg,
+    pub(super) collection: NameArg,
 
     /// Merge although the collection seems to be written to
     #[arg(long)]
@@ -25,6 +25,9 @@ pub(in crate::cli) struct OptimizeArgs {
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    pub(super) patience: PatienceArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -37,9 +40,13 @@ struct Merged {
     dry_run: bool,
 }
 
-pub(super) async fn optimize(args: &OptimizeArgs, client: &Client, global: &GlobalArgs) -> Result<u8, Error> {
-    let collection = collection::open(client, &args.collection.name).await?;
-    let before = optimize::look(client, &collection).await?;
+pub(super) async fn optimize(
+    args: &OptimizeArgs,
+    at: &Destination,
+    collection: Collection,
+    global: &GlobalArgs,
+) -> Result<u8, Error> {
+    let before = optimize::look(&at.client, &collection).await?;
     let needed = before.is_needed();
     let live = before.live.clone().filter(|_| needed);
     if let Some(sign) = &live {
@@ -51,8 +58,8 @@ pub(super) async fn optimize(args: &OptimizeArgs, client: &Client, global: &Glob
     let refused = live.is_some() && !args.force;
     let after = match needed && !refused && !args.dry_run {
         true => {
-            optimize::merge(client, &collection).await?;
-            Some(optimize::look(client, &collection).await?)
+            optimize::merge(at, &collection).await?;
+            Some(optimize::look(&at.client, &collection).await?)
         }
         false => None,
     };

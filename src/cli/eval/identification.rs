@@ -9,15 +9,18 @@ use serde::Serialize;
 
 use super::{LookArgs, tables};
 use crate::cli::effort::EffortArgs;
-use crate::cli::{Models, SUCCESS, client, cores, show};
+use crate::cli::{Models, SUCCESS, client, cores, ingest, show};
 use crate::config::GlobalArgs;
 use crate::elastic::collection::{IndexType, Layout};
+use crate::elastic::scratch;
 use crate::error::Error;
+use crate::eval::EvalError;
 use crate::eval::identification::exact::Fusion;
 use crate::eval::identification::{self, Faces, Measured, exact, indexed};
 use crate::eval::people::{Split, photos, split};
 use crate::eval::plot;
 use crate::query::search::SearchOptions;
+use crate::terminal;
 
 /// Photos that vote.
 const VOTERS: usize = 5;
@@ -110,6 +113,8 @@ pub(super) struct Report {
     pub(super) first: Measured,
     /// Photos in which no face was found: enrolled ones, and those searched with.
     pub(super) undetected: [usize; 2],
+    /// Photos to search with that are enrolled as well, and were left out.
+    pub(super) enrolled_probes: usize,
     pub(super) runs: Vec<Measured>,
 }
 
@@ -118,12 +123,15 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
         plot::check(file)?;
     }
     let asked = args.effort.asked()?;
-    let whole = whole_split(args)?;
+    let mut whole = whole_split(args)?;
+    let enrolled_probes = whole.without_enrolled_probes()?;
+    expect_searches(&whole, enrolled_probes)?;
     let models = Models::open(global)?;
     let client = match args.through.iter().any(|way| matches!(way, Way::Index(_))) {
         true => {
             let client = client(global)?;
             client.info().await?;
+            scratch::sweep(&client).await?;
             Some(Arc::new(client))
         }
         false => None,
@@ -155,8 +163,9 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
                         filters: Vec::new(),
                         exact: false,
                     };
-                    let found = indexed::search(client, faces, &embedder, &engine, &layout, &options).await?;
-                    (index_type.name(), found)
+                    let stop = ingest::interrupt();
+                    let found = indexed::search(client, faces, &embedder, &engine, &layout, &options, stop).await?;
+                    (index_type.name(), found.ok_or(Error::Interrupted)?)
                 }
                 (Way::Exact(fusion), _) => (way.name(), exact::search(faces, *fusion, cores())),
                 // A client is there as soon as one way needs it.
@@ -172,11 +181,40 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
     let report = Report {
         engine,
         first: runs[0].clone(),
+        enrolled_probes,
         undetected: [without(&all[0].gallery), without(&all[0].probes)],
         runs,
     };
     show(global, &report, || tables::identification(&report))?;
     Ok(SUCCESS)
+}
+
+/// Says before the work what cannot be measured; an error where that is everything.
+fn expect_searches(split: &Split, enrolled_probes: usize) -> Result<(), EvalError> {
+    let nothing = |reason: &str| {
+        let reason = reason.to_owned();
+        Err(EvalError::NothingToMeasure { reason })
+    };
+    if split.gallery.is_empty() {
+        return nothing("nobody has two photos, one to enrol and one to search with");
+    }
+    if enrolled_probes > 0 {
+        terminal::note(&format!(
+            "{enrolled_probes} photos to search with are enrolled as well; they would find themselves, and are left out"
+        ));
+    }
+    match split.searches() {
+        (0, 0) => return nothing("there is no photo to search with that is not enrolled as well"),
+        (0, _) => {
+            terminal::note("no photo is of an enrolled person: ranks and false-negative rates cannot be measured")
+        }
+        (_, 0) => terminal::note(
+            "no photo is of a stranger: false-positive rates, and what they cost, cannot be measured; people of one photo, or \
+             without a folder in the gallery, are strangers",
+        ),
+        _ => {}
+    }
+    Ok(())
 }
 
 fn whole_split(args: &IdentificationArgs) -> Result<Split, Error> {

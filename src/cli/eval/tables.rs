@@ -8,6 +8,11 @@ fn percent(value: f64) -> String {
     format!("{:.2} %", value * 100.0)
 }
 
+/// A rate, where there was anything to measure it by.
+fn rate(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), percent)
+}
+
 fn interval([low, high]: Interval) -> String {
     format!("{:.2} to {:.2} %", low * 100.0, high * 100.0)
 }
@@ -96,9 +101,9 @@ pub(super) fn identification(report: &identification::Report) -> String {
             run.people.to_string(),
             run.mated.to_string(),
             run.strangers.to_string(),
-            percent(run.rank1),
-            percent(run.rank5),
-            percent(run.rank10),
+            rate(run.rank1),
+            rate(run.rank5),
+            rate(run.rank10),
             fnir("0.1"),
             fnir("0.01"),
             fnir("0.001"),
@@ -115,8 +120,8 @@ pub(super) fn identification(report: &identification::Report) -> String {
             percent(calibrated.max_fpir),
             calibrated.threshold,
             if calibrated.in_table { "" } else { " (extrapolated)" },
-            percent(calibrated.fpir),
-            percent(calibrated.fnir),
+            rate(calibrated.fpir),
+            rate(calibrated.fnir),
         ));
     }
     let [gallery, probes] = report.undetected;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::origin::Origin;
 use super::{Alias, Collection, Described, INDEX_PREFIX, Layout, check_name, create, describe, write_alias};
 use crate::elastic::client::Payload;
+use crate::elastic::error::block;
 use crate::elastic::lifecycle::versions;
 use crate::elastic::schema::{self, FACES};
 use crate::elastic::{Client, Destination, ElasticError, tombstones};
@@ -48,6 +49,9 @@ pub(in crate::elastic) async fn open_among_all(
 
 /// Refuses an index of which there is a copy, or in which are faces that were deleted: it may be of an earlier time.
 async fn expect_certain(client: &Client, collection: &Collection, indices: &Indices) -> Result<(), ElasticError> {
+    if let Some((index, _)) = indices.iter().find(|(_, described)| described.is_hidden) {
+        return Err(unseen(index));
+    }
     versions::among(collection, indices)?;
     match tombstones::brought_back(client, collection).await? {
         0 => Ok(()),
@@ -284,10 +288,50 @@ pub(in crate::elastic) async fn survey(client: &Client) -> Result<Indices, Elast
         "*.aliases,*.mappings._meta,*.mappings.properties.face.properties.embedding,{}",
         settings.join(",")
     );
+    const OPERATION: &str = "look at all indices";
     let query = [("expand_wildcards", "all"), ("filter_path", paths.as_str())];
-    client
-        .read("look at all indices", Method::Get, "/*", &query, Payload::None)
-        .await
+    let found = client.read(OPERATION, Method::Get, "/*", &query, Payload::None).await;
+    match found {
+        // One that is blocked for looks takes all others along.
+        Err(ElasticError::Refused { reason, .. }) if block(&reason).is_some() => {}
+        found => return found,
+    }
+    let hidden = hidden(client).await?;
+    let others: Vec<String> = hidden.iter().map(|index| format!("-{index}")).collect();
+    let path = format!("/*,{}", others.join(","));
+    let mut found: Indices = client
+        .read(OPERATION, Method::Get, &path, &query, Payload::None)
+        .await?;
+    found.extend(hidden.into_iter().map(|index| {
+        let described = Described {
+            is_hidden: true,
+            ..Described::default()
+        };
+        (index, described)
+    }));
+    Ok(found)
+}
+
+/// The indices that a block keeps from being looked at.
+async fn hidden(client: &Client) -> Result<Vec<String>, ElasticError> {
+    let path = "/_cluster/state/blocks";
+    let state: Value = client
+        .read("look for blocks", Method::Get, path, &[], Payload::None)
+        .await?;
+    let blocks = state["blocks"]["indices"].as_object().into_iter().flatten();
+    let is_hiding = |block: &Value| {
+        let mut levels = block["levels"].as_array().into_iter().flatten();
+        levels.any(|level| level == "metadata_read")
+    };
+    let hidden = blocks.filter(|(_, of)| of.as_object().into_iter().flatten().any(|(_, block)| is_hiding(block)));
+    Ok(hidden.map(|(index, _)| index.clone()).collect())
+}
+
+/// The error of an index that tells nothing of itself.
+pub(in crate::elastic) fn unseen(index: &str) -> ElasticError {
+    ElasticError::Hidden {
+        index: index.to_owned(),
+    }
 }
 
 /// Whether an index takes neither reads nor writes, since it is closed.
@@ -353,6 +397,12 @@ pub async fn list(client: &Client) -> Result<Listed, ElasticError> {
             }),
         }
     }
+    let hidden = indices.iter().filter(|(_, described)| described.is_hidden);
+    listed.unusable.extend(hidden.map(|(index, _)| Unusable {
+        name: index.to_owned(),
+        index: index.to_owned(),
+        reason: unseen(index).to_string(),
+    }));
     // Of a collection that has a name they are a part: see [`versions::among`].
     let strays = nameless.into_iter().filter(|(_, id)| !named_ids.contains(id));
     listed.unusable.extend(strays.map(|(index, _)| Unusable {

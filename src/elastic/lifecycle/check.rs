@@ -8,10 +8,10 @@ use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 
 use super::drift::drift;
-use super::versions;
 use super::walk::{Photo, Read, Walk, with_view};
+use super::{imports, versions};
 use crate::elastic::client::Payload;
-use crate::elastic::collection::{self, Collection, survey};
+use crate::elastic::collection::{self, Collection, survey, unseen};
 use crate::elastic::document::{face_id, flaws};
 use crate::elastic::embedding::{self, Fields};
 use crate::elastic::{Destination, ElasticError, load, purge, recall, template, tombstones};
@@ -147,7 +147,11 @@ async fn indices(
     examples: usize,
     report: &mut Report,
 ) -> Result<(), ElasticError> {
-    let (versions, copies) = versions::sorted(collection, &survey(&to.client).await?);
+    let all = survey(&to.client).await?;
+    for (index, _) in all.iter().filter(|(_, described)| described.is_hidden) {
+        report.leftovers.add(examples, || unseen(index).to_string());
+    }
+    let (versions, copies) = versions::sorted(collection, &all);
     for copy in copies {
         report.copies.add(examples, || {
             format!("{copy}; `facedex collection adopt` says which one is meant")
@@ -182,12 +186,19 @@ async fn indices(
             });
         }
     }
-    if load::in_progress(&to.client, collection).await?.is_some() {
+    if let Some(import) = imports::unfinished(&to.client, collection).await?
+        && !import.is_alive()
+    {
         report.leftovers.add(examples, || {
-            format!(
-                "{}: a --bulk-load goes on or was cut off; an ingest without --bulk-load ends it",
-                collection.index
-            )
+            format!("{}: {}", collection.index, import.meaning(&collection.name))
+        });
+    }
+    // One that goes on is no leftover.
+    if let Some(load) = load::in_progress(&to.client, collection).await?
+        && !load.is_alive
+    {
+        report.leftovers.add(examples, || {
+            format!("{}: {}", collection.index, load.meaning(&collection.name))
         });
     }
     Ok(())

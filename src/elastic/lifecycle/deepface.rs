@@ -32,7 +32,7 @@ struct Entry {
 }
 
 /// A store that was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     entries: Vec<Entry>,
 }

@@ -21,10 +21,12 @@ pub enum LifecycleError {
         found: String,
     },
     /// The collection is being filled.
-    #[error("collection {name:?} is in a --bulk-load; let the ingest end, or run one without --bulk-load to repair it")]
+    #[error("collection {name:?} cannot be moved: {meaning}")]
     InLoad {
         /// The collection.
         name: String,
+        /// Whether the load goes on, and what ends it.
+        meaning: String,
     },
     /// An export or a store of faces is not what it should be.
     #[error("{path}: {reason}")]
@@ -37,6 +39,26 @@ pub enum LifecycleError {
     /// An export cannot be written.
     #[error("cannot write the export: {0}; free space, then run the same command again: it goes on where it was")]
     Write(std::io::Error),
+    /// Somebody moves the collection right now.
+    #[error(
+        "index {index} is being built by a migration that goes on; let it end, or stop it and run this again at most {seconds} s later"
+    )]
+    GoesOn {
+        /// The unfinished index.
+        index: String,
+        /// After so long without a sign of life it counts as stopped.
+        seconds: u64,
+    },
+    /// Writers would have to wait for too long.
+    #[error(
+        "writers would have to wait for about {seconds} s, and may wait for {most} s; nothing was switched, writes go on: run the same command again when less is written, or let them wait longer with --max-pause"
+    )]
+    LongPause {
+        /// About how long.
+        seconds: u64,
+        /// How long they may.
+        most: u64,
+    },
     /// The indices do not become equal.
     #[error(
         "index {index} still differs from the collection after {rounds} rounds without writes; somebody else writes to it, nothing was switched"

@@ -74,6 +74,8 @@ pub struct Import<'t> {
     /// deleted.
     former: Option<(String, String)>,
     space: Space,
+    /// The import's id, which every face gets.
+    run: String,
     batch: Vec<Pending>,
     notes: Vec<(PhotoKeys, Tombstone)>,
     in_air: JoinSet<Result<Vec<(String, Landed)>, ElasticError>>,
@@ -83,11 +85,12 @@ pub struct Import<'t> {
 
 impl<'t> Import<'t> {
     /// `told` hears of every face that cannot be stored.
-    pub fn new(to: Option<&'t Destination>, space: Space, told: &'t dyn Fn(&str)) -> Self {
+    pub fn new(to: Option<&'t Destination>, run: &str, space: Space, told: &'t dyn Fn(&str)) -> Self {
         Self {
             to,
             former: None,
             space,
+            run: run.to_owned(),
             batch: Vec::new(),
             notes: Vec::new(),
             in_air: JoinSet::new(),
@@ -142,7 +145,7 @@ impl<'t> Import<'t> {
             Some(to) => Form::of(&*to.versions().await?),
             None => Form::Numbers,
         };
-        self.batch.push(Pending::new(record, form)?);
+        self.batch.push(Pending::new(record, form, &self.run)?);
         if self.batch.len() >= BATCH {
             self.send().await?;
         }
@@ -198,7 +201,8 @@ impl<'t> Import<'t> {
 }
 
 impl Pending {
-    fn new(mut record: Record, form: Form) -> Result<Self, ElasticError> {
+    fn new(mut record: Record, form: Form, run: &str) -> Result<Self, ElasticError> {
+        record.source["ingest"]["import"] = json!(run);
         let numbers = record.source["face"]["embedding"].as_array();
         let vector: Option<Vec<f32>> =
             numbers.and_then(|all| all.iter().map(|one| Some(one.as_f64()? as f32)).collect());
@@ -307,6 +311,10 @@ fn check(record: &Record, space: &Space) -> Result<(), String> {
         }
         Some(sum) if sum.is_finite() && sum > 0.0 => {}
         _ => return Err("its vector has no direction".to_owned()),
+    }
+    let ingest = &record.source["ingest"];
+    if !(ingest.is_object() || ingest.is_null()) {
+        return Err("its ingest is no object".to_owned());
     }
     if Rect::deserialize(&record.source["face"]["box"]).is_err() {
         return Err("it has no box (face.box: x, y, width, height)".to_owned());

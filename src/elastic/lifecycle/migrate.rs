@@ -12,15 +12,17 @@ use std::time::{Duration, Instant};
 use elasticsearch::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::LifecycleError;
 use super::reconcile::{Carrier, Round, round};
 use super::sample::{Sample, sample};
-use super::versions::{self, Reach, State, Version, building_alias};
+use super::versions::{self, State, Version, building_alias};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, Layout};
+use crate::elastic::retry::Backoff;
 use crate::elastic::schema::{self, FACES};
-use crate::elastic::{Client, Destination, ElasticError, load, template};
+use crate::elastic::{Client, Destination, ElasticError, alive, load, template};
 use crate::models::catalog::Space;
 
 /// So few changes can be caught up with while writers wait.
@@ -29,6 +31,10 @@ const FEW: u64 = 500;
 const ROUNDS_BEFORE: u32 = 10;
 /// Looks without writes: the first catches up, the second proves that nothing differs; more only if others interfere.
 const ROUNDS_BLOCKED: u32 = 5;
+
+/// The field below `ingest` in whose `meta` the next index says that it is being built, and the note's name.
+const FIELD: &str = "host";
+const NOTE: &str = "migration";
 
 /// Searches that are tried once more while writers wait, on what is then the final state.
 const SEARCHES_BLOCKED: usize = 10;
@@ -62,6 +68,8 @@ pub struct Care {
     pub min_agreement: f64,
     /// Whether to go on without faces that cannot be taken along.
     pub leave_behind: bool,
+    /// The longest that writers may be made to wait.
+    pub max_pause: Duration,
 }
 
 /// What was done.
@@ -91,8 +99,10 @@ pub enum Step {
     Passed(u32, u64),
     /// A round has ended.
     Round(u32, Round),
-    /// Writers wait.
-    Blocked,
+    /// Elasticsearch copies the new index to other nodes.
+    Copying,
+    /// Writers wait, for about so long.
+    Blocked(Duration),
     /// Some searches were tried.
     Sampled(Sample),
 }
@@ -109,6 +119,8 @@ pub struct Migration {
     to: Destination,
     /// Writers wait because of us.
     blocked: bool,
+    /// Shows others that this goes on.
+    alive: Option<AbortOnDropHandle<()>>,
 }
 
 impl Migration {
@@ -119,14 +131,20 @@ impl Migration {
         if goal.is_met(&collection) {
             return Ok(None);
         }
-        if load::in_progress(&client, &collection).await?.is_some() {
-            return Err(LifecycleError::InLoad { name: collection.name });
+        if let Some(load) = load::in_progress(&client, &collection).await? {
+            return Err(LifecycleError::InLoad {
+                meaning: load.meaning(&collection.name),
+                name: collection.name,
+            });
         }
         let whole = versions::list(&client, &collection).await?;
         let begun = whole
             .versions
             .into_iter()
             .find(|version| version.state == State::Building);
+        if let Some(begun) = &begun {
+            expect_left(&client, &begun.index).await?;
+        }
         let (next, building) = match &begun {
             Some(begun) => (begun.index.clone(), begun.building_alias.clone()),
             None => (whole.next, None),
@@ -141,6 +159,7 @@ impl Migration {
             begun,
             next,
             blocked: false,
+            alive: None,
         }))
     }
 
@@ -170,18 +189,48 @@ impl Migration {
                 break;
             }
         }
-        self.complete().await?;
+        self.complete(told).await?;
+        let start = Instant::now();
         self.look(carrier, &mut outcome, told).await?;
+        // One look to catch up, one to prove that nothing differs.
+        let expected = start.elapsed() * 2;
         outcome.sample = Some(self.try_searches(care, care.searches, told).await?);
+        if expected > care.max_pause {
+            return Err(LifecycleError::LongPause {
+                seconds: expected.as_secs().max(1),
+                most: care.max_pause.as_secs(),
+            });
+        }
         let start = Instant::now();
         self.block().await?;
-        told(Step::Blocked);
-        self.settle(carrier, care, &mut outcome, told).await?;
-        self.try_searches(care, care.searches.min(SEARCHES_BLOCKED), told)
-            .await?;
+        told(Step::Blocked(expected));
+        let proven = tokio::time::timeout(care.max_pause, async {
+            self.settle(carrier, care, &mut outcome, told).await?;
+            let searches = care.searches.min(SEARCHES_BLOCKED);
+            self.try_searches(care, searches, told).await
+        });
+        proven.await.map_err(|_| LifecycleError::LongPause {
+            seconds: care.max_pause.as_secs() + 1,
+            most: care.max_pause.as_secs(),
+        })??;
         self.switch().await?;
         outcome.blocked_seconds = start.elapsed().as_secs_f64();
+        self.alive = None;
+        // Nobody reads it any more: an error is none.
+        let _ = alive::write_note(&self.client, &self.next, FIELD, &json!({})).await;
         Ok(outcome)
+    }
+
+    /// Shows others that the next index is being built, until this is dropped.
+    async fn show_life(&mut self) -> Result<(), LifecycleError> {
+        let (client, next) = (Arc::clone(&self.client), self.next.clone());
+        let beat = move || {
+            let (client, next) = (Arc::clone(&client), next.clone());
+            async move { alive::write_note(&client, &next, FIELD, &json!({NOTE: alive::sign()})).await }
+        };
+        self.from.patiently(&beat).await?;
+        self.alive = Some(alive::keep(beat));
+        Ok(())
     }
 
     /// Lets writers go on, if they wait because of us and the alias has not changed hands.
@@ -213,21 +262,30 @@ impl Migration {
             body["settings"]["index"]["refresh_interval"] = json!("-1");
             body["mappings"]["_meta"]["migrated_from"] = json!(self.collection.index);
             let path = format!("/{}", self.next);
-            let _: Value = self
+            let made: Result<Value, _> = self
                 .from
                 .json("make the next index", Method::Put, &path, &[], Payload::Json(&body))
-                .await?;
+                .await;
+            match made {
+                // Another run was faster, or the answer to our first attempt was lost.
+                Err(ElasticError::Refused { kind, .. }) if kind == "resource_already_exists_exception" => {
+                    expect_left(&self.client, &self.next).await?;
+                }
+                made => {
+                    made?;
+                }
+            }
             self.from
                 .patiently(|| schema::bring_up_if_there(&self.client, FACES, &self.next))
                 .await?;
-            return Ok(());
+            return self.show_life().await;
         };
         self.from
             .patiently(|| schema::bring_up_if_there(&self.client, FACES, &begun.index))
             .await?;
         let found = collection::describe_index(&self.client, &self.collection.name, &begun.index).await?;
         if self.goal.is_met(&found) {
-            return Ok(());
+            return self.show_life().await;
         }
         Err(LifecycleError::OtherMigration {
             index: found.index,
@@ -270,7 +328,7 @@ impl Migration {
     }
 
     /// Gives the new index its refreshes and copies, as the old one has them, and waits until they are there.
-    async fn complete(&self) -> Result<(), LifecycleError> {
+    async fn complete(&self, told: &dyn Fn(Step)) -> Result<(), LifecycleError> {
         let mut index = self.own_settings().await?;
         if let Some(replicas) = self.goal.layout.replicas {
             index["auto_expand_replicas"] = json!(false);
@@ -279,16 +337,22 @@ impl Migration {
         self.settings(&self.next, &json!({"index": index})).await?;
         let path = format!("/_cluster/health/{}", self.next);
         let query = [("wait_for_no_initializing_shards", "true"), ("timeout", "20s")];
+        let mut backoff = Backoff::new(self.from.policy);
         loop {
-            let (answer, _) = self
+            let (answer, pause) = self
                 .client
                 .json_and_pause::<Value>("wait for the copies", Method::Get, &path, &query, Payload::None)
                 .await;
             match answer {
                 Ok(_) => return Ok(()),
                 // Copying takes as long as it takes.
-                Err(ElasticError::Refused { status: 408, .. }) => {}
-                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(ElasticError::Refused { status: 408, .. }) => {
+                    self.from.progress(&mut backoff);
+                    told(Step::Copying);
+                }
+                Err(error) if error.is_transient() => {
+                    self.from.wait(&mut backoff, 1, &error.to_string(), pause).await?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -405,18 +469,15 @@ impl Migration {
     }
 }
 
-/// The indices that `retire` would remove: those that migrations left, and on demand the one that a migration began.
-pub async fn retirable(
-    client: &Client,
-    collection: &Collection,
-    unfinished: bool,
-) -> Result<(Vec<Version>, Reach), ElasticError> {
-    let mut whole = versions::list(client, collection).await?;
-    let reach = Reach::of(&whole);
-    whole.versions.retain(|version| match version.state {
-        State::Live => false,
-        State::Building => unfinished,
-        State::Kept => true,
-    });
-    Ok((whole.versions, reach))
+/// Refuses an index that a migration builds right now.
+pub(super) async fn expect_left(client: &Client, index: &str) -> Result<(), LifecycleError> {
+    let mapping = alive::mapping(client, index).await?;
+    let sign = alive::note(&mapping, FIELD)[NOTE].as_str().unwrap_or_default();
+    match alive::is_recent(sign, jiff::Timestamp::now()) {
+        true => Err(LifecycleError::GoesOn {
+            index: index.to_owned(),
+            seconds: alive::DEAD.as_secs(),
+        }),
+        false => Ok(()),
+    }
 }

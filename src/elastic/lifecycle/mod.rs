@@ -7,6 +7,7 @@ mod drift;
 mod error;
 pub mod export;
 pub mod import;
+pub mod imports;
 pub mod migrate;
 pub mod optimize;
 pub mod plan;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::storage::{self, Storage};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::Collection;
-use crate::elastic::{Client, ElasticError, load};
+use crate::elastic::{Client, Destination, ElasticError, load};
 
 /// Faces newer than this are a sign of a collection that is still written to.
 const RECENT: Duration = Duration::from_secs(3600);
@@ -49,8 +49,8 @@ pub async fn look(client: &Client, collection: &Collection) -> Result<Merge, Ela
 }
 
 async fn signs_of_life(client: &Client, collection: &Collection) -> Result<Option<String>, ElasticError> {
-    if load::in_progress(client, collection).await?.is_some() {
-        return Ok(Some("a --bulk-load goes on, or was cut off".to_owned()));
+    if let Some(load) = load::in_progress(client, collection).await? {
+        return Ok(Some(load.meaning(&collection.name)));
     }
     let newest: Value = client
         .json(
@@ -90,27 +90,22 @@ pub async fn settle(client: &Client, collection: &Collection) -> Result<(), Elas
 }
 
 /// Merges each shard into one segment, and comes back when that is done, however long it takes.
-pub async fn merge(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
+pub async fn merge(to: &Destination, collection: &Collection) -> Result<(), ElasticError> {
     const OPERATION: &str = "merge the segments";
-    let task = load::force_merge(client, collection).await?;
+    let task = load::force_merge(&to.client, collection).await?;
     let path = format!("/_tasks/{task}");
     loop {
-        let answer: Result<Value, _> = client.json(OPERATION, Method::Get, &path, &[], Payload::None).await;
-        match answer {
-            Ok(state) if state["completed"] == true => {
-                let failed = &state["response"]["_shards"]["failed"];
-                let error = &state["error"];
-                return match error.is_null() && failed.as_u64().unwrap_or(0) == 0 {
-                    true => Ok(()),
-                    false => Err(ElasticError::unexpected(
-                        OPERATION,
-                        format!("failed shards: {failed}; {error}"),
-                    )),
-                };
-            }
-            Ok(_) => {}
-            Err(error) if error.is_transient() => tracing::debug!(reason = error.to_string(), "will ask again"),
-            Err(error) => return Err(error),
+        let state: Value = to.json(OPERATION, Method::Get, &path, &[], Payload::None).await?;
+        if state["completed"] == true {
+            let failed = &state["response"]["_shards"]["failed"];
+            let error = &state["error"];
+            return match error.is_null() && failed.as_u64().unwrap_or(0) == 0 {
+                true => Ok(()),
+                false => Err(ElasticError::unexpected(
+                    OPERATION,
+                    format!("failed shards: {failed}; {error}"),
+                )),
+            };
         }
         tokio::time::sleep(POLL).await;
     }

@@ -1,12 +1,16 @@
-//! Removes a collection: every index of it, with the aliases, and on demand what is noted of its deleted faces.
+//! Removes a collection: every index of it, with the aliases, and on demand what is noted of its deleted faces; or those of
+//! its indices that are no more needed.
 
 use elasticsearch::http::Method;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::LifecycleError;
+use super::migrate::expect_left;
 use super::versions::{self, Reach, State, Version};
 use crate::elastic::client::Payload;
-use crate::elastic::{Destination, ElasticError, search, tombstones};
+use crate::elastic::collection::Collection;
+use crate::elastic::{Client, Destination, ElasticError, search, tombstones};
 
 /// What was removed.
 #[derive(Debug, Clone, Serialize)]
@@ -79,4 +83,26 @@ pub async fn drop_index(to: &Destination, index: &str) -> Result<(), ElasticErro
         Err(error) if error.is_not_found() => Ok(()),
         other => other.map(|_| ()),
     }
+}
+
+/// The indices that `retire` would remove: those that migrations left, and on demand the one that a migration began and
+/// does not work on any more.
+pub async fn retirable(
+    client: &Client,
+    collection: &Collection,
+    unfinished: bool,
+) -> Result<(Vec<Version>, Reach), LifecycleError> {
+    let mut whole = versions::list(client, collection).await?;
+    let reach = Reach::of(&whole);
+    whole.versions.retain(|version| match version.state {
+        State::Live => false,
+        State::Building => unfinished,
+        State::Kept => true,
+    });
+    for version in &whole.versions {
+        if version.state == State::Building {
+            expect_left(client, &version.index).await?;
+        }
+    }
+    Ok((whole.versions, reach))
 }

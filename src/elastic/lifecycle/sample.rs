@@ -1,7 +1,9 @@
 //! A sample of searches: does an index find its own faces, and the same ones as the index before it?
 
+use std::collections::HashSet;
+
 use elasticsearch::http::Method;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::LifecycleError;
@@ -10,9 +12,12 @@ use crate::elastic::client::Payload;
 use crate::elastic::collection::Collection;
 use crate::elastic::effort::{Asked, Question};
 use crate::elastic::knn::Knn;
+use crate::elastic::persons::Reply;
 use crate::elastic::search::{self, Hit};
 use crate::elastic::{Destination, ElasticError, embedding};
 
+const STRICT: [(&str, &str); 1] = [("allow_partial_search_results", "false")];
+const OPERATION: &str = "choose a sample of faces";
 /// Neighbours that are compared.
 const K: usize = 10;
 /// A face finds itself, or a copy of itself, with this similarity at least.
@@ -56,14 +61,23 @@ impl Sample {
 /// Searches for faces that are chosen at random, in the new index and, where their vectors are of one space, in the old.
 pub async fn sample(to: &Destination, old: &Collection, new: &Collection, size: usize) -> Result<Sample, ElasticError> {
     let comparable = old.space == new.space;
-    let faces = some_faces(to, if comparable { old } else { new }, size).await?;
+    // While the old index is written to, it has faces that are still to come: only those that the new one has count.
+    let mut faces = some_faces(to, new, &random(), size).await?;
+    if comparable && !faces.is_empty() {
+        let ids: Vec<String> = faces.into_iter().map(|face| face.id).collect();
+        faces = some_faces(to, old, &json!({"ids": {"values": ids}}), size).await?;
+    }
     let stored = search::count(&to.client, &new.index, &[]).await?;
     let (mut found, mut as_near, mut expected) = (0, 0, 0);
-    for vector in &faces {
+    for face in &faces {
+        let no_vector = || ElasticError::unexpected(OPERATION, format!("face {} has no vector", face.id));
+        let vector = &face.embedding().ok_or_else(no_vector)?;
         let hits = nearest(to, new, stored, vector).await?;
         found += usize::from(hits.first().is_some_and(|hit| hit.similarity >= ITSELF));
         if comparable {
-            let before = nearest(to, old, stored, vector).await?;
+            let mut before = nearest(to, old, stored, vector).await?;
+            let there = there(to, new, &before).await?;
+            before.retain(|hit| there.contains(&hit.id));
             expected += before.len();
             // By similarity, rank by rank: which of several copies of a face is found says nothing.
             let pairs = before.iter().zip(&hits);
@@ -80,29 +94,41 @@ pub async fn sample(to: &Destination, old: &Collection, new: &Collection, size: 
     })
 }
 
-async fn some_faces(to: &Destination, of: &Collection, size: usize) -> Result<Vec<Vec<f32>>, ElasticError> {
-    const OPERATION: &str = "choose a sample of faces";
+/// Which of these faces searches of an index see.
+async fn there(to: &Destination, of: &Collection, hits: &[Hit]) -> Result<HashSet<String>, ElasticError> {
+    const OPERATION: &str = "look for the faces found";
+    #[derive(Deserialize)]
+    struct Id {
+        #[serde(rename = "_id")]
+        id: String,
+    }
+    let ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+    let body = json!({"query": {"ids": {"values": ids}}, "size": ids.len(), "_source": false});
+    let path = format!("/{}/_search", of.index);
+    let reply: Reply<Id> = to
+        .json(OPERATION, Method::Post, &path, &STRICT, Payload::Json(&body))
+        .await?;
+    Ok(reply.hits.hits.into_iter().map(|hit| hit.id).collect())
+}
+
+fn random() -> Value {
+    json!({"function_score": {"random_score": {}}})
+}
+
+/// Faces of an index that meet a query, at most `size`.
+async fn some_faces(to: &Destination, of: &Collection, query: &Value, size: usize) -> Result<Vec<Face>, ElasticError> {
     let mut body = json!({
-        "query": {"function_score": {"random_score": {}}},
+        "query": query,
         "size": size,
         "_source": false,
         "seq_no_primary_term": true,
     });
     embedding::ask(&mut body, &*to.versions().await?);
     let path = format!("/{}/_search", of.index);
-    let strict = [("allow_partial_search_results", "false")];
-    let mut reply: Value = to
-        .json(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+    let reply: Reply<Face> = to
+        .json(OPERATION, Method::Post, &path, &STRICT, Payload::Json(&body))
         .await?;
-    let faces: Vec<Face> = serde_json::from_value(reply["hits"]["hits"].take())
-        .map_err(|error| ElasticError::unexpected(OPERATION, error))?;
-    faces
-        .into_iter()
-        .map(|face| {
-            let no_vector = || ElasticError::unexpected(OPERATION, format!("face {} has no vector", face.id));
-            face.embedding().ok_or_else(no_vector)
-        })
-        .collect()
+    Ok(reply.hits.hits)
 }
 
 /// As `facedex search` looks, so that a check that passes says what users will find.

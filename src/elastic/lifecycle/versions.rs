@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::elastic::client::Payload;
 use crate::elastic::collection::origin::Origin;
-use crate::elastic::collection::{self, Collection, Described, INDEX_PREFIX, Indices, is_closed, survey};
+use crate::elastic::collection::{self, Collection, Described, INDEX_PREFIX, Indices, is_closed, survey, unseen};
 use crate::elastic::{Client, Destination, ElasticError};
 
 /// An index of a collection.
@@ -52,6 +52,8 @@ pub struct Whole {
     pub stem: String,
     /// Whether every index of the cluster was looked at. An account that may not see some is not told that they are there.
     pub sees_all: bool,
+    /// Indices that tell nothing of themselves: they may be the collection's.
+    pub hidden: Vec<String>,
 }
 
 /// How much of a collection something reached that is about all of it.
@@ -79,10 +81,14 @@ impl Reach {
 
     /// All that was found.
     pub fn of(whole: &Whole) -> Self {
-        Self {
+        let mut reach = Self {
             sees_all: whole.sees_all,
             ..Self::ALL
+        };
+        for index in &whole.hidden {
+            reach.miss(index, &unseen(index));
         }
+        reach
     }
 
     /// An index could not be looked at.
@@ -161,6 +167,11 @@ fn whole(collection: &Collection, indices: &Indices, sees_all: bool) -> Result<W
         next: index_name(stem, last + 1),
         stem: stem.to_owned(),
         sees_all,
+        hidden: indices
+            .iter()
+            .filter(|(_, described)| described.is_hidden)
+            .map(|(index, _)| index.clone())
+            .collect(),
     })
 }
 
@@ -188,7 +199,7 @@ pub(in crate::elastic) async fn everywhere(
                 return Ok(reach);
             }
         };
-        reach.sees_all &= whole.sees_all;
+        reach = reach.and(Reach::of(&whole));
         let mut clean = true;
         for version in whole.versions {
             if reach.unreached.contains_key(&version.index) {

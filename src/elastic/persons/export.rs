@@ -7,7 +7,7 @@ use serde_json::{Number, Value, json};
 
 use super::of_person;
 use super::view::View;
-use crate::elastic::collection::VECTOR_FIELD;
+use crate::elastic::collection::{VECTOR_FIELD, unseen};
 use crate::elastic::embedding::{self, Fields};
 use crate::elastic::lifecycle::versions;
 use crate::elastic::{Destination, ElasticError};
@@ -37,6 +37,9 @@ impl Export {
     /// Begins with the collection's current index. Refuses to begin where not all can be read.
     pub async fn begin(to: &Destination, person: &str) -> Result<Self, ElasticError> {
         let whole = versions::of(to).await?;
+        if let Some(index) = whole.hidden.first() {
+            return Err(unseen(index));
+        }
         for version in &whole.versions {
             version.expect_open()?;
         }

@@ -13,8 +13,7 @@ use std::collections::BTreeSet;
 use elasticsearch::http::Method;
 use serde_json::{Value, json};
 
-use self::view::Reply;
-pub(super) use self::view::{Versioned, View};
+pub(super) use self::view::{Reply, Versioned, View};
 use super::client::Payload;
 use super::faces::{FaceRecord, LEFT_OUT, RawFace};
 use super::{Client, Destination, ElasticError};

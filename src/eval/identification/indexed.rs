@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use url::Url;
 
 use super::{Faces, Known, RANKS, Searched};
-use crate::elastic::collection::{self, Collection, Layout};
+use crate::elastic::collection::{Collection, Layout};
 use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash};
 use crate::elastic::retry::RetryPolicy;
 use crate::elastic::store::{PhotoRecord, WriteMode, store};
@@ -22,10 +22,12 @@ use crate::query::threshold::Threshold;
 
 /// Faces a request.
 const BATCH: usize = 500;
+/// For how long Elasticsearch may take nothing.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Searches that may be unanswered.
 const IN_FLIGHT: usize = 4;
 
-/// The most alike people of every probe, by an index that is laid out so.
+/// The most alike people of every probe, by an index that is laid out so; none where `stop` came first.
 pub async fn search(
     client: &Arc<Client>,
     faces: &Faces,
@@ -33,11 +35,19 @@ pub async fn search(
     engine: &str,
     layout: &Layout,
     options: &SearchOptions,
-) -> Result<Vec<Searched>, ElasticError> {
-    let name = format!("eval-{}", uuid::Uuid::new_v4().simple());
-    let made = collection::create(client, &name, &embedder.embedding_space(), layout).await?;
-    let to = Destination::new(Arc::clone(client), &made, RetryPolicy::default());
-    let result = fill_and_ask(&to, &made, faces, embedder, engine, options).await;
+    stop: impl Future,
+) -> Result<Option<Vec<Searched>>, ElasticError> {
+    let (made, alive) = scratch::create(client, &embedder.embedding_space(), layout).await?;
+    let policy = RetryPolicy {
+        give_up_after: Some(PATIENCE),
+        ..RetryPolicy::default()
+    };
+    let to = Destination::new(Arc::clone(client), &made, policy);
+    let result = tokio::select! {
+        found = fill_and_ask(&to, &made, faces, embedder, engine, options) => found.map(Some),
+        _ = stop => Ok(None),
+    };
+    drop(alive);
     scratch::remove(client, &to.collection).await?;
     result
 }

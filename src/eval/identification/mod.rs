@@ -60,16 +60,19 @@ pub struct Measured {
     pub mated: usize,
     /// Searches for people who are not.
     pub strangers: usize,
-    /// Share of the searches for people who are there that name them first.
-    pub rank1: f64,
+    /// Share of the searches for people who are there that name them first; absent without such searches, as are the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank1: Option<f64>,
     /// Among the first five people.
-    pub rank5: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank5: Option<f64>,
     /// Among the first ten.
-    pub rank10: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank10: Option<f64>,
     /// False-negative identification rate at each false-positive one: the share of searches for people who are there that
-    /// name nobody, or somebody else.
+    /// name nobody, or somebody else. Takes searches for both.
     pub fnir_at_fpir: BTreeMap<String, f64>,
-    /// The similarities that this takes.
+    /// The similarities that this takes; empty without searches for strangers.
     pub threshold_at_fpir: BTreeMap<String, f64>,
     /// What the calibrated threshold does, for a `max_fpir` of 1 % and this gallery; absent for an embedder without a table.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,10 +93,12 @@ pub struct Calibrated {
     pub threshold: f64,
     /// Whether the table reaches that far.
     pub in_table: bool,
-    /// The rate that came out.
-    pub fpir: f64,
-    /// What it costs.
-    pub fnir: f64,
+    /// The rate that came out; absent without searches for strangers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fpir: Option<f64>,
+    /// What it costs; absent without searches for people who are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fnir: Option<f64>,
 }
 
 /// A search's result: the candidates, or none where no face was found.
@@ -148,33 +153,25 @@ pub fn measure(
             strangers.push(best);
         }
     }
-    for (what, found) in [
-        ("searches for enrolled people", mated.len()),
-        ("searches for strangers", strangers.len()),
-    ] {
-        if found == 0 {
-            let what = what.to_owned();
-            return Err(EvalError::TooFew { what, found, needed: 1 });
-        }
-    }
     strangers.sort_by(|a, b| b.total_cmp(a));
     let within = |ranks: usize| {
         let found = mated.iter().filter(|(rank, _)| rank.is_some_and(|rank| rank < ranks));
-        found.count() as f64 / mated.len() as f64
+        share(found.count(), mated.len())
     };
-    let fpir = |threshold: f64| strangers.partition_point(|best| *best >= threshold) as f64 / strangers.len() as f64;
+    let fpir = |threshold: f64| share(strangers.partition_point(|best| *best >= threshold), strangers.len());
     let fnir = |threshold: f64| {
         let found = mated
             .iter()
             .filter(|(rank, best)| *rank == Some(0) && *best >= threshold);
-        1.0 - found.count() as f64 / mated.len() as f64
+        share(found.count(), mated.len()).map(|found| 1.0 - found)
     };
     // Just above the first stranger who may no longer be named.
     let at = |rate: f64| {
         let allowed = (rate * strangers.len() as f64 + 1e-9) as usize;
         strangers.get(allowed).map_or(f64::MIN, |best| best.next_up())
     };
-    let thresholds: Vec<(String, f64)> = RATES.iter().map(|rate| (rate.to_string(), at(*rate))).collect();
+    let rates = RATES.iter().filter(|_| !strangers.is_empty());
+    let thresholds: Vec<(String, f64)> = rates.map(|rate| (rate.to_string(), at(*rate))).collect();
     let calibrated = match embedder.fmr.is_empty() {
         true => None,
         false => Some(Threshold::for_search(embedder, ASKED_FPIR, gallery as u64)?),
@@ -185,7 +182,7 @@ pub fn measure(
         .iter()
         .step_by((strangers.len() / 400).max(1))
         .filter(|best| best.is_finite())
-        .map(|best| (fpir(*best), fnir(*best)))
+        .filter_map(|best| fpir(*best).zip(fnir(*best)))
         .collect();
     tradeoff.dedup();
     Ok(Measured {
@@ -197,7 +194,10 @@ pub fn measure(
         rank1: within(1),
         rank5: within(5),
         rank10: within(RANKS),
-        fnir_at_fpir: thresholds.iter().map(|(name, at)| (name.clone(), fnir(*at))).collect(),
+        fnir_at_fpir: thresholds
+            .iter()
+            .filter_map(|(name, at)| Some((name.clone(), fnir(*at)?)))
+            .collect(),
         threshold_at_fpir: thresholds.into_iter().collect(),
         calibrated: calibrated.map(|calibrated| Calibrated {
             max_fpir: ASKED_FPIR,
@@ -206,9 +206,14 @@ pub fn measure(
             fpir: fpir(calibrated.similarity),
             fnir: fnir(calibrated.similarity),
         }),
-        search_ms: times[times.len() / 2],
+        search_ms: times.get(times.len() / 2).copied().unwrap_or_default(),
         tradeoff,
     })
+}
+
+/// A part of a whole, where there is a whole.
+fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// The trade-off of all that was measured, in one plot.
@@ -278,16 +283,29 @@ mod tests {
         let embedder = catalog.default_embedder().embedder.as_ref().unwrap();
         let measured = measure("exact", &faces, &searches, embedder).unwrap();
         assert_eq!((measured.mated, measured.strangers, measured.people), (4, 2, 2));
-        assert_eq!((measured.rank1, measured.rank5), (0.5, 0.75));
+        assert_eq!((measured.rank1, measured.rank5), (Some(0.5), Some(0.75)));
         // No stranger may be named: the threshold lies above 0.5, and of the four only the first is named rightly.
         assert_eq!(measured.fnir_at_fpir["0.01"], 0.75);
         assert!(measured.threshold_at_fpir["0.01"] > 0.5 && measured.threshold_at_fpir["0.01"] < 0.500001);
         let calibrated = measured.calibrated.unwrap();
         assert!((calibrated.threshold - 0.33).abs() < 0.05);
-        assert_eq!((calibrated.fpir, calibrated.fnir), (0.5, 0.5));
-        assert!(
-            measure("exact", &faces, &searches[..4], embedder).is_err(),
-            "no strangers"
-        );
+        assert_eq!((calibrated.fpir, calibrated.fnir), (Some(0.5), Some(0.5)));
+
+        // Without strangers, and without people who are there, what can be measured is.
+        let half = |range: std::ops::Range<usize>| {
+            let faces = Faces {
+                probes: faces.probes[range.clone()].to_vec(),
+                ..faces.clone()
+            };
+            measure("exact", &faces, &searches[range], embedder).unwrap()
+        };
+        let known = half(0..4);
+        assert_eq!((known.rank1, known.threshold_at_fpir.len()), (Some(0.5), 0));
+        let calibrated = known.calibrated.unwrap();
+        assert_eq!((calibrated.fpir, calibrated.fnir), (None, Some(0.5)));
+        let strangers = half(4..6);
+        assert_eq!((strangers.rank1, strangers.fnir_at_fpir.len()), (None, 0));
+        let calibrated = strangers.calibrated.unwrap();
+        assert_eq!((calibrated.fpir, calibrated.fnir), (Some(0.5), None));
     }
 }

@@ -166,6 +166,66 @@ fn keys_are_taken_up_and_given_up_while_the_server_runs() {
 }
 
 #[test]
+fn pages_of_the_origins_that_are_named_may_ask_with_a_key() {
+    let friend = "https://photos.example.org";
+    let (site, admin) = keyed(&["--allow-origin", friend]);
+    let ask = |origin: &str, method: &str, more: &[(&str, &str)]| {
+        let headers = [&[("origin", origin), ("sec-fetch-site", "cross-site")], more].concat();
+        site.ask(method, "/v1/collections", &headers, "")
+    };
+    let preflight = [
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "content-type,x-api-key"),
+    ];
+    let asked = ask(friend, "OPTIONS", &preflight);
+    assert_eq!(
+        (asked.status, asked.header("access-control-allow-origin")),
+        (200, Some(friend))
+    );
+    assert!(
+        asked
+            .header("access-control-allow-headers")
+            .unwrap()
+            .contains("x-api-key"),
+        "{asked:?}"
+    );
+    assert!(
+        asked.header("access-control-allow-methods").unwrap().contains("DELETE"),
+        "{asked:?}"
+    );
+    let key = ("x-api-key", admin.as_str());
+    let answered = ask(friend, "GET", &[key]);
+    assert_eq!(
+        (answered.status, answered.header("access-control-allow-origin")),
+        (200, Some(friend))
+    );
+    assert_eq!(ask(friend, "GET", &[]).status, 401, "an origin is no key");
+    for stranger in [
+        "https://evil.example",
+        "http://photos.example.org",
+        "https://photos.example.org:444",
+        "null",
+    ] {
+        let refused = ask(stranger, "OPTIONS", &preflight);
+        assert_eq!(refused.header("access-control-allow-origin"), None, "{stranger}");
+        // A program may say what it likes; a browser does not show this to the page.
+        assert_eq!(
+            ask(stranger, "GET", &[key]).header("access-control-allow-origin"),
+            None,
+            "{stranger}"
+        );
+    }
+    for (origin, word) in [("*", "expected an origin"), ("https://a.example/path", "no path")] {
+        let ran = site.space.run(&["serve", "--allow-origin", origin]).expect(2);
+        assert!(ran.stderr.contains(word), "{ran:?}");
+    }
+    let ran = Space::new()
+        .run(&["serve", "--listen", "127.0.0.1:0", "--allow-origin", friend])
+        .expect(2);
+    assert!(ran.stderr.contains("facedex keys create"), "{ran:?}");
+}
+
+#[test]
 fn without_keys_other_machines_and_other_sites_are_refused() {
     let site = Site::start(Space::new(), &[]);
     let host = site.host().to_owned();

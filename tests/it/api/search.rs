@@ -231,6 +231,14 @@ fn figures_and_names_of_collections() {
         (&json!(12), &json!(6), &json!(false))
     );
     assert_eq!(stats["name"], name);
+    let threshold = &stats["threshold"];
+    assert_eq!(
+        (&threshold["faces_searched"], &threshold["fpir"]),
+        (&json!(12), &json!(0.01))
+    );
+    let asked = format!("/v1/identify?collection={name}");
+    let identified = served.api.post_photo(&asked, bytes("query/obama-3.jpg")).expect(200);
+    assert_eq!(&identified["faces"][0]["threshold"], threshold);
     let (_, info) = served.space.elastic("GET", "/", None);
     assert_eq!(stats["elasticsearch"][0]["version"], info["version"]["number"]);
     assert_eq!(stats["elasticsearch"][0]["nodes"], json!([info["name"]]));

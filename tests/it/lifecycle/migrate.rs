@@ -1,9 +1,13 @@
 //! To another index type, graph and number of shards, and back out of what was cut off.
 
-use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
 
 use super::made_up::{document, expect_same, id, vector};
 use crate::harness::Space;
+use crate::harness::node::{pause, wait_until};
+use crate::harness::proxy::{Fault, Kind, Proxy};
 
 #[test]
 fn a_collection_moves_with_all_that_it_holds() {
@@ -164,4 +168,87 @@ fn an_index_with_wrong_vectors_is_not_switched_to() {
         (&json!(61), &json!(1.0)),
         "{moved}"
     );
+}
+
+#[test]
+fn a_small_collection_that_is_written_to_moves() {
+    let space = Space::new();
+    space.run(&["collection", "create", &space.name]).expect(0);
+    space.fill(0..20);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            // It waits while the migration does.
+            for turn in (20..).step_by(40).take_while(|_| !over.load(Ordering::Relaxed)) {
+                let mut left: Vec<u64> = (turn..turn + 40).collect();
+                while !left.is_empty() {
+                    let lines: Vec<Value> = left
+                        .iter()
+                        .flat_map(|&number| [json!({"create": {"_id": id(number)}}), document(number)])
+                        .collect();
+                    let items = space.bulk(&lines);
+                    let is_there = |item: &Value| item["create"]["status"] == 201;
+                    left = left
+                        .into_iter()
+                        .zip(&items)
+                        .filter(|(_, item)| !is_there(item))
+                        .map(|(number, _)| number)
+                        .collect();
+                    pause(20);
+                }
+            }
+        });
+        wait_until("it writes", || space.count() > 100);
+        let ran = space.run(&["collection", "migrate", &space.name, "--index-type", "hnsw", "--json"]);
+        over.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        let moved = ran.expect(0).json();
+        assert_eq!(moved["sample"]["found"], 1.0, "{moved}");
+    });
+}
+
+#[test]
+fn writers_wait_no_longer_than_they_may() {
+    let space = Space::new();
+    space.run(&["collection", "create", &space.name]).expect(0);
+    space.fill(0..500);
+    space.count();
+    let migrate = ["collection", "migrate", &space.name, "--index-type", "hnsw"];
+    let refused = space.run(&[&migrate[..], &["--max-pause", "1ms"]].concat()).expect(2);
+    assert!(refused.stderr.contains("--max-pause"), "{refused:?}");
+    assert_eq!(space.live_index(), space.index());
+    space.fill(500..501);
+    // The same command goes on.
+    assert_eq!(space.collection(0, "migrate", &["--index-type", "hnsw"])["faces"], 501);
+}
+
+#[test]
+fn the_index_that_a_migration_builds_is_its_own_while_it_goes_on() {
+    let space = Space::new();
+    space.run(&["collection", "create", &space.name]).expect(0);
+    space.fill(0..50);
+    space.count();
+    let proxy = Proxy::start(&space.url, |seen| {
+        (seen.kind == Kind::Bulk).then_some(Fault::HangBefore)
+    });
+    let mut command = space.command(&["collection", "migrate", &space.name, "--index-type", "hnsw"]);
+    let mut first = command.env("ELASTICSEARCH_URL", &proxy.url).spawn().unwrap();
+    wait_until("it carries faces over", || proxy.count(Kind::Bulk) > 0);
+    for other in [
+        &["collection", "retire", &space.name, "--unfinished"][..],
+        &["collection", "migrate", &space.name, "--index-type", "hnsw"],
+    ] {
+        let refused = space.run(other).expect(2);
+        assert!(refused.stderr.contains("a migration that goes on"), "{refused:?}");
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(
+        space.collection(0, "retire", &["--unfinished"])["removed"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(space.collection(0, "migrate", &["--index-type", "hnsw"])["faces"], 50);
 }

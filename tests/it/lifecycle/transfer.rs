@@ -5,7 +5,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::made_up::{expect_same, vector};
-use crate::harness::Space;
+use crate::harness::node::wait_until;
+use crate::harness::proxy::{Fault, Kind, Proxy};
+use crate::harness::{Space, run};
 
 fn lines(path: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -60,10 +62,19 @@ fn an_export_is_the_collection_and_goes_on_where_it_was_cut_off() {
     let import = |code: i32, from: &str| other.collection(code, "import", &["--from", from]);
     let dry = other.collection(0, "import", &["--from", &file, "--dry-run"]);
     assert_eq!((&dry["imported"], other.exists()), (&json!(1205), false));
-    // A file that was cut off is imported as far as it goes, and said to be cut off.
+    // Of a file that was cut off nothing is imported, unless that is asked for.
     let part = space.path("part.ndjson");
     std::fs::write(&part, &bytes[..bytes.len() / 2]).unwrap();
-    let some = import(1, &part);
+    let refused = other
+        .run(&["collection", "import", &other.name, "--from", &part])
+        .expect(2);
+    assert!(
+        refused.stderr.contains("the end of the export is missing"),
+        "{refused:?}"
+    );
+    assert!(refused.stderr.contains("nothing was imported"), "{refused:?}");
+    assert!(!other.exists());
+    let some = other.collection(1, "import", &["--from", &part, "--skip-bad"]);
     let imported = some["imported"].as_u64().unwrap();
     assert!(imported > 300 && imported < 1000, "{some}");
     let rest = import(0, &file);
@@ -71,7 +82,14 @@ fn an_export_is_the_collection_and_goes_on_where_it_was_cut_off() {
         (&rest["imported"], &rest["existing"]),
         (&json!(1205 - imported), &json!(imported))
     );
-    assert_eq!(other.documents(), space.documents());
+    let without_import = |space: &Space| {
+        let mut documents = space.documents();
+        for document in documents.values_mut() {
+            document["ingest"].as_object_mut().unwrap().remove("import");
+        }
+        documents
+    };
+    assert_eq!(without_import(&other), without_import(&space));
     expect_same(&other.vectors(), &space.vectors());
     assert_eq!(import(0, &file)["existing"], 1205);
 
@@ -129,6 +147,56 @@ fn vectors_have_the_same_bits_however_they_are_written_and_read() {
 }
 
 #[test]
+fn an_import_that_was_cut_off_is_told_gone_on_with_and_taken_back() {
+    let space = Space::new();
+    space.run(&["collection", "create", &space.name]).expect(0);
+    space.fill(0..3000);
+    space.count();
+    let file = space.path("faces.ndjson");
+    space.collection(0, "export", &["--to", &file]);
+    let other = Space::new();
+    other.run(&["collection", "create", &other.name]).expect(0);
+    // One that the import finds there, and one that it does not know: both stay.
+    other.fill(0..1);
+    other.fill(5000..5001);
+    let proxy = Proxy::start(&other.url, |seen| {
+        (seen.kind == Kind::Bulk && seen.number >= 3).then_some(Fault::HangBefore)
+    });
+    let mut command = other.command(&["collection", "import", &other.name, "--from", &file]);
+    let mut import = command.env("ELASTICSEARCH_URL", &proxy.url).spawn().unwrap();
+    wait_until("a part is there", || proxy.count(Kind::Bulk) > 4);
+    let status = || other.run(&["collection", "status", &other.name]).expect(0).stdout;
+    assert!(status().contains("an import goes on"), "{}", status());
+    import.kill().unwrap();
+    import.wait().unwrap();
+    assert!(status().contains("an import did not end"), "{}", status());
+    let checked = other.run(&["collection", "check", &other.name]).expect(1);
+    assert!(checked.stdout.contains("--take-back"), "{checked:?}");
+
+    // From standard input, which is looked at as a whole as well.
+    let mut again = other.command(&["collection", "import", &other.name, "--from", "-", "--json"]);
+    again.stdin(std::fs::File::open(&file).unwrap());
+    let done = run(again).expect(0).json();
+    let run = done["run"].as_str().unwrap();
+    assert_eq!(
+        done["imported"].as_u64().unwrap() + done["existing"].as_u64().unwrap(),
+        3000
+    );
+    assert!(done["existing"].as_u64().unwrap() > 1, "{done}");
+    assert!(!status().contains("import"), "{}", status());
+    assert_eq!(other.count(), 3001);
+
+    let dry = other.collection(0, "import", &["--take-back", run, "--dry-run"]);
+    assert_eq!((&dry["faces"], other.count()), (&json!(2999), 3001));
+    // What the killed one wrote has the same id.
+    let back = other.collection(0, "import", &["--take-back", run]);
+    assert_eq!((&back["faces"], other.count()), (&json!(2999), 2));
+    assert_eq!(other.collection(1, "import", &["--take-back", run])["faces"], 0);
+    // It leaves nothing that keeps the faces out.
+    assert_eq!(other.collection(0, "import", &["--from", &file])["imported"], 2999);
+}
+
+#[test]
 fn lines_that_are_no_faces_are_named_and_the_rest_is_imported() {
     let space = Space::new();
     let header = json!({"facedex_export": 1, "collection": "x", "collection_id": "x", "space": "made-up@3", "dims": 3});
@@ -158,9 +226,14 @@ fn lines_that_are_no_faces_are_named_and_the_rest_is_imported() {
     ];
     let text: String = all.iter().map(|line| format!("{line}\n")).collect();
     let file = space.put("faces.ndjson", text.as_bytes());
-    let ran = space
-        .run(&["collection", "import", &space.name, "--from", &file, "--json"])
-        .expect(1);
+    let whole = ["collection", "import", &space.name, "--from", &file, "--json"];
+    let refused = space.run(&whole).expect(2);
+    assert!(
+        refused.stderr.contains("8 things in it cannot be imported"),
+        "{refused:?}"
+    );
+    assert!(!space.exists(), "nothing is written before all was looked at");
+    let ran = space.run(&[&whole[..], &["--skip-bad"]].concat()).expect(1);
     assert_eq!(
         (&ran.json()["imported"], &ran.json()["failed"]),
         (&json!(1), &json!(9)),

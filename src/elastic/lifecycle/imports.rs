@@ -1,0 +1,196 @@
+//! Imports as a whole: each has an id, which every face that it writes carries (`ingest.import`); one that did not end can be
+//! gone on with; and each can be taken back.
+
+use elasticsearch::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::versions::{self, Reach, Version, Work};
+use crate::elastic::bulk::{self, Action, Operation};
+use crate::elastic::client::Payload;
+use crate::elastic::collection::Collection;
+use crate::elastic::persons::{self, Reply, Versioned};
+use crate::elastic::{Client, Destination, ElasticError, alive};
+
+/// Faces that are deleted in one go.
+const PAGE: usize = 1000;
+/// The field below `ingest` with an import's id, whose `meta` has the note of one that did not end.
+const FIELD: &str = "import";
+
+/// An import that has begun and not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Unfinished {
+    /// Its id.
+    pub run: String,
+    /// When it began, RFC 3339.
+    pub began: String,
+    /// What is imported: the id of the collection that was exported, or something that stands for the file.
+    of: String,
+    /// When it last said that it is alive, and where.
+    alive: String,
+}
+
+impl Unfinished {
+    /// Whether it is under way.
+    pub fn is_alive(&self) -> bool {
+        alive::is_recent(&self.alive, jiff::Timestamp::now())
+    }
+
+    /// What it means, and what to do.
+    pub fn meaning(&self, collection: &str) -> String {
+        let Self { run, began, .. } = self;
+        match self.is_alive() {
+            true => format!("an import goes on (run {run}, since {began})"),
+            false => format!(
+                "an import did not end (run {run}, begun {began}): a part of its faces is here; the same command goes on with it, \
+                 `facedex collection import {collection} --take-back {run}` takes it back"
+            ),
+        }
+    }
+}
+
+/// The import that has begun into an index and not ended, if there is one.
+pub async fn unfinished(client: &Client, collection: &Collection) -> Result<Option<Unfinished>, ElasticError> {
+    let mapping = alive::mapping(client, &collection.index).await?;
+    Ok(Unfinished::deserialize(alive::note(&mapping, FIELD)).ok())
+}
+
+/// Begins an import of `of`, or goes on with the one that was cut off. The collection's index is of the newest mapping.
+pub async fn begin(to: &Destination, collection: &Collection, of: &str) -> Result<Unfinished, ElasticError> {
+    to.patiently(|| async {
+        let before = unfinished(&to.client, collection).await?;
+        let (run, began) = match before.filter(|before| before.of == of) {
+            Some(before) => (before.run, before.began),
+            None => (
+                uuid::Uuid::new_v4().to_string(),
+                jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            ),
+        };
+        let begun = Unfinished {
+            run,
+            began,
+            of: of.to_owned(),
+            alive: alive::sign(),
+        };
+        match alive::write_note(&to.client, &collection.index, FIELD, &json!(begun)).await {
+            // An account that may only write documents does so; nobody is told if it is cut off.
+            Err(ElasticError::Forbidden { reason }) => tracing::debug!(reason, "the import is not noted"),
+            noted => noted?,
+        }
+        Ok(begun)
+    })
+    .await
+}
+
+/// Says every few seconds that the import goes on, until the answer is dropped.
+pub fn keep_alive(to: &Destination, collection: &Collection, begun: &Unfinished) -> AbortOnDropHandle<()> {
+    let (to, index, begun) = (to.clone(), collection.index.clone(), begun.clone());
+    alive::keep(move || {
+        let (to, index, mut begun) = (to.clone(), index.clone(), begun.clone());
+        async move {
+            begun.alive = alive::sign();
+            alive::write_note(&to.client, &index, FIELD, &json!(begun)).await
+        }
+    })
+}
+
+/// Ends an import whose faces are all there.
+pub async fn end(to: &Destination, collection: &Collection, run: &str) -> Result<(), ElasticError> {
+    to.patiently(|| async {
+        match unfinished(&to.client, collection).await? {
+            // Another one's note is left.
+            Some(unfinished) if unfinished.run == run => {
+                alive::write_note(&to.client, &collection.index, FIELD, &json!({})).await
+            }
+            _ => Ok(()),
+        }
+    })
+    .await
+}
+
+/// What was taken back.
+#[derive(Debug, Default, Serialize)]
+pub struct TakenBack {
+    /// Faces that the import had written, and that nobody has written anew since.
+    pub faces: u64,
+    /// Whether every index of the collection was looked at.
+    #[serde(flatten)]
+    pub reach: Reach,
+}
+
+fn of_import(run: &str) -> Value {
+    json!({"term": {"ingest.import": run}})
+}
+
+/// Counts what [`take_back`] would delete from the collection's current index.
+pub async fn count(to: &Destination, run: &str) -> Result<u64, ElasticError> {
+    to.refresh().await?;
+    persons::count(to, &to.collection, &of_import(run)).await
+}
+
+/// Deletes the faces that an import wrote, from every index of the collection. They are not noted as deleted on request: an
+/// import of the same file writes them again.
+pub async fn take_back(to: &Destination, collection: &Collection, run: &str) -> Result<TakenBack, ElasticError> {
+    let mut taking = Taking { to, run, faces: 0 };
+    let reach = versions::everywhere(to, OPERATION, &mut taking).await?;
+    end(to, collection, run).await?;
+    Ok(TakenBack {
+        faces: taking.faces,
+        reach,
+    })
+}
+
+const OPERATION: &str = "take an import back";
+
+struct Taking<'t> {
+    to: &'t Destination,
+    run: &'t str,
+    faces: u64,
+}
+
+impl Work for Taking<'_> {
+    async fn within(&mut self, version: &Version) -> Result<bool, ElasticError> {
+        let (index, at) = (self.to.at(&version.index), version.destination(self.to));
+        let body = json!({
+            "query": of_import(self.run), "size": PAGE, "seq_no_primary_term": true, "_source": false,
+        });
+        let path = format!("/{}/_search", version.index);
+        let mut clean = true;
+        loop {
+            index.refresh().await?;
+            let reply: Reply<Versioned> = self
+                .to
+                .json(
+                    OPERATION,
+                    Method::Post,
+                    &path,
+                    &[("allow_partial_search_results", "false")],
+                    Payload::Json(&body),
+                )
+                .await?;
+            let found = reply.hits.hits;
+            if found.is_empty() {
+                return Ok(clean);
+            }
+            clean = false;
+            let operations: Vec<Operation> = found
+                .iter()
+                .map(|face| Operation {
+                    id: face.id.clone(),
+                    action: Action::Delete(face.version()),
+                })
+                .collect();
+            let verdicts = bulk::execute(&at, &operations).await?;
+            bulk::expect_done(OPERATION, &verdicts)?;
+            let gone = verdicts
+                .iter()
+                .filter(|verdict| matches!(verdict, bulk::Verdict::Done(_)))
+                .count();
+            if gone == 0 {
+                return Ok(clean);
+            }
+            self.faces += gone as u64;
+        }
+    }
+}
