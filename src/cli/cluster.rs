@@ -142,12 +142,17 @@ pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, E
         neighbours: args.neighbours.into(),
         effort: args.effort.effort(&collection, args.neighbours)?,
     };
+    let policy = RetryPolicy {
+        give_up_after: Some(args.retry_for),
+        ..RetryPolicy::DEFAULT
+    };
+    let to = Destination::new(Arc::clone(&client), &collection, policy);
     let bar = terminal::BARS.add(ProgressBar::no_length());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} faces looked up, {elapsed}") {
         bar.set_style(style);
     }
     let told = |done: usize| bar.set_position(done as u64);
-    let found = neighbourhood(&client, &collection, &args.filter, &grouping, told).await;
+    let found = neighbourhood(&to, &collection, &args.filter, &grouping, told).await;
     bar.finish_and_clear();
     let found = found?;
     let vectors: Vec<&[f32]> = found.faces.iter().map(|face| face.vector.as_slice()).collect();
@@ -172,11 +177,6 @@ pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, E
     let written = match args.dry_run {
         true => None,
         false => {
-            let policy = RetryPolicy {
-                give_up_after: Some(args.retry_for),
-                ..RetryPolicy::DEFAULT
-            };
-            let to = Destination::new(Arc::clone(&client), &collection, policy);
             collection::prepare(&to, &collection).await?;
             Some(clusters::write(&to, &changes).await?)
         }

@@ -1,6 +1,7 @@
 //! What `search` and `identify` have in common: photos in, each chosen face asked about, an answer a photo out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
@@ -95,7 +96,7 @@ pub(super) struct Answer<T> {
 
 /// Where questions go.
 pub(super) struct Target {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) collection: Collection,
     pub(super) options: SearchOptions,
 }
@@ -112,7 +113,7 @@ pub(super) async fn each_photo<T>(
     let client = client(global)?;
     let mut target = Target {
         collection: collection::open(&client, &args.collection.collection).await?,
-        client,
+        client: Arc::new(client),
         options: SearchOptions {
             k: args.knn.k.into(),
             asked,

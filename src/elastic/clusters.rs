@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::document::Person;
+use super::hits::Versioned;
 use super::lifecycle::versions::{ROUNDS, Reach, busy};
-use super::persons::{self, Change, Versioned, View};
+use super::persons::{self, Change, View};
 use super::{Destination, ElasticError};
 
 /// Faces a request.
@@ -146,13 +147,13 @@ async fn name_all(
     let mut changed = 0;
     // Each round changes all that it finds: whoever finds some again and again has somebody else beside him.
     for _ in 0..ROUNDS {
-        let view = View::open(to).await?;
-        let found = round(to, &view, left, change, |more| {
+        let mut view = View::open(to).await?;
+        let found = round(to, &mut view, left, change, |more| {
             changed += more;
             told(changed);
         })
         .await;
-        view.close(to).await;
+        view.close().await;
         if found? == 0 {
             return Ok(());
         }
@@ -163,7 +164,7 @@ async fn name_all(
 /// Changes what one look finds, and says how many faces that were; `told` hears how many more were changed.
 async fn round(
     to: &Destination,
-    view: &View,
+    view: &mut View,
     left: &Value,
     change: &Bytes,
     mut told: impl FnMut(u64),
@@ -171,7 +172,7 @@ async fn round(
     let what = json!({"query": left, "_source": false});
     let (mut found, mut after) = (0, None);
     loop {
-        let page: Vec<Versioned> = view.page(to, &what, after.take()).await?;
+        let page: Vec<Versioned> = view.page(&what, after.take()).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.sort.clone());
         found += page.len();

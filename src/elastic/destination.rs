@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use elasticsearch::http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -205,6 +206,35 @@ impl Destination {
                     return other;
                 }
             }
+        }
+    }
+
+    /// The same for an answer that is read elsewhere.
+    pub(super) async fn bytes(
+        &self,
+        operation: &str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        payload: Payload<'_>,
+    ) -> Result<Bytes, ElasticError> {
+        let mut backoff = Backoff::new(self.policy);
+        loop {
+            let (error, pause) = match self.client.send(method, path, query, payload).await {
+                Ok(reply) if (200..300).contains(&reply.status) => {
+                    self.progress(&mut backoff);
+                    return Ok(reply.body);
+                }
+                Ok(reply) => {
+                    let error = ElasticError::from_reply(operation, reply.status, &reply.body);
+                    (error, reply.retry_after)
+                }
+                Err(error) => (error, None),
+            };
+            if !error.is_transient() {
+                return Err(error);
+            }
+            self.wait(&mut backoff, 1, &error.to_string(), pause).await?;
         }
     }
 

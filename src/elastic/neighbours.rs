@@ -10,6 +10,7 @@ use serde_json::json;
 use super::client::Payload;
 use super::collection::Collection;
 use super::effort::Effort;
+use super::hits::Hits;
 use super::knn::{Knn, similarity};
 use super::{Client, ElasticError};
 
@@ -33,13 +34,8 @@ struct Reply {
 
 #[derive(Deserialize)]
 struct Response {
-    hits: Option<Hits>,
+    hits: Option<Hits<Hit>>,
     error: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    hits: Vec<Hit>,
 }
 
 #[derive(Deserialize)]

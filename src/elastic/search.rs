@@ -11,6 +11,7 @@ use super::client::Payload;
 use super::collection::Collection;
 use super::document::Person;
 use super::filter::{self, Filter};
+use super::hits::{Hits, STRICT};
 use super::knn::{Knn, similarity};
 use super::{Client, ElasticError};
 use crate::face::Rect;
@@ -45,7 +46,7 @@ pub struct Hit {
 /// What Elasticsearch answers to a search for faces.
 #[derive(Deserialize)]
 pub struct SearchReply {
-    hits: Hits,
+    hits: Hits<RawHit>,
 }
 
 impl SearchReply {
@@ -58,11 +59,6 @@ impl SearchReply {
         })
         .collect()
     }
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    hits: Vec<RawHit>,
 }
 
 #[derive(Deserialize)]
@@ -83,10 +79,9 @@ pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> R
     let body = body(query, json!({"query": query.query(collection)}));
     // By the index that was looked at, not by its alias: that may stand for vectors of another space by now.
     let path = format!("/{}/_search", collection.index);
-    let strict = [("allow_partial_search_results", "false")];
     let start = Instant::now();
     let reply: Result<SearchReply, _> = client
-        .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .read(OPERATION, Method::Post, &path, &STRICT, Payload::Json(&body))
         .await;
     metrics::histogram!("facedex_knn_duration_seconds").record(start.elapsed().as_secs_f64());
     Ok(reply?.hits(collection.metric))
@@ -154,9 +149,8 @@ pub async fn by_id(
     let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
     let body = json!({"query": {"ids": {"values": ids}}, "size": found.len(), "_source": SOURCE});
     let path = format!("/{}/_search", collection.name);
-    let strict = [("allow_partial_search_results", "false")];
     let reply: SearchReply = client
-        .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        .read(OPERATION, Method::Post, &path, &STRICT, Payload::Json(&body))
         .await?;
     let mut stored: HashMap<String, RawHit> = reply.hits.hits.into_iter().map(|hit| (hit.id.clone(), hit)).collect();
     let hits = found

@@ -24,6 +24,7 @@ pub use self::photo::PhotoKeys;
 use super::bulk::{self, Action, Operation, Verdict, Version};
 use super::client::Payload;
 use super::document::{StoredFace, normal_name};
+use super::hits::STRICT;
 use super::mget::mget;
 use super::schema::{self, TOMBSTONES};
 use super::{Destination, ElasticError};
@@ -32,8 +33,6 @@ use crate::face::Rect;
 /// The index.
 pub const INDEX: &str = "facedex-tombstones";
 const OPERATION: &str = "note deleted faces";
-/// The boxes of a face found twice overlap at least this much (intersection over union).
-const SAME_FACE_IOU: f32 = 0.5;
 /// Photos, or people, that one query asks for: a query may have some ten thousand terms, and a photo has ten keys.
 const BATCH: usize = 1000;
 /// Others who delete faces of the same photos this often are waited for.
@@ -56,7 +55,7 @@ pub struct Tombstone {
 impl Tombstone {
     /// Whether a face in this place is the deleted one.
     pub fn covers(&self, bbox: &Rect) -> bool {
-        self.bbox.is_none_or(|deleted| deleted.iou(bbox) >= SAME_FACE_IOU)
+        self.bbox.is_none_or(|deleted| deleted.is_same_face(bbox))
     }
 }
 
@@ -338,13 +337,12 @@ async fn deleted_of(to: &Destination, digests: &[String]) -> Result<HashSet<Stri
         "aggs": {"of": {"terms": {"field": "of", "include": digests, "size": digests.len()}}},
     });
     let path = format!("/{INDEX}/_search");
-    let strict = [("allow_partial_search_results", "false")];
     let reply: Result<Value, _> = to
         .json(
             "look for deleted people",
             Method::Post,
             &path,
-            &strict,
+            &STRICT,
             Payload::Json(&body),
         )
         .await;

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use elasticsearch::http::Method;
 use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bulk::Version;
-use super::client::Payload;
-use super::collection::Collection;
 use super::document::Person;
 use super::embedding::{self, Fields};
 use super::filter::{self, Filter};
-use super::{Client, ElasticError, lenient, pit};
+use super::hits::Reply;
+use super::scan::{Scan, Slice};
+use super::{Destination, ElasticError, lenient};
 
 /// Faces a request.
 const PAGE: usize = 2000;
@@ -46,16 +45,6 @@ pub enum Beside {
     Nothing,
     /// Who it is, in which photo and cluster.
     Identity,
-}
-
-#[derive(Deserialize)]
-struct Reply {
-    hits: Hits,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    hits: Vec<Raw>,
 }
 
 #[derive(Deserialize)]
@@ -98,27 +87,21 @@ struct Cluster {
     id: Option<String>,
 }
 
-/// Gives every face that meets the conditions to `each`, page by page, and collects what it makes of them. It is called from
+/// Gives every face that meets the conditions to `each`, page by page, and collects what it makes of them. The index has so many
+/// `shards`. It is called from
 /// several threads, in no order.
 pub async fn map<T: Send + 'static>(
-    client: &Client,
-    collection: &Collection,
+    to: &Destination,
+    shards: u32,
     filters: &[Filter],
     beside: Beside,
     each: Arc<dyn Fn(Vec<StoredVector>) -> T + Send + Sync>,
 ) -> Result<Vec<T>, ElasticError> {
-    let versions = client.versions().await?;
-    let path = format!("/{}/_pit", collection.name);
-    let opened: Value = client
-        .json(OPERATION, Method::Post, &path, &[("keep_alive", "2m")], Payload::None)
-        .await?;
-    let pit = opened["id"]
-        .as_str()
-        .ok_or_else(|| ElasticError::unexpected(OPERATION, "no point in time was opened"))?;
-    let count = SLICES.max(collection.shards as usize);
+    let versions = to.versions().await?;
+    let scan = Scan::open(to).await?;
+    let count = SLICES.max(shards as usize);
     let slices = (0..count).map(|slice| {
         let mut body = json!({
-            "pit": {"id": pit, "keep_alive": "2m"},
             "slice": {"id": slice, "max": count},
             "query": filter::query(filters).unwrap_or_else(|| json!({"match_all": {}})),
             "size": PAGE,
@@ -131,45 +114,47 @@ pub async fn map<T: Send + 'static>(
             },
         });
         embedding::ask(&mut body, &versions);
-        one_slice(client, body, Arc::clone(&each))
+        one_slice(scan.slice(), body, Arc::clone(&each))
     });
     let parts = try_join_all(slices).await;
-    pit::close(client, pit).await;
+    scan.close().await;
     Ok(parts?.into_iter().flatten().collect())
 }
 
 async fn one_slice<T: Send + 'static>(
-    client: &Client,
+    mut slice: Slice,
     mut body: Value,
     each: Arc<dyn Fn(Vec<StoredVector>) -> T + Send + Sync>,
 ) -> Result<Vec<T>, ElasticError> {
     let mut made = Vec::new();
     loop {
-        let strict = [("allow_partial_search_results", "false")];
-        let reply = client
-            .send(Method::Post, "/_search", &strict, Payload::Json(&body))
-            .await?;
-        if !(200..300).contains(&reply.status) {
-            return Err(ElasticError::from_reply(OPERATION, reply.status, &reply.body));
-        }
+        let reply = slice.search(OPERATION, &mut body).await?;
         let each = Arc::clone(&each);
         // Reading a page takes a core for longer than the request: the slices' pages are read side by side.
-        let read = tokio::task::spawn_blocking(move || read(&reply.body, each.as_ref()));
+        let read = tokio::task::spawn_blocking(move || read(&reply, each.as_ref()));
         let page = read
             .await
             .map_err(|error| ElasticError::unexpected(OPERATION, error))??;
-        let Some((result, after)) = page else { return Ok(made) };
-        made.push(result);
-        body["search_after"] = Value::Array(after);
+        let Some(page) = page else { return Ok(made) };
+        made.push(page.made);
+        slice.follow(page.pit);
+        body["search_after"] = Value::Array(page.after);
     }
+}
+
+/// What was made of a page, and how to go on.
+struct Page<T> {
+    made: T,
+    after: Vec<Value>,
+    pit: Option<String>,
 }
 
 /// Reads a page; none where it is empty.
 fn read<T>(
     body: &Bytes,
     each: &(dyn Fn(Vec<StoredVector>) -> T + Send + Sync),
-) -> Result<Option<(T, Vec<Value>)>, ElasticError> {
-    let reply: Reply = serde_json::from_slice(body).map_err(|error| ElasticError::unexpected(OPERATION, error))?;
+) -> Result<Option<Page<T>>, ElasticError> {
+    let reply: Reply<Raw> = serde_json::from_slice(body).map_err(|error| ElasticError::unexpected(OPERATION, error))?;
     let Some(after) = reply.hits.hits.last().map(|hit| hit.sort.clone()) else {
         return Ok(None);
     };
@@ -191,5 +176,9 @@ fn read<T>(
         })
     });
     let vectors = vectors.collect::<Result<Vec<_>, _>>()?;
-    Ok(Some((each(vectors), after)))
+    Ok(Some(Page {
+        made: each(vectors),
+        after,
+        pit: reply.pit_id,
+    }))
 }

@@ -62,6 +62,11 @@ impl Rect {
         width.max(0.0) * height.max(0.0)
     }
 
+    /// Whether these are the boxes of one face that was found twice in a photo.
+    pub fn is_same_face(&self, other: &Self) -> bool {
+        self.iou(other) >= SAME_FACE_IOU
+    }
+
     /// Intersection over union, 0 (apart) to 1 (equal).
     pub fn iou(&self, other: &Self) -> f32 {
         let intersection = self.intersection(other);
@@ -78,4 +83,29 @@ impl Rect {
             height: self.height * factor,
         }
     }
+}
+/// The boxes of a face found twice overlap at least this much (intersection over union).
+const SAME_FACE_IOU: f32 = 0.5;
+
+/// Which faces of a photo, found twice, are the same ones, as places in `a` and in `b`: the best overlaps first, each face at
+/// most once. Of those of `b`, the ones that `goes_first` names are matched before all others. A face of `a` without a box is
+/// like none.
+pub fn same_faces(a: &[Option<Rect>], b: &[Rect], goes_first: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+    let mut all: Vec<(bool, f32, usize, usize)> = Vec::new();
+    for (first, bbox) in a.iter().enumerate() {
+        let Some(bbox) = bbox else { continue };
+        for (second, other) in b.iter().enumerate() {
+            if bbox.is_same_face(other) {
+                all.push((goes_first(second), bbox.iou(other), first, second));
+            }
+        }
+    }
+    all.sort_by(|x, y| y.0.cmp(&x.0).then(y.1.total_cmp(&x.1)));
+    let mut pairs: Vec<(usize, usize)> = Vec::new();
+    for (_, _, first, second) in all {
+        if pairs.iter().all(|pair| pair.0 != first && pair.1 != second) {
+            pairs.push((first, second));
+        }
+    }
+    pairs
 }

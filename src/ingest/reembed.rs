@@ -16,11 +16,9 @@ use crate::elastic::document::image_hash;
 use crate::elastic::lifecycle::LifecycleError;
 use crate::elastic::lifecycle::reconcile::Carrier;
 use crate::elastic::lifecycle::walk::{self, Photo};
+use crate::face::geometry::same_faces;
 use crate::face::image::{Encoded, Limits, read};
 use crate::face::{Face, FaceEngine, Rect};
-
-/// The boxes of a face found again overlap at least this much (intersection over union).
-const SAME_FACE_IOU: f32 = 0.5;
 
 /// Embeds stored faces anew, under the guards that ingest has: limits of size, private addresses refused, a bound for the
 /// memory of decoded photos. Only a photo that is still what it was counts.
@@ -170,26 +168,12 @@ impl Work<'_> {
     }
 }
 
-/// Each stored face with the face that is found in its place, the best overlaps first.
+/// Each stored face with the face that is found in its place.
 fn pairs<'p>(photo: &'p Photo, found: &'p [Face]) -> Vec<(&'p walk::Face, &'p Face)> {
-    let mut all: Vec<(f32, usize, usize)> = Vec::new();
-    for (at, stored) in photo.faces.iter().enumerate() {
-        let bbox: Option<Rect> = serde_json::from_value(stored.source["face"]["box"].clone()).ok();
-        for (other, face) in found.iter().enumerate() {
-            let overlap = bbox.map_or(0.0, |bbox| bbox.iou(&face.bbox));
-            if overlap >= SAME_FACE_IOU {
-                all.push((overlap, at, other));
-            }
-        }
-    }
-    all.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut pairs: Vec<(usize, usize)> = Vec::new();
-    for (_, at, other) in all {
-        if pairs.iter().all(|pair| pair.0 != at && pair.1 != other) {
-            pairs.push((at, other));
-        }
-    }
-    pairs
+    let bbox = |stored: &walk::Face| serde_json::from_value(stored.source["face"]["box"].clone()).ok();
+    let stored: Vec<Option<Rect>> = photo.faces.iter().map(bbox).collect();
+    let boxes: Vec<Rect> = found.iter().map(|face| face.bbox).collect();
+    same_faces(&stored, &boxes, |_| false)
         .into_iter()
         .map(|(at, other)| (&photo.faces[at], &found[other]))
         .collect()

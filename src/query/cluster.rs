@@ -15,7 +15,7 @@ use crate::elastic::effort::Effort;
 use crate::elastic::filter::Filter;
 use crate::elastic::neighbours::{self, Nearness};
 use crate::elastic::vectors::{self, Beside, StoredVector};
-use crate::elastic::{Client, ElasticError};
+use crate::elastic::{Destination, ElasticError};
 
 /// Searches a request.
 const BATCH: usize = 64;
@@ -45,13 +45,13 @@ pub struct Neighbourhood {
 
 /// Reads all vectors and asks the index for the neighbours of each; `told` hears how many are done.
 pub async fn neighbourhood(
-    client: &Client,
+    to: &Destination,
     collection: &Collection,
     filters: &[Filter],
     grouping: &Grouping,
     told: impl Fn(usize),
 ) -> Result<Neighbourhood, ElasticError> {
-    let pages = vectors::map(client, collection, filters, Beside::Identity, Arc::new(|page| page)).await?;
+    let pages = vectors::map(to, collection.shards, filters, Beside::Identity, Arc::new(|page| page)).await?;
     let mut faces: Vec<StoredVector> = pages.into_iter().flatten().collect();
     faces.sort_by(|a, b| a.id.cmp(&b.id));
     let places: HashMap<&str, usize> = faces
@@ -68,7 +68,7 @@ pub async fn neighbourhood(
     let batches = stream::iter(faces.chunks(BATCH).enumerate().map(|(batch, faces)| {
         let vectors: Vec<&[f32]> = faces.iter().map(|face| face.vector.as_slice()).collect();
         async move {
-            let found = neighbours::of(client, collection, &vectors, nearness).await?;
+            let found = neighbours::of(&to.client, collection, &vectors, nearness).await?;
             Ok::<_, ElasticError>((batch * BATCH, found))
         }
     }));

@@ -3,13 +3,17 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::elastic::collection::Collection;
 use crate::elastic::knn::Knn;
+use crate::elastic::retry::RetryPolicy;
 use crate::elastic::search::{self, Hit};
 use crate::elastic::vectors::{self, Beside};
-use crate::elastic::{Client, ElasticError};
+use crate::elastic::{Client, Destination, ElasticError};
 
+/// For how long Elasticsearch may take no request.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How many products are summed side by side: as many as fit the widest registers.
 const LANES: usize = 16;
 
@@ -30,7 +34,7 @@ pub fn similarity(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// The `query.k` stored faces that are most alike, best first, of all that meet the conditions.
-pub async fn nearest(client: &Client, collection: &Collection, query: &Knn<'_>) -> Result<Vec<Hit>, ElasticError> {
+pub async fn nearest(client: &Arc<Client>, collection: &Collection, query: &Knn<'_>) -> Result<Vec<Hit>, ElasticError> {
     let (vector, k) = (query.vector.to_vec(), query.k);
     let least = query.min_similarity.map_or(f32::NEG_INFINITY, |least| least as f32);
     let best_of_page = move |page: Vec<vectors::StoredVector>| {
@@ -41,9 +45,13 @@ pub async fn nearest(client: &Client, collection: &Collection, query: &Knn<'_>) 
         let alike = compared.filter(|(similarity, _)| *similarity >= least - 1e-6);
         best(alike.collect(), k)
     };
+    let policy = RetryPolicy {
+        give_up_after: Some(PATIENCE),
+        ..RetryPolicy::DEFAULT
+    };
     let pages = vectors::map(
-        client,
-        collection,
+        &Destination::new(Arc::clone(client), collection, policy),
+        collection.shards,
         query.filters,
         Beside::Nothing,
         Arc::new(best_of_page),

@@ -1,6 +1,7 @@
 //! Identification: hits grouped by person, and a decision: this person, or unknown.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -58,7 +59,7 @@ pub struct Candidate {
 
 /// Finds the `options.k` nearest persons and decides.
 pub async fn identify(
-    client: &Client,
+    client: &Arc<Client>,
     collection: &Collection,
     embedding: &[f32],
     options: &SearchOptions,

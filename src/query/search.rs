@@ -1,5 +1,7 @@
 //! Search: the stored faces that are nearest to a query face, cut at a threshold.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::threshold::Threshold;
@@ -54,7 +56,7 @@ pub struct SearchResult {
 
 /// The threshold of a search among the faces that meet the conditions, and how many faces there are in all.
 pub async fn threshold(
-    client: &Client,
+    client: &Arc<Client>,
     collection: &Collection,
     embedder: &Embedder,
     filters: &[Filter],
@@ -82,7 +84,7 @@ pub async fn threshold(
 
 /// The stored faces that reach the threshold, best first, at most `k`.
 pub async fn search(
-    client: &Client,
+    client: &Arc<Client>,
     collection: &Collection,
     embedding: &[f32],
     options: &SearchOptions,
@@ -103,7 +105,7 @@ pub async fn search(
 
 /// The nearest stored faces, by the index or by comparing with all of them.
 pub(super) async fn nearest(
-    client: &Client,
+    client: &Arc<Client>,
     collection: &Collection,
     query: &Knn<'_>,
     exact: bool,

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Space, photo};
+use crate::harness::proxy::{Fault, Kind, Proxy, REJECTED};
+use crate::harness::{Space, photo, run};
 
 /// A collection with the demo's photos, shared by the tests that run at the same time, and gone after the last of them.
 pub fn loaded() -> Arc<Space> {
@@ -92,6 +93,22 @@ fn identify_groups_hits_by_person() {
         .expect(0)
         .json();
     assert_eq!(two["faces"][0]["candidates"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_cluster_that_has_too_much_to_do_ends_no_exact_search() {
+    let space = loaded();
+    let proxy = Proxy::start(&space.url, |seen| {
+        let busy = seen.kind == Kind::Search && seen.number % 3 == 1;
+        busy.then_some(Fault::status(429, REJECTED))
+    });
+    let photo = query("query/obama-3.jpg");
+    let mut command = space.command(&["search", &photo, "--exact", "--json"]);
+    command.env("ELASTICSEARCH_URL", &proxy.url);
+    let through = run(command).expect(0).json();
+    let straight = space.run(&["search", &photo, "--exact", "--json"]).expect(0).json();
+    assert!(proxy.injected()["429"] > 0);
+    assert_eq!(through["faces"][0]["hits"], straight["faces"][0]["hits"]);
 }
 
 #[test]

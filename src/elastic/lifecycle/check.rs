@@ -14,6 +14,7 @@ use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, survey, unseen};
 use crate::elastic::document::{face_id, flaws};
 use crate::elastic::embedding::{self, Fields};
+use crate::elastic::hits::STRICT;
 use crate::elastic::{Destination, ElasticError, load, purge, recall, template, tombstones};
 use crate::models::catalog::Metric;
 
@@ -382,7 +383,6 @@ impl Groups {
 
 async fn search(to: &Destination, body: &Value) -> Result<Value, ElasticError> {
     let path = format!("/{}/_search", to.collection);
-    let strict = [("allow_partial_search_results", "false")];
-    to.json("look for copies", Method::Post, &path, &strict, Payload::Json(body))
+    to.json("look for copies", Method::Post, &path, &STRICT, Payload::Json(body))
         .await
 }

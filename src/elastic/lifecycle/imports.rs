@@ -10,7 +10,8 @@ use super::versions::{self, Reach, Version, Work};
 use crate::elastic::bulk::{self, Action, Operation};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::Collection;
-use crate::elastic::persons::{self, Reply, Versioned};
+use crate::elastic::hits::{Reply, STRICT, Versioned};
+use crate::elastic::persons;
 use crate::elastic::{Client, Destination, ElasticError, alive};
 
 /// Faces that are deleted in one go.
@@ -161,13 +162,7 @@ impl Work for Taking<'_> {
             index.refresh().await?;
             let reply: Reply<Versioned> = self
                 .to
-                .json(
-                    OPERATION,
-                    Method::Post,
-                    &path,
-                    &[("allow_partial_search_results", "false")],
-                    Payload::Json(&body),
-                )
+                .json(OPERATION, Method::Post, &path, &STRICT, Payload::Json(&body))
                 .await?;
             let found = reply.hits.hits;
             if found.is_empty() {

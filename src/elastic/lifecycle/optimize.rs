@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::storage::{self, Storage};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::Collection;
+use crate::elastic::hits::STRICT;
 use crate::elastic::{Client, Destination, ElasticError, load};
 
 /// Faces newer than this are a sign of a collection that is still written to.
@@ -57,7 +58,7 @@ async fn signs_of_life(client: &Client, collection: &Collection) -> Result<Optio
             "find the newest face",
             Method::Post,
             &format!("/{}/_search", collection.index),
-            &[("allow_partial_search_results", "false")],
+            &STRICT,
             Payload::Json(&json!({"size": 0, "aggs": {"newest": {"max": {"field": "@timestamp"}}}})),
         )
         .await?;

@@ -11,12 +11,11 @@ use super::walk::Face;
 use crate::elastic::client::Payload;
 use crate::elastic::collection::Collection;
 use crate::elastic::effort::{Asked, Question};
+use crate::elastic::hits::{Reply, STRICT};
 use crate::elastic::knn::Knn;
-use crate::elastic::persons::Reply;
 use crate::elastic::search::{self, Hit};
 use crate::elastic::{Destination, ElasticError, embedding};
 
-const STRICT: [(&str, &str); 1] = [("allow_partial_search_results", "false")];
 const OPERATION: &str = "choose a sample of faces";
 /// Neighbours that are compared.
 const K: usize = 10;

@@ -3,15 +3,14 @@
 
 use std::collections::VecDeque;
 
-use elasticsearch::http::Method;
 use serde::Deserialize;
 use serde_json::{Number, Value, json};
 
 use crate::elastic::bulk::Version;
-use crate::elastic::client::Payload;
 use crate::elastic::collection::VECTOR_FIELD;
 use crate::elastic::embedding::{self, Fields, Form};
-use crate::elastic::{Destination, ElasticError, pit};
+use crate::elastic::scan::Scan;
+use crate::elastic::{Destination, ElasticError};
 
 /// A face as a walk meets it.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,45 +99,24 @@ impl Read {
 /// A point in time of an index.
 pub struct View<'d> {
     to: &'d Destination,
-    pit: String,
-}
-
-/// How long a point in time lives on after each request: longer than the photos of a batch may take to be read again.
-const KEEP: &str = "1h";
-const STRICT: (&str, &str) = ("allow_partial_search_results", "false");
-
-#[derive(Deserialize)]
-struct Reply {
-    pit_id: String,
-    hits: Hits,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    hits: Vec<Face>,
+    scan: Scan,
 }
 
 impl<'d> View<'d> {
     /// Holds on to what the index holds now; everything acknowledged before this call is in it.
     pub async fn open(to: &'d Destination) -> Result<Self, ElasticError> {
         to.refresh().await?;
-        let pit = pit::open(to, KEEP).await?;
-        Ok(Self { to, pit })
+        let scan = Scan::open(to).await?;
+        Ok(Self { to, scan })
     }
 
     async fn search(&mut self, what: Read, mut body: Value) -> Result<Vec<Face>, ElasticError> {
         if what == Read::Documents {
             embedding::ask(&mut body, &*self.to.versions().await?);
         }
-        body["pit"] = json!({"id": self.pit, "keep_alive": KEEP});
         body["track_total_hits"] = json!(false);
         body["seq_no_primary_term"] = json!(true);
-        let reply: Reply = self
-            .to
-            .json("read faces", Method::Post, "/_search", &[STRICT], Payload::Json(&body))
-            .await?;
-        self.pit = reply.pit_id;
-        Ok(reply.hits.hits)
+        self.scan.search("read faces", body).await
     }
 
     /// The whole documents of these faces, at most 10,000.
@@ -150,7 +128,7 @@ impl<'d> View<'d> {
 
     /// Ends it; one that stays open ends by itself.
     pub async fn close(self) {
-        pit::close(&self.to.client, &self.pit).await;
+        self.scan.close().await;
     }
 }
 

@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::of_person;
-use super::view::{Versioned, View};
+use super::view::View;
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::document::{Known, StoredFace};
+use crate::elastic::hits::Versioned;
 use crate::elastic::lifecycle::versions::{self, ROUNDS, Reach, State, Version, Work, busy};
 use crate::elastic::{Destination, ElasticError};
 
@@ -148,9 +149,9 @@ async fn change_in(
     let mut first = None;
     for round in 0..ROUNDS {
         at.refresh().await?;
-        let view = View::open(at).await?;
-        let looked = one_look(at, &view, person, change, changed).await;
-        view.close(at).await;
+        let mut view = View::open(at).await?;
+        let looked = one_look(at, &mut view, person, change, changed).await;
+        view.close().await;
         let (faces, clean) = looked?;
         first.get_or_insert(faces);
         if clean {
@@ -164,7 +165,7 @@ async fn change_in(
 /// whether nothing was left to change.
 async fn one_look(
     at: &Destination,
-    view: &View,
+    view: &mut View,
     person: &str,
     change: &Change,
     changed: &mut BTreeSet<String>,
@@ -173,7 +174,7 @@ async fn one_look(
     let what = json!({"query": any, "_source": ["person", "labels", "image.previous"]});
     let (mut faces, mut after, mut clean) = (0, None, true);
     loop {
-        let page: Vec<Versioned> = view.page(at, &what, after.take()).await?;
+        let page: Vec<Versioned> = view.page(&what, after.take()).await?;
         let Some(last) = page.last() else {
             return Ok((faces, clean));
         };

@@ -9,11 +9,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::spelling::add_spellings;
-use super::view::{Reply, Versioned, View};
-use super::{Faces, PAGE, STRICT};
+use super::view::View;
+use super::{Faces, PAGE};
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::client::Payload;
 use crate::elastic::document::Known;
+use crate::elastic::hits::{Reply, STRICT, Versioned};
 use crate::elastic::lifecycle::versions::{self, ROUNDS, Reach, Version, Work, busy};
 use crate::elastic::{Destination, ElasticError, tombstones};
 
@@ -162,7 +163,7 @@ async fn erase_from(
     let mut clean = true;
     loop {
         let reply: Reply<Versioned> = to
-            .json(OPERATION, Method::Post, &path, &[STRICT], Payload::Json(&body))
+            .json(OPERATION, Method::Post, &path, &STRICT, Payload::Json(&body))
             .await?;
         let found = reply.hits.hits;
         if found.is_empty() {
@@ -200,9 +201,9 @@ async fn forget(at: &Destination, spellings: &BTreeSet<String>) -> Result<(), El
         return Ok(());
     }
     for _ in 0..ROUNDS {
-        let view = View::open(at).await?;
-        let round = forget_once(at, &view, spellings).await;
-        view.close(at).await;
+        let mut view = View::open(at).await?;
+        let round = forget_once(at, &mut view, spellings).await;
+        view.close().await;
         if round? {
             return Ok(());
         }
@@ -214,12 +215,12 @@ async fn forget(at: &Destination, spellings: &BTreeSet<String>) -> Result<(), El
 const FORGET: &str = "forget a person";
 
 /// Goes through all photos that are being rewritten once. Says whether nobody remembered the person.
-async fn forget_once(at: &Destination, view: &View, spellings: &BTreeSet<String>) -> Result<bool, ElasticError> {
+async fn forget_once(at: &Destination, view: &mut View, spellings: &BTreeSet<String>) -> Result<bool, ElasticError> {
     let unfinished = json!({"bool": {"filter": [{"term": {"image.unfinished": true}}]}});
     let what = json!({"query": unfinished, "_source": ["image.previous"]});
     let (mut after, mut clean) = (None, true);
     loop {
-        let page: Vec<Versioned> = view.page(at, &what, after.take()).await?;
+        let page: Vec<Versioned> = view.page(&what, after.take()).await?;
         let Some(last) = page.last() else {
             return Ok(clean);
         };

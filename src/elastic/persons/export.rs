@@ -58,7 +58,7 @@ impl Export {
     /// The next faces, one object each: `collection`, `index`, `id` and the whole `document`.
     pub async fn next(&mut self) -> Result<Option<Vec<Value>>, ElasticError> {
         loop {
-            let Some((index, view, after)) = self.open.take() else {
+            let Some((index, mut view, after)) = self.open.take() else {
                 let Some(index) = self.indices.pop_front() else {
                     return Ok(None);
                 };
@@ -67,9 +67,9 @@ impl Export {
                 self.open = Some((index, View::open(&at).await?, None));
                 continue;
             };
-            let page: Vec<Found> = view.page(&self.to, &self.what, after).await?;
+            let page: Vec<Found> = view.page(&self.what, after).await?;
             let Some(last) = page.last() else {
-                view.close(&self.to).await;
+                view.close().await;
                 continue;
             };
             let after = Some(last.sort.clone());

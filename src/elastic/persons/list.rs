@@ -4,8 +4,8 @@ use elasticsearch::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::STRICT;
 use crate::elastic::client::Payload;
+use crate::elastic::hits::STRICT;
 use crate::elastic::{Client, ElasticError};
 
 const OPERATION: &str = "list the people";
@@ -60,7 +60,7 @@ pub async fn list(
     });
     let path = format!("/{collection}/_search");
     let reply: Value = client
-        .read(OPERATION, Method::Post, &path, &[STRICT], Payload::Json(&body))
+        .read(OPERATION, Method::Post, &path, &STRICT, Payload::Json(&body))
         .await?;
     let buckets = reply["aggregations"]["people"]["buckets"]
         .as_array()

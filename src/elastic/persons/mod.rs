@@ -13,9 +13,10 @@ use std::collections::BTreeSet;
 use elasticsearch::http::Method;
 use serde_json::{Value, json};
 
-pub(super) use self::view::{Reply, Versioned, View};
+pub(super) use self::view::View;
 use super::client::Payload;
 use super::faces::{FaceRecord, LEFT_OUT, RawFace};
+use super::hits::{Reply, STRICT};
 use super::{Client, Destination, ElasticError};
 
 pub use self::change::{Change, Changed, change};
@@ -26,7 +27,6 @@ pub use self::list::{ListedPerson, People, list};
 
 /// Faces that are changed in one go.
 const PAGE: usize = 1000;
-const STRICT: (&str, &str) = ("allow_partial_search_results", "false");
 
 /// Which faces are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub async fn name_of(to: &Destination, person: &str) -> Result<Option<String>, E
             "find a person's name",
             Method::Post,
             &path,
-            &[STRICT],
+            &STRICT,
             Payload::Json(&body),
         )
         .await?;
@@ -115,7 +115,7 @@ pub async fn page(
             "find a person's faces",
             Method::Post,
             &path,
-            &[STRICT],
+            &STRICT,
             Payload::Json(&body),
         )
         .await?;

@@ -6,9 +6,9 @@ use elasticsearch::http::Method;
 use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::STRICT;
 use crate::elastic::client::Payload;
 use crate::elastic::document::normal_name;
+use crate::elastic::hits::STRICT;
 use crate::elastic::{Destination, ElasticError};
 
 /// The setting of Elasticsearch that forbids regular expressions.
@@ -47,7 +47,7 @@ pub(super) async fn add_spellings(
                 "look for a person's spellings",
                 Method::Post,
                 &path,
-                &[STRICT],
+                &STRICT,
                 Payload::Json(&body),
             )
             .await;

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use elasticsearch::http::Method;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare, lacks};
@@ -16,12 +15,13 @@ use crate::elastic::bulk::{self, Action, Operation, Verdict, Version};
 use crate::elastic::client::Payload;
 use crate::elastic::document::{FaceDocument, Known, StoredFace, face_id};
 use crate::elastic::embedding::Form;
+use crate::elastic::hits::{Reply, STRICT};
 use crate::elastic::mget::Doc;
 use crate::elastic::search::MAX_HITS;
 use crate::elastic::{Destination, ElasticError};
+use crate::face::Rect;
+use crate::face::geometry::same_faces;
 
-/// The boxes of a face found twice overlap at least this much (intersection over union).
-const SAME_FACE_IOU: f32 = 0.5;
 /// A photo that changes under our hands this often is left to whoever changes it.
 const ATTEMPTS: usize = 8;
 
@@ -292,7 +292,7 @@ fn known_faces(old: &BTreeMap<String, Versioned>) -> Vec<Known> {
     // What is remembered was carried over to whatever is in that place by now, and may have been changed since.
     for remembered in old.values().flat_map(|(face, _)| &face.image.previous) {
         let mut there = known.iter_mut();
-        match there.find(|known| known.bbox.iou(&remembered.bbox) >= SAME_FACE_IOU) {
+        match there.find(|known| known.bbox.is_same_face(&remembered.bbox)) {
             Some(known) => {
                 known.person = known.person.take().or_else(|| remembered.person.clone());
                 known.cluster = known.cluster.take().or_else(|| remembered.cluster.clone());
@@ -311,26 +311,11 @@ fn is_misplaced(face: &StoredFace) -> bool {
     face.face.is_none() && has_something
 }
 
-/// Which new face is which known one: greedily by overlap, each at most once. Of known faces in one place, a person goes
-/// before one that has labels only.
+/// Which new face is which known one. Of known faces in one place, a person goes before one that has labels only.
 fn pairs(documents: &[FaceDocument], known: &[Known]) -> Vec<(usize, usize)> {
-    let mut all: Vec<(f32, bool, usize, usize)> = Vec::new();
-    for (ordinal, document) in documents.iter().enumerate() {
-        for (at, known) in known.iter().enumerate() {
-            let overlap = known.bbox.iou(&document.face.bbox);
-            if overlap >= SAME_FACE_IOU {
-                all.push((overlap, known.person.is_some(), ordinal, at));
-            }
-        }
-    }
-    all.sort_by(|a, b| b.1.cmp(&a.1).then(b.0.total_cmp(&a.0)));
-    let mut pairs: Vec<(usize, usize)> = Vec::new();
-    for (_, _, ordinal, at) in all {
-        if pairs.iter().all(|pair| pair.0 != ordinal && pair.1 != at) {
-            pairs.push((ordinal, at));
-        }
-    }
-    pairs
+    let new: Vec<Option<Rect>> = documents.iter().map(|document| Some(document.face.bbox)).collect();
+    let old: Vec<Rect> = known.iter().map(|known| known.bbox).collect();
+    same_faces(&new, &old, |at| known[at].person.is_some())
 }
 
 /// Gives a rewritten face what it had and is not given now. Who it is stays, unless the mode is to overwrite that; says so where
@@ -371,14 +356,6 @@ fn carry_over(mode: WriteMode, photo: &PhotoRecord, document: &mut FaceDocument,
 
 /// All stored faces of a photo, by id, with their versions.
 async fn stored_faces(to: &Destination, hash: &str) -> Result<BTreeMap<String, Versioned>, ElasticError> {
-    #[derive(Deserialize)]
-    struct Reply {
-        hits: Hits,
-    }
-    #[derive(Deserialize)]
-    struct Hits {
-        hits: Vec<Doc<StoredFace>>,
-    }
     to.refresh().await?;
     let body = json!({
         "query": {"term": {"image.hash": hash}},
@@ -387,13 +364,12 @@ async fn stored_faces(to: &Destination, hash: &str) -> Result<BTreeMap<String, V
         "_source": ["person", "image", "face.box", "face.score", "face.thumbnail", "labels", "cluster", "ingest.run"],
     });
     let path = format!("/{}/_search", to.collection);
-    let strict = [("allow_partial_search_results", "false")];
-    let reply: Reply = to
+    let reply: Reply<Doc<StoredFace>> = to
         .json(
             "read a photo's stored faces",
             Method::Post,
             &path,
-            &strict,
+            &STRICT,
             Payload::Json(&body),
         )
         .await?;

@@ -1,7 +1,6 @@
 //! Faces that were deleted on request and are there again: a snapshot was restored, or somebody wrote them by another way.
 
 use elasticsearch::http::Method;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::all::{page, unbound};
@@ -9,7 +8,7 @@ use super::{Tombstone, Tombstones};
 use crate::elastic::bulk::Version;
 use crate::elastic::client::Payload;
 use crate::elastic::collection::Collection;
-use crate::elastic::document::StoredFace;
+use crate::elastic::hits::{Reply, STRICT, Versioned};
 use crate::elastic::search::MAX_HITS;
 use crate::elastic::{Client, ElasticError};
 
@@ -44,28 +43,6 @@ pub(in crate::elastic) async fn stored_again(
     }
 }
 
-#[derive(Deserialize)]
-struct Reply {
-    hits: Hits,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    hits: Vec<Hit>,
-}
-
-#[derive(Deserialize)]
-struct Hit {
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(rename = "_seq_no")]
-    seq_no: i64,
-    #[serde(rename = "_primary_term")]
-    primary_term: i64,
-    #[serde(rename = "_source")]
-    source: Option<StoredFace>,
-}
-
 /// The deleted faces of these photos that are stored.
 async fn of_photos(client: &Client, index: &str, photos: &Tombstones) -> Result<Vec<(String, Version)>, ElasticError> {
     const OPERATION: &str = "look for deleted faces";
@@ -77,22 +54,18 @@ async fn of_photos(client: &Client, index: &str, photos: &Tombstones) -> Result<
             "_source": ["image.hash", "face.box", "face.score"],
         });
         let path = format!("/{index}/_search");
-        let strict = [("allow_partial_search_results", "false")];
-        let reply: Reply = client
-            .read(OPERATION, Method::Post, &path, &strict, Payload::Json(&body))
+        let reply: Reply<Versioned> = client
+            .read(OPERATION, Method::Post, &path, &STRICT, Payload::Json(&body))
             .await?;
         if reply.hits.hits.len() == MAX_HITS {
             return Err(ElasticError::unexpected(OPERATION, "more faces than photos can have"));
         }
         for hit in reply.hits.hits {
+            let version = hit.version();
             let stored = hit.source.unwrap_or_default();
             let bbox = stored.face.as_ref().map(|face| face.bbox);
             let covers = |tombstone: &Tombstone| bbox.is_none_or(|bbox| tombstone.covers(&bbox));
             if photos.get(&stored.image.hash).is_some_and(|all| all.iter().any(covers)) {
-                let version = Version {
-                    seq_no: hit.seq_no,
-                    primary_term: hit.primary_term,
-                };
                 again.push((hit.id, version));
             }
         }

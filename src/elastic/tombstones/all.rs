@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{DeletedFaces, INDEX, OPERATION, add_to_index, make_index};
 use crate::elastic::bulk::{self, Action, Operation, Version};
 use crate::elastic::client::Payload;
+use crate::elastic::hits::{Reply, STRICT};
 use crate::elastic::schema::{self, TOMBSTONES};
 use crate::elastic::{Client, Destination, ElasticError};
 
@@ -36,16 +37,6 @@ impl Found {
     }
 }
 
-#[derive(Deserialize)]
-struct Reply {
-    hits: Hits,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    hits: Vec<Found>,
-}
-
 /// A page of the tombstones that meet the query, behind `after`; none where nothing was ever deleted on request.
 pub(super) async fn page(
     client: &Client,
@@ -60,13 +51,12 @@ pub(super) async fn page(
         body["search_after"] = json!(after);
     }
     let path = format!("/{INDEX}/_search");
-    let strict = [("allow_partial_search_results", "false")];
-    let reply: Result<Reply, _> = client
+    let reply: Result<Reply<Found>, _> = client
         .read(
             "look for deleted faces",
             Method::Post,
             &path,
-            &strict,
+            &STRICT,
             Payload::Json(&body),
         )
         .await;
