@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::http::header::CONTENT_LENGTH;
@@ -22,6 +22,9 @@ use super::state::{App, Place};
 
 /// A body of which nothing comes for so long is given up.
 const STALLED: Duration = Duration::from_secs(10);
+
+/// What holding a piece of a body takes beside its bytes: clients may send them one by one.
+const CHUNK: usize = 64;
 
 /// Takes a request if there is room for it, and ends it when its time is over.
 pub async fn limits(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -44,9 +47,7 @@ pub async fn limits(State(app): State<Arc<App>>, mut request: Request, next: Nex
     // Nothing reads the bodies of the other methods' requests.
     let reads_body = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
     let reads_body = reads_body || request.uri().path().starts_with("/es");
-    if (!reads_body || request.body().is_end_stream())
-        && let Err(error) = arrival.is_here()
-    {
+    if !reads_body && let Err(error) = arrival.is_here() {
         return error.into_response();
     }
     request.extensions_mut().insert(arrival.place.clone());
@@ -124,7 +125,7 @@ impl Counted {
         if self.bytes > max {
             return Err(too_large(max));
         }
-        self.arrival.place.grow(bytes)
+        self.arrival.place.grow(bytes + CHUNK)
     }
 }
 

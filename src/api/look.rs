@@ -7,7 +7,7 @@ use image::RgbImage;
 
 use super::error::{ApiError, Code};
 use super::inference::panicked;
-use super::memory::Memory;
+use super::memory::{Decoder, Memory};
 use super::photo;
 use super::state::App;
 use crate::budget::Reservation;
@@ -35,12 +35,15 @@ impl App {
         work: impl FnOnce(&mut FaceEngine, Decoded) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let seat = self.inference.seat()?;
+        let decoder = self.memory.decoder().await;
         let (name, limits, memory) = (name.to_owned(), self.settings.limits, self.memory.clone());
+        // The seat goes along: also a photo that nobody waits for any more has one until it is decoded.
         let reading = tokio::task::spawn_blocking(move || {
-            catch_unwind(AssertUnwindSafe(|| read(&name, encoded, &limits, &memory)))
-                .unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+            let read = AssertUnwindSafe(|| read(&name, encoded, &limits, &memory, decoder));
+            let read = catch_unwind(read).unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+            read.map(|(decoded, room)| (decoded, room, seat))
         });
-        let (decoded, room) = reading.await.unwrap_or_else(|error| {
+        let (decoded, room, seat) = reading.await.unwrap_or_else(|error| {
             tracing::error!(reason = error.to_string(), "decoding a photo failed");
             Err(ApiError::plain(Code::Internal))
         })?;
@@ -57,6 +60,7 @@ fn read(
     encoded: photo::Encoded,
     limits: &Limits,
     memory: &Memory,
+    decoder: Decoder,
 ) -> Result<(Decoded, Reservation), ApiError> {
     let bytes = encoded.decode(name)?;
     let named = |source| QueryError::Image {
@@ -65,7 +69,7 @@ fn read(
     };
     let mut photo = Encoded::open(&bytes, limits).map_err(named)?;
     let orientation = photo.orientation();
-    let (pixels, mut room) = memory.decode(photo.memory(), || photo.decode())?;
+    let (pixels, mut room) = memory.decode(decoder, photo.memory(), || photo.decode())?;
     let pixels = pixels.map_err(named)?;
     room.shrink_to(pixels.as_raw().len() as u64);
     let decoded = Decoded {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::rate::Subject;
 use super::error::{ApiError, Code};
@@ -16,7 +16,8 @@ use crate::budget::{Budget, Reservation};
 
 /// The least with which a body of `max_body` bytes fits, and photos of a few megapixels.
 pub fn least(max_body: usize) -> u64 {
-    let largest = (max_body as u64).saturating_mul(COPIES).saturating_add(STEP);
+    // As it came, and what it inflates to.
+    let largest = (max_body as u64).saturating_mul(2 * COPIES).saturating_add(STEP);
     // One subject has half of the three quarters that large bodies have of the bodies' quarter.
     largest.saturating_mul(32).div_ceil(3).max(128 << 20)
 }
@@ -85,15 +86,23 @@ impl Memory {
         }
     }
 
+    /// Waits until a photo may be decoded. Where nobody waits any more, it is not.
+    pub async fn decoder(&self) -> Decoder {
+        // The semaphore is never closed.
+        Decoder(Arc::clone(&self.decoders).acquire_owned().await.ok())
+    }
+
     /// Runs the decoding of a photo that takes `bytes` of memory. A small one waits for its room, a large one is refused
     /// where there is none now. To be called on a thread that may wait.
-    pub fn decode<T>(&self, bytes: u64, decode: impl FnOnce() -> T) -> Result<(T, Reservation), ApiError> {
+    pub fn decode<T>(
+        &self,
+        mut decoder: Decoder,
+        bytes: u64,
+        decode: impl FnOnce() -> T,
+    ) -> Result<(T, Reservation), ApiError> {
         // Several small ones fit into their part.
         if bytes <= self.pixels.small.whole() / 3 {
-            let tasks = Handle::current();
-            // The semaphore is never closed.
-            let _decoder = tasks.block_on(self.decoders.acquire()).ok();
-            let room = tasks.block_on(self.pixels.small.reserve(bytes));
+            let room = Handle::current().block_on(self.pixels.small.reserve(bytes));
             return Ok((decode(), room));
         }
         let most = self.pixels.large.whole();
@@ -105,10 +114,16 @@ impl Memory {
             );
             return Err(ApiError::new(Code::TooManyPixels, message));
         }
+        // It takes long, and there are few of its size: small ones go on beside it.
+        decoder.0 = None;
         let room = self.pixels.large.try_reserve(bytes).ok_or_else(overloaded)?;
         Ok((decode(), room))
     }
 }
+
+/// The right to decode a photo.
+#[derive(Debug)]
+pub struct Decoder(Option<OwnedSemaphorePermit>);
 
 /// The refusal of what would take more memory than there is.
 fn overloaded() -> ApiError {
@@ -205,7 +220,7 @@ mod tests {
     fn the_largest_body_fits_into_the_least() {
         for max in [20 << 20, 100 << 20] {
             let memory = Memory::new(least(max), 1);
-            assert_eq!(fitting(&memory, "one", max).len(), 1);
+            assert_eq!(fitting(&memory, "one", 2 * max).len(), 1);
         }
     }
 
@@ -245,14 +260,21 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn large_photos_are_refused_where_small_ones_go_on() {
         let memory = Memory::new(1 << 30, 1);
+        let decoder = || Decoder(None);
         tokio::task::spawn_blocking(move || {
             let large = 400 << 20;
-            let (_, room) = memory.decode(large, || ()).unwrap();
-            assert_eq!(memory.decode(large, || ()).unwrap_err().code, Code::Overloaded);
-            assert_eq!(memory.decode(1 << 30, || ()).unwrap_err().code, Code::TooManyPixels);
-            let ((), _small) = memory.decode(9 << 20, || ()).unwrap();
+            let (_, room) = memory.decode(decoder(), large, || ()).unwrap();
+            assert_eq!(
+                memory.decode(decoder(), large, || ()).unwrap_err().code,
+                Code::Overloaded
+            );
+            assert_eq!(
+                memory.decode(decoder(), 1 << 30, || ()).unwrap_err().code,
+                Code::TooManyPixels
+            );
+            let ((), _small) = memory.decode(decoder(), 9 << 20, || ()).unwrap();
             drop(room);
-            memory.decode(large, || ()).unwrap();
+            memory.decode(decoder(), large, || ()).unwrap();
         })
         .await
         .unwrap();

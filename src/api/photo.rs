@@ -11,6 +11,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::base64::decode;
@@ -121,7 +122,7 @@ pub async fn document<T: DeserializeOwned>(request: Request) -> Result<T, ApiErr
     if media_type(&request) != "application/json" {
         return Err(unsupported("send application/json"));
     }
-    Given::Json(object(&bytes(request).await?)?).read()
+    Given::Json(object(&bytes(request).await?)?.options()?).read()
 }
 
 fn unsupported(remedy: &str) -> ApiError {
@@ -192,25 +193,27 @@ async fn json<T: WithPhotos>(app: &App, request: Request) -> Result<Parts, ApiEr
     let mut photos = BTreeMap::new();
     for name in T::PHOTOS {
         let other = embedding_name(name);
-        let vector = if T::EMBEDDINGS { object.remove(&other) } else { None };
-        let input = match (object.remove(*name), vector) {
-            (None | Some(Value::Null), None | Some(Value::Null)) => continue,
-            (Some(Value::String(text)), None | Some(Value::Null)) => Input::Photo(Encoded::Base64(text)),
-            (None | Some(Value::Null), Some(vector)) => Input::Embedding(embedding(app, &other, vector)?),
-            (Some(_), None | Some(Value::Null)) => return Err(ApiError::parameter(name, "expected base64 text")),
+        let vector = if T::EMBEDDINGS { object.take(&other) } else { None };
+        let input = match (object.take(name), vector) {
+            (None, None) => continue,
+            (Some(text), None) => {
+                let text = serde_json::from_str(text.get());
+                Input::Photo(Encoded::Base64(
+                    text.map_err(|_| ApiError::parameter(name, "expected base64 text"))?,
+                ))
+            }
+            (None, Some(vector)) => Input::Embedding(embedding(app, &other, &vector)?),
             (Some(_), Some(_)) => return Err(ApiError::parameter(name, format!("give either it or {other}"))),
         };
         photos.insert((*name).to_owned(), input);
     }
-    // Many clients write what is not set as null.
-    object.retain(|_, value| !value.is_null());
-    Ok((Given::Json(object), photos))
+    Ok((Given::Json(object.options()?), photos))
 }
 
 /// An embedding, at unit length where vectors are compared by cosine.
-fn embedding(app: &App, name: &str, value: Value) -> Result<Vec<f32>, ApiError> {
+fn embedding(app: &App, name: &str, value: &RawValue) -> Result<Vec<f32>, ApiError> {
     let dims = app.inference.embedder().dims;
-    let vector: Vec<f32> = serde_json::from_value(value)
+    let vector: Vec<f32> = serde_json::from_str(value.get())
         .map_err(|_| ApiError::parameter(name, format!("expected a list of {dims} numbers")))?;
     if vector.len() != dims {
         let reason = format!("expected {dims} numbers, got {}", vector.len());
@@ -226,15 +229,41 @@ fn embedding(app: &App, name: &str, value: Value) -> Result<Vec<f32>, ApiError> 
     Ok(vector.into_iter().map(|x| (f64::from(x) / length) as f32).collect())
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    let not_json = |reason: String| ApiError::new(Code::BadRequest, format!("the body is no JSON object: {reason}"));
+fn object(body: &[u8]) -> Result<Unique, ApiError> {
     serde_json::from_slice(body)
-        .map(|Unique(object)| object)
-        .map_err(|error| not_json(error.to_string()))
+        .map_err(|error| ApiError::new(Code::BadRequest, format!("the body is no JSON object: {error}")))
 }
 
-/// An object in which no name stands twice: which of the two was meant could not be told.
-struct Unique(Map<String, Value>);
+/// Options together have at most so many bytes: as values they take many times as much.
+const LONGEST_OPTIONS: usize = 256 << 10;
+
+/// An object in which no name stands twice: which of the two was meant could not be told. Its values are texts until it is
+/// known what they are for.
+struct Unique(BTreeMap<String, Box<RawValue>>);
+
+impl Unique {
+    /// A value by its name; none where it is null, as many clients write what is not set.
+    fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
+        self.0.remove(name).filter(|value| value.get() != "null")
+    }
+
+    /// All that was not taken.
+    fn options(self) -> Result<Map<String, Value>, ApiError> {
+        let length: usize = self.0.iter().map(|(name, value)| name.len() + value.get().len()).sum();
+        if length > LONGEST_OPTIONS {
+            let message = format!(
+                "the options have {length} bytes, {LONGEST_OPTIONS} are taken; photos go into names of their own"
+            );
+            return Err(ApiError::new(Code::BadRequest, message));
+        }
+        let values = self.0.into_iter().map(|(name, value)| {
+            let value: Value = serde_json::from_str(value.get()).map_err(|error| ApiError::parameter(&name, error))?;
+            Ok((name, value))
+        });
+        let values: Vec<(String, Value)> = values.collect::<Result<_, ApiError>>()?;
+        Ok(values.into_iter().filter(|(_, value)| !value.is_null()).collect())
+    }
+}
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -247,8 +276,8 @@ impl<'de> Deserialize<'de> for Unique {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Unique, A::Error> {
-                let mut object = Map::new();
-                while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+                let mut object = BTreeMap::new();
+                while let Some((name, value)) = entries.next_entry::<String, Box<RawValue>>()? {
                     if object.insert(name.clone(), value).is_some() {
                         return Err(A::Error::custom(format!("{name:?} is given twice; once is meant")));
                     }

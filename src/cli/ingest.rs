@@ -13,13 +13,13 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use self::load::Alive;
 use self::quality::QualityArgs;
 use super::events::EventsArgs;
 use super::sources::SourceArgs;
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
 use crate::budget::ThreadBudget;
 use crate::config::{GlobalArgs, PhotoLimitArgs};
+use crate::elastic::alive::Alive;
 use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::destination::Destination;
 use crate::elastic::document::parse_label;
@@ -232,7 +232,7 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         true => None,
         false => Some(target(args, global, &engines[0], &run_id).await?),
     };
-    let (to, journal, _alive) = match target {
+    let (to, journal, alive) = match target {
         Some(target) => (Some((target.to, target.collection)), target.journal, target.alive),
         None => (None, Journal::none(), None),
     };
@@ -276,7 +276,12 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     };
     let ended = tokio::select! {
         ended = run.ingest() => ended,
-        () = second_interrupt(&stop) => return Err(Error::Interrupted),
+        () = second_interrupt(&stop) => {
+            if let Some((_, collection)) = &to {
+                load::goes_on(args, collection);
+            }
+            return Err(Error::Interrupted);
+        }
     };
     events.close().await;
     if let (Err(_), Some((_, collection))) = (&ended, &to) {
@@ -285,11 +290,14 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
     let mut summary = ended?;
     // That is how watching ends.
     summary.interrupted &= !args.sources.watch;
+    if let Some((to, collection)) = &to
+        && let Err(error) = load::finish(args, to, collection, alive, &summary).await
+    {
+        load::goes_on(args, collection);
+        return Err(error);
+    }
     if summary.images == 0 && !args.sources.watch && !summary.interrupted && args.shard.is_none() {
         return Err(IngestError::NothingFound(args.sources.names()).into());
-    }
-    if let Some((to, collection)) = &to {
-        load::finish(args, to, collection, &summary).await?;
     }
     let clean = summary.failed == 0 && summary.conflicts == 0 && summary.unnamed == 0 && !summary.interrupted;
     let shares = args.speed.profile.then(|| profile.shares());

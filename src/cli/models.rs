@@ -10,7 +10,9 @@ use super::{SUCCESS, compare, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::models::catalog::{Catalog, CatalogError, Ensemble, Model, Provider, RuntimeFacts};
-use crate::models::fetch::{FetchError, Placed, Places, Report, State, fetch, library_state, model_state};
+use crate::models::fetch::{
+    FetchError, Placed, Places, Report, State, fetch, known_digest, library_state, model_state,
+};
 
 /// What `facedex models` does.
 #[derive(Debug, clap::Subcommand)]
@@ -67,6 +69,9 @@ struct ListedRuntime<'a> {
     facts: &'a RuntimeFacts,
     path: PathBuf,
     state: State,
+    /// Of the library that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -91,9 +96,9 @@ pub(super) fn run(command: &ModelsCommand, global: &GlobalArgs) -> Result<u8, Er
             let say = &mut |step: &str| crate::terminal::note(step);
             // OpenVINO is done without where it cannot be used: ONNX Runtime is there in any case.
             let plain = Places::from_environment(&catalog, global.models_dir.as_deref(), Provider::Cpu)?;
-            let mut report = fetch(&catalog, &models, &plain, say)?;
+            let mut report = fetch(&models, &plain, say)?;
             if places.library != plain.library {
-                match fetch(&catalog, &[], &places, say) {
+                match fetch(&[], &places, say) {
                     Ok(more) => report.files.extend(more.files),
                     Err(error @ FetchError::NoPlatform { .. }) => say(&format!("warning: {error}")),
                     Err(error) => return Err(error.into()),
@@ -171,6 +176,7 @@ fn listing<'a>(catalog: &'a Catalog, places: &'a Places) -> Result<Listing<'a>, 
             facts: &places.runtime,
             path: places.library.clone(),
             state: library_state(places)?,
+            sha256: known_digest(&places.library)?,
         },
     })
 }
@@ -199,7 +205,7 @@ fn table(listing: &Listing<'_>) -> String {
             "-".to_owned(),
         ]);
     }
-    let ListedRuntime { facts, path, state } = &listing.runtime;
+    let ListedRuntime { facts, path, state, .. } = &listing.runtime;
     let file = path
         .file_name()
         .unwrap_or(path.as_os_str())

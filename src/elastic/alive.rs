@@ -2,7 +2,7 @@
 //! knows that it has died.
 //!
 //! They are the `meta` of a field in the index's mapping: of two who change an index's `_meta` at once one would undo the other,
-//! and a field's `meta` stands alone. Elasticsearch takes five texts of 50 characters there.
+//! and a field's `meta` stands alone. Elasticsearch takes five texts of 50 characters there. Which field it is means nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,33 +10,43 @@ use std::time::Duration;
 use elasticsearch::http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::client::Payload;
 use super::{Client, ElasticError};
 
 /// How often work says that it is alive.
 const BEAT: Duration = Duration::from_secs(20);
+/// A sign that takes longer is given up for the next one.
+const SLOWEST: Duration = Duration::from_secs(10);
 /// Work that has not said so for as long is dead.
-pub(super) const DEAD: Duration = Duration::from_secs(90);
-/// As much of a host's name as there is room for.
-const HOST: usize = 24;
+pub(super) const DEAD: Duration = Duration::from_secs(180);
 
-/// A sign of life of this process.
+/// A sign of life of this process: when, its number, and among which processes that number is its own.
 pub(super) fn sign() -> String {
     format!("{} {} {}", Timestamp::now().as_second(), std::process::id(), here())
 }
 
+/// This machine since it was started, and this process's namespace on it; empty where the system does not tell, or does not
+/// show the processes of others.
 fn here() -> String {
-    let host = gethostname::gethostname();
-    host.to_string_lossy().chars().take(HOST).collect()
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok();
+    match (boot, namespace, Path::new("/proc/1").exists()) {
+        (Some(boot), Some(namespace), true) => {
+            let text = format!("{boot}\0{}", namespace.display());
+            blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 /// Whether who gave the sign may still be at work.
 pub(super) fn is_recent(sign: &str, now: Timestamp) -> bool {
     let mut parts = sign.splitn(3, ' ');
     let mut next = || parts.next().unwrap_or_default();
-    let (second, process, host) = (next(), next(), next());
+    let (second, process, place) = (next(), next(), next());
     let Some(second) = second
         .parse()
         .ok()
@@ -44,25 +54,48 @@ pub(super) fn is_recent(sign: &str, now: Timestamp) -> bool {
     else {
         return false;
     };
-    // Of a process of this machine more is known: it is there, or it is not.
-    let is_gone = host == here() && Path::new("/proc/self").exists() && !Path::new("/proc").join(process).exists();
+    // Of a process among ours more is known: it is there, or it is not.
+    let is_gone = !place.is_empty() && place == here() && !Path::new("/proc").join(process).exists();
     !is_gone && now.duration_since(second).unsigned_abs() < DEAD
 }
 
-/// Gives a sign with `beat` every few seconds, until the answer is dropped.
-pub(super) fn keep<F>(beat: impl Fn() -> F + Send + 'static) -> AbortOnDropHandle<()>
-where
-    F: Future<Output = Result<(), ElasticError>> + Send,
-{
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(BEAT).await;
-            if let Err(error) = beat().await {
+/// Work that shows signs of life until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Alive {
+    task: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+impl Alive {
+    /// Gives a sign with `beat` every few seconds.
+    pub(super) fn keep<F>(beat: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<(), ElasticError>> + Send,
+    {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            while stopped.run_until_cancelled(tokio::time::sleep(BEAT)).await.is_some() {
                 // There are more until anybody takes the work for dead.
-                tracing::debug!(reason = error.to_string(), "no sign of life was given");
+                match tokio::time::timeout(SLOWEST, beat()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(reason = error.to_string(), "no sign of life was given"),
+                    Err(_) => tracing::debug!("a sign of life took too long"),
+                }
             }
+        });
+        Self {
+            task,
+            stop: stop.drop_guard(),
         }
-    }))
+    }
+
+    /// Gives no more signs. One that is under way is waited for: it would undo what is noted next.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // It ends by itself, and panics nowhere.
+        let _ = self.task.await;
+    }
 }
 
 /// What is noted at a keyword field below `ingest`, by an index's mapping.
@@ -70,15 +103,15 @@ pub(super) fn note<'m>(mapping: &'m Value, field: &str) -> &'m Value {
     &mapping["properties"]["ingest"]["properties"][field]["meta"]
 }
 
+/// A keyword field below `ingest` with a note, as a part of a mapping.
+pub(super) fn noted(field: &str, note: &Value) -> Value {
+    let keyword = json!({"type": "keyword", "meta": note});
+    json!({"ingest": {"properties": {field: keyword}}})
+}
+
 /// Notes something at a keyword field below `ingest` in place of what was there.
 pub(super) async fn write_note(client: &Client, index: &str, field: &str, note: &Value) -> Result<(), ElasticError> {
-    let keyword = json!({"type": "keyword", "meta": note});
-    put_mapping(
-        client,
-        index,
-        &json!({"properties": {"ingest": {"properties": {field: keyword}}}}),
-    )
-    .await
+    put_mapping(client, index, &json!({"properties": noted(field, note)})).await
 }
 
 /// Changes an index's mapping.
@@ -112,19 +145,29 @@ mod tests {
     #[test]
     fn a_sign_is_recent_while_its_process_is_there_or_has_said_so_lately() {
         let now = Timestamp::now();
-        let is_recent = |age: i64, process: u32, host: &str| {
-            let sign = format!("{} {process} {host}", now.as_second() - age);
+        let old = DEAD.as_secs() as i64 + 1;
+        let is_recent = |age: i64, process: u32, place: &str| {
+            let sign = format!("{} {process} {place}", now.as_second() - age);
             super::is_recent(&sign, now)
         };
         let here = here();
         assert!(is_recent(1, std::process::id(), &here));
-        assert!(!is_recent(100, std::process::id(), &here));
-        assert!(is_recent(1, 1, "another host"));
-        assert!(!is_recent(100, 1, "another host"));
+        assert!(!is_recent(old, std::process::id(), &here));
+        assert!(is_recent(1, 1 << 30, "elsewhere"));
+        assert!(is_recent(1, 1 << 30, ""));
+        assert!(!is_recent(old, 1, "elsewhere"));
         // Larger than any process's number.
         #[cfg(target_os = "linux")]
         assert!(!is_recent(1, 1 << 30, &here));
         assert!(!super::is_recent("", now));
         assert!(sign().len() <= 50);
+    }
+
+    #[tokio::test]
+    async fn what_is_stopped_gives_no_sign_any_more() {
+        let alive = Alive::keep(|| async { Ok(()) });
+        tokio::time::timeout(Duration::from_secs(5), alive.stop())
+            .await
+            .unwrap();
     }
 }

@@ -10,11 +10,11 @@ use elasticsearch::http::Method;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio_util::task::AbortOnDropHandle;
 
+use super::alive::{self, Alive};
 use super::client::Payload;
 use super::collection::Collection;
-use super::{Client, Destination, ElasticError, alive, search};
+use super::{Client, Destination, ElasticError, search};
 
 /// The field below `ingest` whose `meta` has the note.
 const FIELD: &str = "run";
@@ -106,35 +106,34 @@ pub async fn in_progress(client: &Client, collection: &Collection) -> Result<Opt
 pub async fn begin(client: &Client, collection: &Collection, run: &str) -> Result<(), ElasticError> {
     let found = read(client, collection).await?;
     let setting = |name: &str| found.settings[name].as_str().map(str::to_owned);
-    let saved = match found.note() {
-        Some(note) if note.run != run && note.load().is_alive => None,
-        Some(note) => Some(note),
+    let mut saved = match found.note() {
+        // Whoever began it has turned them off, and turns them on again.
+        Some(note) if note.run != run && note.load().is_alive => return Ok(()),
+        Some(note) => note,
         None if search::count(client, &collection.name, &[]).await? > 0 => {
             return Err(ElasticError::NotLoadable {
                 name: collection.name.clone(),
             });
         }
-        None => Some(Saved {
+        None => Saved {
             refresh_interval: setting("refresh_interval"),
             number_of_replicas: setting("number_of_replicas"),
             auto_expand_replicas: setting("auto_expand_replicas"),
             run: String::new(),
             alive: None,
-        }),
+        },
     };
-    if let Some(mut saved) = saved {
-        run.clone_into(&mut saved.run);
-        saved.alive = Some(alive::sign());
-        write_note(client, collection, &json!(saved)).await?;
-    }
+    run.clone_into(&mut saved.run);
+    saved.alive = Some(alive::sign());
+    write_note(client, collection, &json!(saved)).await?;
     let off = json!({"index": {"refresh_interval": "-1", "auto_expand_replicas": false, "number_of_replicas": 0}});
     write_settings(client, collection, &off).await
 }
 
-/// Says every few seconds that this run's load goes on, until the answer is dropped.
-pub fn keep_alive(client: &Arc<Client>, collection: &Collection, run: &str) -> AbortOnDropHandle<()> {
+/// Says every few seconds that this run's load goes on.
+pub fn keep_alive(client: &Arc<Client>, collection: &Collection, run: &str) -> Alive {
     let (client, collection, run) = (Arc::clone(client), collection.clone(), run.to_owned());
-    alive::keep(move || {
+    Alive::keep(move || {
         let (client, collection, run) = (Arc::clone(&client), collection.clone(), run.clone());
         async move { beat(&client, &collection, &run).await }
     })
@@ -185,7 +184,19 @@ pub async fn end(client: &Client, collection: &Collection, run: &str) -> Result<
 
 /// Ends what a load that was cut off has left, before somebody else writes, and says so.
 pub async fn end_left_behind(to: &Destination, collection: &Collection, run: &str) -> Result<(), ElasticError> {
-    match to.patiently(|| end(&to.client, collection, run)).await? {
+    let ended = match to.patiently(|| end(&to.client, collection, run)).await {
+        // An account that may only write documents does so.
+        Err(ElasticError::Forbidden { reason }) => {
+            tracing::warn!(
+                collection = collection.name,
+                reason,
+                "a --bulk-load that did not end is left as it is"
+            );
+            return Ok(());
+        }
+        ended => ended?,
+    };
+    match ended {
         Ended::None => {}
         Ended::Done => tracing::warn!(
             collection = collection.name,

@@ -1,6 +1,6 @@
 //! Documents in, hits out: everything that speaks to Elasticsearch. Knows nothing of pixels.
 
-mod alive;
+pub mod alive;
 pub mod bulk;
 pub mod client;
 pub mod clusters;

@@ -1,7 +1,7 @@
 //! Pages of one and the same state of an index (a point in time), however many faces there are and however long it takes.
 //!
 //! Whatever reads all of something reads it here: the id that an answer gives is the one that the next request names, every request
-//! is repeated as patiently as others, and the point in time is closed on every way out.
+//! is repeated as patiently as others, and the point in time is closed on every way out on which the process goes on.
 
 use bytes::Bytes;
 use elasticsearch::http::Method;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use elasticsearch::http::Method;
 use serde_json::{Value, json};
-use tokio_util::task::AbortOnDropHandle;
 
+use super::alive::{self, Alive};
 use super::client::Payload;
 use super::collection::{self, Collection, Layout};
-use super::{Client, ElasticError, alive};
+use super::{Client, ElasticError};
 use crate::models::catalog::Space;
 
 /// How the collections are called, before a UUID.
@@ -18,11 +18,7 @@ const FIELD: &str = "host";
 const NOTE: &str = "measurement";
 
 /// Makes one. It is in use as long as the second part of the answer is held.
-pub async fn create(
-    client: &Arc<Client>,
-    space: &Space,
-    layout: &Layout,
-) -> Result<(Collection, AbortOnDropHandle<()>), ElasticError> {
+pub async fn create(client: &Arc<Client>, space: &Space, layout: &Layout) -> Result<(Collection, Alive), ElasticError> {
     let name = format!("{PREFIX}{}", uuid::Uuid::new_v4().simple());
     let made = collection::create(client, &name, space, layout).await?;
     let (client, index) = (Arc::clone(client), made.index.clone());
@@ -31,7 +27,7 @@ pub async fn create(
         async move { alive::write_note(&client, &index, FIELD, &json!({NOTE: alive::sign()})).await }
     };
     beat().await?;
-    Ok((made, alive::keep(beat)))
+    Ok((made, Alive::keep(beat)))
 }
 
 fn is_ours(name: &str) -> bool {
@@ -43,17 +39,37 @@ fn is_ours(name: &str) -> bool {
 pub async fn sweep(client: &Client) -> Result<(), ElasticError> {
     let listed = collection::list(client).await?.collections;
     for listed in listed.into_iter().filter(|listed| is_ours(&listed.name)) {
-        let mapping = alive::mapping(client, &listed.index).await?;
-        let sign = alive::note(&mapping, FIELD)[NOTE].as_str().unwrap_or_default();
-        if !alive::is_recent(sign, jiff::Timestamp::now()) {
-            tracing::warn!(
-                collection = listed.name,
-                "removed what a measurement that did not end had left"
-            );
-            remove(client, &listed.name).await?;
+        match is_in_use(client, &listed.index).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            // Another one was faster.
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
         }
+        tracing::warn!(
+            collection = listed.name,
+            "removed what a measurement that did not end had left"
+        );
+        remove(client, &listed.name).await?;
     }
     Ok(())
+}
+
+/// Whether a measurement shows signs of life in it, or it is so new that it has not come to that yet.
+async fn is_in_use(client: &Client, index: &str) -> Result<bool, ElasticError> {
+    let mapping = alive::mapping(client, index).await?;
+    let now = jiff::Timestamp::now();
+    if let Some(sign) = alive::note(&mapping, FIELD)[NOTE].as_str() {
+        return Ok(alive::is_recent(sign, now));
+    }
+    let path = format!("/{index}/_settings/index.creation_date");
+    let reply: Value = client
+        .read("read when an index was made", Method::Get, &path, &[], Payload::None)
+        .await?;
+    let made = reply[index]["settings"]["index"]["creation_date"].as_str();
+    let made = made.and_then(|made| made.parse().ok()).unwrap_or(0);
+    let age = now.as_millisecond().saturating_sub(made);
+    Ok(u128::try_from(age).is_ok_and(|age| age < alive::DEAD.as_millis()))
 }
 
 /// Removes the index of such a collection, if there is one.
@@ -65,7 +81,7 @@ pub async fn remove(client: &Client, name: &str) -> Result<(), ElasticError> {
         Err(error) => return Err(error),
     };
     let path = format!("/{}", found.index);
-    let _: Value = client
+    let removed: Result<Value, _> = client
         .json(
             "remove the measurement's collection",
             Method::Delete,
@@ -73,6 +89,10 @@ pub async fn remove(client: &Client, name: &str) -> Result<(), ElasticError> {
             &[],
             Payload::None,
         )
-        .await?;
-    Ok(())
+        .await;
+    match removed {
+        // Another one was faster.
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => removed.map(|_| ()),
+    }
 }

@@ -54,8 +54,6 @@ pub enum CatalogError {
 pub struct Catalog {
     runtime: RuntimeFacts,
     openvino: RuntimeFacts,
-    /// The Python packages that the preparation scripts need, as pip requirements.
-    pub requirements: Vec<String>,
     /// All models, in the file's order.
     pub models: Vec<Model>,
     /// Embedders that are several models at once.
@@ -290,7 +288,6 @@ impl std::fmt::Display for Role {
 #[serde(deny_unknown_fields)]
 struct File {
     defaults: Defaults,
-    prepare: Requirements,
     runtime: RuntimeFacts,
     openvino: RuntimeFacts,
     models: Vec<Model>,
@@ -304,12 +301,6 @@ struct Defaults {
     detector: String,
     refiner: String,
     embedder: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Requirements {
-    requirements: Vec<String>,
 }
 
 impl Catalog {
@@ -335,7 +326,6 @@ impl Catalog {
             embedder: index(&file.defaults.embedder, Role::Embedder)?,
             runtime: file.runtime,
             openvino: file.openvino,
-            requirements: file.prepare.requirements,
             models: file.models,
             ensembles: file.ensembles,
         };

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::FetchError;
 use error::io_error;
+pub use files::known_digest;
 use files::{create_dir, digest, file_digest, member, put, write};
 use python::Python;
 use serde::Serialize;
@@ -28,6 +29,8 @@ use super::catalog::{
 };
 
 /// What every script imports.
+/// The Python packages that the scripts run with, as pip takes them: with the digests of all of their files.
+const REQUIREMENTS: &str = include_str!("../../models/prepare/requirements.txt");
 const SHARED_SCRIPT: (&str, &str) = ("graph.py", include_str!("../../models/prepare/graph.py"));
 
 /// Where files go, and which Python fetches them.
@@ -165,12 +168,7 @@ fn state(path: &Path, accepted: &[Digest], replaced: &[Digest]) -> Result<State,
 
 /// Puts these models and ONNX Runtime in place. `say` gets a line before every step that takes long. Files that are
 /// there are only checked; two processes may fetch at once.
-pub fn fetch(
-    catalog: &Catalog,
-    models: &[&Model],
-    places: &Places,
-    say: &mut dyn FnMut(&str),
-) -> Result<Report, FetchError> {
+pub fn fetch(models: &[&Model], places: &Places, say: &mut dyn FnMut(&str)) -> Result<Report, FetchError> {
     if let Some(report) = all_in_place(models, places)? {
         return Ok(report);
     }
@@ -182,7 +180,6 @@ pub fn fetch(
         lock.lock().map_err(io_error("lock", &lock_path))?;
     }
     let mut fetcher = Fetcher {
-        catalog,
         places,
         say,
         scratch: scratch(&places.cache.join("fetch.tmp"))?,
@@ -225,7 +222,6 @@ fn scratch(parent: &Path) -> Result<TempDir, FetchError> {
 
 /// Fetches under the cache's lock, in a scratch folder of its own.
 struct Fetcher<'a> {
-    catalog: &'a Catalog,
     places: &'a Places,
     say: &'a mut dyn FnMut(&str),
     scratch: TempDir,
@@ -386,13 +382,12 @@ impl Fetcher<'_> {
 
     /// The folder of Python packages that scripts run with; installed once for each interpreter and set of versions.
     fn environment(&mut self) -> Result<PathBuf, FetchError> {
-        let requirements = &self.catalog.requirements;
-        let key = digest(format!("{}\n{}", self.python()?.tag(), requirements.join("\n")).as_bytes());
+        let key = digest(format!("{}\n{REQUIREMENTS}", self.python()?.tag()).as_bytes());
         let environment = self.places.cache.join(format!("python-prepare-{}", &key[..16]));
         if !environment.is_dir() {
             (self.say)("installing the Python packages that prepare models");
             let folder = self.scratch.path().join("python");
-            self.python()?.install(requirements, &folder)?;
+            self.python()?.install(REQUIREMENTS, &folder)?;
             fs::rename(&folder, &environment).map_err(io_error("create", &environment))?;
         }
         Ok(environment)

@@ -10,7 +10,8 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
 
-use super::catalog::{self, Catalog, CatalogError, Colour, Model, Provider, Role};
+use super::catalog::{self, Catalog, CatalogError, Colour, Model, Provider, Role, RuntimeFacts};
+use super::fetch::{self, FetchError};
 
 /// Why a model cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,17 @@ pub enum RuntimeError {
         /// The loader's words.
         reason: String,
     },
+    /// The shared library in the cache is not the one that was fetched.
+    #[error(
+        "the ONNX Runtime library {path} is damaged, or is another one than that of the catalog; remove it and run `facedex models fetch`, or name one of your own in ORT_DYLIB_PATH"
+    )]
+    UnknownLibrary {
+        /// The library's path.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// A model file is missing.
     #[error(
         "no model file {path} ({model}); run `facedex models fetch {model}`, or point FACEDEX_MODELS_DIR at a folder that has it"
@@ -96,6 +108,31 @@ pub struct Runtime {
     provider: Provider,
 }
 
+/// Refuses a library of the cache that the catalog does not know. Of one that the user names the digest is said.
+fn expect_known(facts: &RuntimeFacts, path: &Path) -> Result<(), RuntimeError> {
+    if catalog::given_runtime_library().is_some() {
+        if tracing::enabled!(tracing::Level::INFO) {
+            let sha256 = fetch::known_digest(path)?.unwrap_or_default();
+            tracing::info!(path = %path.display(), sha256, "loading the ONNX Runtime library that ORT_DYLIB_PATH names");
+        }
+        return Ok(());
+    }
+    // Of a platform without digests nothing is known.
+    let Some(platform) = facts.platform() else {
+        return Ok(());
+    };
+    let beside = platform.beside.iter().map(|beside| {
+        let name = beside.member.rsplit('/').next().unwrap_or_default();
+        (path.with_file_name(name), &beside.sha256)
+    });
+    for (path, sha256) in std::iter::once((path.to_owned(), &platform.sha256)).chain(beside) {
+        if fetch::known_digest(&path)?.as_deref() != Some(sha256.as_str()) {
+            return Err(RuntimeError::UnknownLibrary { path });
+        }
+    }
+    Ok(())
+}
+
 impl Runtime {
     /// Loads the ONNX Runtime that the provider needs; a process can do so once. `models_dir` is where the models are, if
     /// not in the usual place.
@@ -105,6 +142,7 @@ impl Runtime {
         if !path.is_file() {
             return Err(RuntimeError::NoLibrary { path, minimum });
         }
+        expect_known(facts, &path)?;
         let bad = |reason: String| RuntimeError::BadLibrary {
             path: path.clone(),
             minimum: minimum.clone(),

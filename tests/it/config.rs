@@ -1,6 +1,42 @@
 //! Settings and logs through the real binary.
 
-use crate::harness::{Space, photo, run};
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Space, fetch_models, photo, run};
+
+/// What is run is what was fetched.
+#[test]
+fn a_changed_library_in_the_cache_is_refused_and_one_s_own_is_loaded() {
+    fetch_models();
+    let space = Space::new();
+    let path = |what: &str| space.run(&["models", "path", what]).expect(0).stdout.trim().to_owned();
+    let (library, models) = (PathBuf::from(path("runtime")), path("models"));
+    let cache = PathBuf::from(path("cache"));
+    let copy = PathBuf::from(space.path("cache")).join(library.strip_prefix(&cache).unwrap());
+    std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    std::fs::copy(&library, &copy).unwrap();
+    let photo = photo("query/obama-3.jpg");
+    let represent = |given: Option<&Path>| {
+        let mut command = space.command(&["represent", photo.to_str().unwrap()]);
+        command
+            .env("FACEDEX_CACHE_DIR", space.path("cache"))
+            .env("FACEDEX_MODELS_DIR", &models);
+        if let Some(given) = given {
+            command.env("ORT_DYLIB_PATH", given).env("FACEDEX_LOG", "info");
+        }
+        run(command)
+    };
+    represent(None).expect(0);
+    // Known by now, without being read again.
+    represent(None).expect(0);
+    let mut bytes = std::fs::read(&copy).unwrap();
+    bytes.push(0);
+    std::fs::write(&copy, bytes).unwrap();
+    let refused = represent(None).expect(2);
+    assert!(refused.stderr.contains("is damaged, or is another one"), "{refused:?}");
+    let own = represent(Some(&copy)).expect(0);
+    assert!(own.stderr.contains("sha256"), "{own:?}");
+}
 
 #[test]
 fn the_file_sets_defaults_and_flags_override_them() {

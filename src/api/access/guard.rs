@@ -49,6 +49,7 @@ pub fn need(method: &Method, path: &str) -> Need {
         ("v1", Some("faces"), None) if *method == Method::POST => Need::Scope(Scope::Write),
         ("v1", Some("faces"), Some(_)) if *method == Method::DELETE => Need::Scope(Scope::Write),
         ("v1", Some("persons"), Some(_)) if *method == Method::PATCH => Need::Scope(Scope::Write),
+        ("v1", Some("persons"), Some(_)) if *method == Method::DELETE => Need::Scope(Scope::Admin),
         ("v1", ..) if is_read => Need::Scope(Scope::Read),
         _ if !is_read && has_route(method, path) => Need::Scope(Scope::Admin),
         ("metrics", ..) => Need::AnyKey,

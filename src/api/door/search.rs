@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 
 use super::counts::Similarities;
 use super::error::DoorError;
@@ -93,11 +92,13 @@ pub(super) async fn vectors(
         return Ok(Vec::new());
     }
     collection.expect_space(&asker.app.inference.embedder().space)?;
-    try_join_all(clauses.into_iter().map(async |clause| {
+    // One after the other: several large photos would not fit into the server's memory at a time.
+    let mut vectors = Vec::with_capacity(clauses.len());
+    for clause in clauses {
         let span = clause.span.clone();
-        Ok((span, embed(asker, clause).await?))
-    }))
-    .await
+        vectors.push((span, embed(asker, clause).await?));
+    }
+    Ok(vectors)
 }
 
 /// The vector of the face that is meant.

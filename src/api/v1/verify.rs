@@ -124,22 +124,11 @@ pub(super) async fn verify(
     let Ok([a, b]) = <[Input; 2]>::try_from(inputs) else {
         return Err(ApiError::parameter("photo_b", "missing"));
     };
-    let ((a, vector_a), (b, vector_b)) = tokio::try_join!(
-        side(
-            &app,
-            VerifyOptions::PHOTOS[0],
-            a,
-            options.face_a,
-            options.include_embedding
-        ),
-        side(
-            &app,
-            VerifyOptions::PHOTOS[1],
-            b,
-            options.face_b,
-            options.include_embedding
-        ),
-    )?;
+    // One after the other: two large photos would not fit into the server's memory at a time, however often they were sent.
+    let (name_a, name_b) = (VerifyOptions::PHOTOS[0], VerifyOptions::PHOTOS[1]);
+    let with_embedding = options.include_embedding;
+    let (a, vector_a) = side(&app, name_a, a, options.face_a, with_embedding).await?;
+    let (b, vector_b) = side(&app, name_b, b, options.face_b, with_embedding).await?;
     let result = verify::verify(&vector_a, &vector_b, threshold);
     let decided = Decided {
         is_match: result.decision == Decision::Match,

@@ -12,6 +12,7 @@ use super::export::unusable;
 use super::{NameArg, PatienceArgs};
 use crate::cli::{NEGATIVE, SUCCESS, show};
 use crate::config::GlobalArgs;
+use crate::elastic::alive::Alive;
 use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::lifecycle::deepface::{Common, Store};
 use crate::elastic::lifecycle::export::{Header, Line, check_space};
@@ -151,7 +152,16 @@ struct Target {
     to: Destination,
     collection: Collection,
     run: String,
-    _alive: tokio_util::task::AbortOnDropHandle<()>,
+    alive: Alive,
+}
+
+impl Target {
+    /// All faces are there.
+    async fn end(self) -> Result<String, Error> {
+        self.alive.stop().await;
+        imports::end(&self.to, &self.collection, &self.run).await?;
+        Ok(self.run)
+    }
 }
 
 /// Makes sure that the collection is there and of this space, and that the import is known to have begun. `of` stands for
@@ -174,7 +184,7 @@ async fn open(args: &ImportArgs, from: &Path, client: &Arc<Client>, space: &Spac
     let begun = imports::begin(&to, &found, of).await?;
     load::end_left_behind(&to, &found, &begun.run).await?;
     Ok(Target {
-        _alive: imports::keep_alive(&to, &found, &begun),
+        alive: imports::keep_alive(&to, &found, &begun),
         run: begun.run,
         to,
         collection: found,
@@ -245,6 +255,7 @@ async fn import_lines(
         }
         expect_good(args, from, &looked)?;
         file.rewind().map_err(|error| unusable(from, error))?;
+        line.clear();
         file.read_line(&mut line).map_err(|error| unusable(from, error))?;
     }
     let target = open(args, from, client, &space, &header.collection_id).await?;
@@ -254,8 +265,7 @@ async fn import_lines(
     let mut import = import.exported_from(&header.collection_id, &header.collection);
     take_lines(from, &mut file, &mut import).await?;
     let counts = import.finish().await?;
-    imports::end(&target.to, &target.collection, &target.run).await?;
-    Ok(report(counts, Some(target.run)))
+    Ok(report(counts, Some(target.end().await?)))
 }
 
 /// Gives all lines behind the header to an import.
@@ -283,12 +293,16 @@ async fn import_deepface(
     args: &ImportArgs,
     from: &Path,
     client: &Arc<Client>,
-    file: impl Read,
+    mut file: BufReader<File>,
 ) -> Result<Report, Error> {
     let Some(space) = &args.space else {
         let reason = "a store of deepface's does not say what its vectors are; name their embedder with --space";
         return Err(unusable(from, reason).into());
     };
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut file, &mut hasher).map_err(|error| unusable(from, error))?;
+    let of = hasher.finalize().to_hex().to_string();
+    file.rewind().map_err(|error| unusable(from, error))?;
     let store = Store::read(file).map_err(|reason| unusable(from, reason))?;
     let dims = store.dims().ok_or_else(|| unusable(from, "it has no face"))?;
     let common = Common {
@@ -324,8 +338,6 @@ async fn import_deepface(
         return Ok(report(looked, None));
     }
     expect_good(args, from, &looked)?;
-    let path = std::path::absolute(from).map_err(|error| unusable(from, error))?;
-    let of = blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex()[..32].to_owned();
     let target = open(args, from, client, &into, &of).await?;
     // What is bad was named when it was looked at.
     let mut import = Import::new(Some(&target.to), &target.run, into, &|_| {});
@@ -333,8 +345,7 @@ async fn import_deepface(
         import.take(record).await?;
     }
     let counts = import.finish().await?;
-    imports::end(&target.to, &target.collection, &target.run).await?;
-    Ok(report(counts, Some(target.run)))
+    Ok(report(counts, Some(target.end().await?)))
 }
 
 #[derive(Debug, Serialize)]

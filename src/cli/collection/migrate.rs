@@ -190,8 +190,13 @@ async fn run<C: Carrier>(migration: &mut Migration, args: &MigrateArgs, carrier:
         ended = migration.run(carrier, &care, &tell) => ended.map_err(Error::from),
         _ = ingest::interrupt() => Err(Error::Interrupted),
     };
-    if ended.is_err() {
-        migration.release().await?;
+    if ended.is_err()
+        && let Err(error) = migration.release().await
+    {
+        let (from, _) = migration.indices();
+        terminal::note(&format!(
+            "warning: writes to {from} still wait ({error}); the same command goes on, or set index.blocks.write to null"
+        ));
     }
     ended
 }

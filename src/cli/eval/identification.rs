@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::{LookArgs, tables};
 use crate::cli::effort::EffortArgs;
@@ -148,6 +149,7 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
         Ok((engine.to_owned(), faces.collect::<Result<Vec<Faces>, _>>()?))
     })?;
     let mut runs = Vec::new();
+    let stop = interrupted();
     for faces in &all {
         for way in &args.through {
             let (name, searches) = match (way, &client) {
@@ -163,14 +165,20 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
                         filters: Vec::new(),
                         exact: false,
                     };
-                    let stop = ingest::interrupt();
+                    let stop = stop.cancelled();
                     let found = indexed::search(client, faces, &embedder, &engine, &layout, &options, stop).await?;
                     (index_type.name(), found.ok_or(Error::Interrupted)?)
                 }
-                (Way::Exact(fusion), _) => (way.name(), exact::search(faces, *fusion, cores())),
+                (Way::Exact(fusion), _) => (
+                    way.name(),
+                    exact::search(faces, *fusion, cores(), &|| stop.is_cancelled()),
+                ),
                 // A client is there as soon as one way needs it.
                 (Way::Index(_), None) => continue,
             };
+            if stop.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
             runs.push(identification::measure(name, faces, &searches, &embedder)?);
         }
     }
@@ -187,6 +195,18 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
     };
     show(global, &report, || tables::identification(&report))?;
     Ok(SUCCESS)
+}
+
+/// Cancelled at the first interrupt, so that the collections on the cluster are removed.
+fn interrupted() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let interrupted = stop.clone();
+    tokio::spawn(async move {
+        if ingest::interrupt().await.is_ok() {
+            interrupted.cancel();
+        }
+    });
+    stop
 }
 
 /// Says before the work what cannot be measured; an error where that is everything.

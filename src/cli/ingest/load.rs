@@ -1,17 +1,13 @@
 //! `facedex ingest --bulk-load`: how a load begins and ends.
 
-use tokio_util::task::AbortOnDropHandle;
-
 use super::IngestArgs;
 use crate::elastic::Destination;
+use crate::elastic::alive::Alive;
 use crate::elastic::collection::Collection;
 use crate::elastic::load::{self, Ended};
 use crate::error::Error;
 use crate::ingest::Summary;
 use crate::terminal;
-
-/// Shows others that a load goes on, as long as it is held.
-pub(super) type Alive = AbortOnDropHandle<()>;
 
 /// Begins load mode, or repairs what a load that died left behind.
 pub(super) async fn prepare(
@@ -33,11 +29,11 @@ pub(super) async fn finish(
     args: &IngestArgs,
     to: &Destination,
     collection: &Collection,
+    alive: Option<Alive>,
     summary: &Summary,
 ) -> Result<(), Error> {
-    if !args.speed.bulk_load {
-        return Ok(());
-    }
+    let Some(alive) = alive else { return Ok(()) };
+    alive.stop().await;
     if summary.interrupted {
         goes_on(args, collection);
         return Ok(());

@@ -38,6 +38,10 @@ pub(in crate::elastic) async fn open_among_all(
     let indices = survey(client).await?;
     let is_there = |(index, described): (&String, &Described)| index == name || described.aliases.contains_key(name);
     if !indices.iter().any(is_there) {
+        // It may be that one.
+        if let Some((index, _)) = indices.iter().find(|(_, described)| described.is_hidden) {
+            return Err(unseen(index));
+        }
         return Err(ElasticError::NoCollection { name: name.to_owned() });
     }
     let collection = judge_open(name, &indices)?;

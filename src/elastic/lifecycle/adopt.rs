@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::versions::{self, Reach};
 use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::client::Payload;
-use crate::elastic::collection::{self, Collection, Indices, Stray, survey};
+use crate::elastic::collection::{self, Collection, Indices, Stray, survey, unseen};
 use crate::elastic::document::StoredFace;
 use crate::elastic::mget::mget;
 use crate::elastic::schema::{self, FACES};
@@ -62,7 +62,7 @@ pub struct Deletions {
 pub async fn adopt(to: &Destination, deletions: &Deletions, dry_run: bool) -> Result<Adopted, ElasticError> {
     let (collection, strays) = collection::found(&to.client, &to.collection).await?;
     let indices = survey(&to.client).await?;
-    let mut adopted = begin(to, &collection).await?;
+    let mut adopted = begin(to, &collection, &indices).await?;
     adopted.moved = strays.iter().map(|stray| stray.alias.clone()).collect();
     let (_, copies) = versions::sorted(&collection, &indices);
     for copy in copies {
@@ -131,7 +131,7 @@ const BATCH: usize = 1000;
 pub async fn adopt_as_copy(to: &Destination, dry_run: bool) -> Result<Adopted, ElasticError> {
     let (collection, strays) = collection::found(&to.client, &to.collection).await?;
     let indices = survey(&to.client).await?;
-    let mut adopted = begin(to, &collection).await?;
+    let mut adopted = begin(to, &collection, &indices).await?;
     adopted.moved = strays.iter().map(|stray| stray.alias.clone()).collect();
     let separated = separate(to, &collection, &collection.index, &indices, dry_run).await?;
     adopted.collection_id.clone_from(&separated.collection_id);
@@ -142,7 +142,14 @@ pub async fn adopt_as_copy(to: &Destination, dry_run: bool) -> Result<Adopted, E
     Ok(adopted)
 }
 
-async fn begin(to: &Destination, collection: &Collection) -> Result<Adopted, ElasticError> {
+async fn begin(to: &Destination, collection: &Collection, indices: &Indices) -> Result<Adopted, ElasticError> {
+    let mut reach = Reach {
+        sees_all: to.client.sees_all_indices().await?,
+        ..Reach::ALL
+    };
+    for (index, _) in indices.iter().filter(|(_, described)| described.is_hidden) {
+        reach.miss(index, &unseen(index));
+    }
     Ok(Adopted {
         collection: collection.name.clone(),
         index: collection.index.clone(),
@@ -150,10 +157,7 @@ async fn begin(to: &Destination, collection: &Collection) -> Result<Adopted, Ela
         removed: 0,
         separated: Vec::new(),
         moved: Vec::new(),
-        reach: Reach {
-            sees_all: to.client.sees_all_indices().await?,
-            ..Reach::ALL
-        },
+        reach,
         ids: BTreeSet::new(),
     })
 }

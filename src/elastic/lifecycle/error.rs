@@ -39,6 +39,12 @@ pub enum LifecycleError {
     /// An export cannot be written.
     #[error("cannot write the export: {0}; free space, then run the same command again: it goes on where it was")]
     Write(std::io::Error),
+    /// Another import is not done.
+    #[error("{meaning}; nothing was done")]
+    OtherImport {
+        /// Whether it goes on, and what to do.
+        meaning: String,
+    },
     /// Somebody moves the collection right now.
     #[error(
         "index {index} is being built by a migration that goes on; let it end, or stop it and run this again at most {seconds} s later"

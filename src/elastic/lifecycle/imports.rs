@@ -1,18 +1,21 @@
 //! Imports as a whole: each has an id, which every face that it writes carries (`ingest.import`); one that did not end can be
 //! gone on with; and each can be taken back.
 
+use std::collections::BTreeSet;
+
 use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio_util::task::AbortOnDropHandle;
 
+use super::LifecycleError;
 use super::versions::{self, Reach, Version, Work};
-use crate::elastic::bulk::{self, Action, Operation};
+use crate::elastic::alive::{self, Alive};
+use crate::elastic::bulk::{self, Action, Operation, Verdict};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::Collection;
 use crate::elastic::hits::{Reply, STRICT, Versioned};
 use crate::elastic::persons;
-use crate::elastic::{Client, Destination, ElasticError, alive};
+use crate::elastic::{Client, Destination, ElasticError};
 
 /// Faces that are deleted in one go.
 const PAGE: usize = 1000;
@@ -57,37 +60,70 @@ pub async fn unfinished(client: &Client, collection: &Collection) -> Result<Opti
     Ok(Unfinished::deserialize(alive::note(&mapping, FIELD)).ok())
 }
 
-/// Begins an import of `of`, or goes on with the one that was cut off. The collection's index is of the newest mapping.
-pub async fn begin(to: &Destination, collection: &Collection, of: &str) -> Result<Unfinished, ElasticError> {
-    to.patiently(|| async {
-        let before = unfinished(&to.client, collection).await?;
-        let (run, began) = match before.filter(|before| before.of == of) {
-            Some(before) => (before.run, before.began),
-            None => (
-                uuid::Uuid::new_v4().to_string(),
-                jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            ),
-        };
-        let begun = Unfinished {
-            run,
-            began,
-            of: of.to_owned(),
-            alive: alive::sign(),
-        };
-        match alive::write_note(&to.client, &collection.index, FIELD, &json!(begun)).await {
-            // An account that may only write documents does so; nobody is told if it is cut off.
-            Err(ElasticError::Forbidden { reason }) => tracing::debug!(reason, "the import is not noted"),
-            noted => noted?,
+/// Begins an import of `of`, which stands for the file, or goes on with the one that was cut off. One that goes on, and one of
+/// another file that did not end, is refused: each leaves a note of its own. The collection's index is of the newest mapping.
+pub async fn begin(to: &Destination, collection: &Collection, of: &str) -> Result<Unfinished, LifecycleError> {
+    let of = blake3::hash(of.as_bytes()).to_hex()[..32].to_owned();
+    let before = to.patiently(|| unfinished(&to.client, collection)).await?;
+    if let Some(before) = &before {
+        expect_ended(before, collection)?;
+        if before.of != of {
+            return Err(LifecycleError::OtherImport {
+                meaning: before.meaning(&collection.name),
+            });
         }
-        Ok(begun)
-    })
-    .await
+    }
+    let begun = Unfinished {
+        run: before
+            .as_ref()
+            .map_or_else(|| uuid::Uuid::new_v4().to_string(), |before| before.run.clone()),
+        began: before.map_or_else(
+            || jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            |before| before.began,
+        ),
+        of,
+        alive: alive::sign(),
+    };
+    write(to, collection, &json!(begun)).await?;
+    Ok(begun)
 }
 
-/// Says every few seconds that the import goes on, until the answer is dropped.
-pub fn keep_alive(to: &Destination, collection: &Collection, begun: &Unfinished) -> AbortOnDropHandle<()> {
+fn expect_ended(unfinished: &Unfinished, collection: &Collection) -> Result<(), LifecycleError> {
+    match unfinished.is_alive() {
+        true => Err(LifecycleError::OtherImport {
+            meaning: unfinished.meaning(&collection.name),
+        }),
+        false => Ok(()),
+    }
+}
+
+async fn write(to: &Destination, collection: &Collection, note: &Value) -> Result<(), ElasticError> {
+    let written = to
+        .patiently(|| alive::write_note(&to.client, &collection.index, FIELD, note))
+        .await;
+    match written {
+        // An account that may only write documents does so; nobody is told if it is cut off.
+        Err(ElasticError::Forbidden { reason }) => {
+            tracing::debug!(reason, "the import is not noted");
+            Ok(())
+        }
+        written => written,
+    }
+}
+
+/// Notes in the next index of a collection what the present one knows of an import that did not end.
+pub(super) async fn carry(client: &Client, from: &str, to: &str) -> Result<(), ElasticError> {
+    let mapping = alive::mapping(client, from).await?;
+    match alive::note(&mapping, FIELD) {
+        note if note.is_object() => alive::write_note(client, to, FIELD, note).await,
+        _ => Ok(()),
+    }
+}
+
+/// Says every few seconds that the import goes on.
+pub fn keep_alive(to: &Destination, collection: &Collection, begun: &Unfinished) -> Alive {
     let (to, index, begun) = (to.clone(), collection.index.clone(), begun.clone());
-    alive::keep(move || {
+    Alive::keep(move || {
         let (to, index, mut begun) = (to.clone(), index.clone(), begun.clone());
         async move {
             begun.alive = alive::sign();
@@ -98,16 +134,11 @@ pub fn keep_alive(to: &Destination, collection: &Collection, begun: &Unfinished)
 
 /// Ends an import whose faces are all there.
 pub async fn end(to: &Destination, collection: &Collection, run: &str) -> Result<(), ElasticError> {
-    to.patiently(|| async {
-        match unfinished(&to.client, collection).await? {
-            // Another one's note is left.
-            Some(unfinished) if unfinished.run == run => {
-                alive::write_note(&to.client, &collection.index, FIELD, &json!({})).await
-            }
-            _ => Ok(()),
-        }
-    })
-    .await
+    match to.patiently(|| unfinished(&to.client, collection)).await? {
+        // Another one's note is left.
+        Some(unfinished) if unfinished.run == run => write(to, collection, &json!({})).await,
+        _ => Ok(()),
+    }
 }
 
 /// What was taken back.
@@ -132,12 +163,22 @@ pub async fn count(to: &Destination, run: &str) -> Result<u64, ElasticError> {
 
 /// Deletes the faces that an import wrote, from every index of the collection. They are not noted as deleted on request: an
 /// import of the same file writes them again.
-pub async fn take_back(to: &Destination, collection: &Collection, run: &str) -> Result<TakenBack, ElasticError> {
-    let mut taking = Taking { to, run, faces: 0 };
+pub async fn take_back(to: &Destination, collection: &Collection, run: &str) -> Result<TakenBack, LifecycleError> {
+    let before = to.patiently(|| unfinished(&to.client, collection)).await?;
+    if let Some(before) = before.filter(|before| before.run == run) {
+        expect_ended(&before, collection)?;
+    }
+    let mut taking = Taking {
+        to,
+        run,
+        ids: BTreeSet::new(),
+    };
     let reach = versions::everywhere(to, OPERATION, &mut taking).await?;
-    end(to, collection, run).await?;
+    if reach.unreached.is_empty() {
+        end(to, collection, run).await?;
+    }
     Ok(TakenBack {
-        faces: taking.faces,
+        faces: taking.ids.len() as u64,
         reach,
     })
 }
@@ -147,7 +188,8 @@ const OPERATION: &str = "take an import back";
 struct Taking<'t> {
     to: &'t Destination,
     run: &'t str,
-    faces: u64,
+    /// A face that is in several indices is one face.
+    ids: BTreeSet<String>,
 }
 
 impl Work for Taking<'_> {
@@ -178,14 +220,12 @@ impl Work for Taking<'_> {
                 .collect();
             let verdicts = bulk::execute(&at, &operations).await?;
             bulk::expect_done(OPERATION, &verdicts)?;
-            let gone = verdicts
-                .iter()
-                .filter(|verdict| matches!(verdict, bulk::Verdict::Done(_)))
-                .count();
-            if gone == 0 {
+            let is_gone = |verdict: &Verdict| matches!(verdict, Verdict::Done(_));
+            if !verdicts.iter().any(is_gone) {
                 return Ok(clean);
             }
-            self.faces += gone as u64;
+            let gone = found.into_iter().zip(&verdicts).filter(|(_, verdict)| is_gone(verdict));
+            self.ids.extend(gone.map(|(face, _)| face.id));
         }
     }
 }

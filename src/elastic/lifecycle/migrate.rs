@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 use elasticsearch::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::LifecycleError;
+use super::imports;
 use super::reconcile::{Carrier, Round, round};
 use super::sample::{Sample, sample};
 use super::versions::{self, State, Version, building_alias};
+use crate::elastic::alive::{self, Alive};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, Layout};
 use crate::elastic::retry::Backoff;
 use crate::elastic::schema::{self, FACES};
-use crate::elastic::{Client, Destination, ElasticError, alive, load, template};
+use crate::elastic::{Client, Destination, ElasticError, load, template};
 use crate::models::catalog::Space;
 
 /// So few changes can be caught up with while writers wait.
@@ -120,7 +121,7 @@ pub struct Migration {
     /// Writers wait because of us.
     blocked: bool,
     /// Shows others that this goes on.
-    alive: Option<AbortOnDropHandle<()>>,
+    alive: Option<Alive>,
 }
 
 impl Migration {
@@ -195,6 +196,9 @@ impl Migration {
         // One look to catch up, one to prove that nothing differs.
         let expected = start.elapsed() * 2;
         outcome.sample = Some(self.try_searches(care, care.searches, told).await?);
+        self.from
+            .patiently(|| imports::carry(&self.client, &self.collection.index, &self.next))
+            .await?;
         if expected > care.max_pause {
             return Err(LifecycleError::LongPause {
                 seconds: expected.as_secs().max(1),
@@ -202,9 +206,9 @@ impl Migration {
             });
         }
         let start = Instant::now();
-        self.block().await?;
-        told(Step::Blocked(expected));
         let proven = tokio::time::timeout(care.max_pause, async {
+            self.block().await?;
+            told(Step::Blocked(expected));
             self.settle(carrier, care, &mut outcome, told).await?;
             let searches = care.searches.min(SEARCHES_BLOCKED);
             self.try_searches(care, searches, told).await
@@ -215,7 +219,9 @@ impl Migration {
         })??;
         self.switch().await?;
         outcome.blocked_seconds = start.elapsed().as_secs_f64();
-        self.alive = None;
+        if let Some(alive) = self.alive.take() {
+            alive.stop().await;
+        }
         // Nobody reads it any more: an error is none.
         let _ = alive::write_note(&self.client, &self.next, FIELD, &json!({})).await;
         Ok(outcome)
@@ -229,7 +235,7 @@ impl Migration {
             async move { alive::write_note(&client, &next, FIELD, &json!({NOTE: alive::sign()})).await }
         };
         self.from.patiently(&beat).await?;
-        self.alive = Some(alive::keep(beat));
+        self.alive = Some(Alive::keep(beat));
         Ok(())
     }
 
@@ -238,7 +244,10 @@ impl Migration {
         if !self.blocked {
             return Ok(());
         }
-        let now = collection::open(&self.client, &self.collection.name).await?;
+        let now = self
+            .from
+            .patiently(|| collection::open(&self.client, &self.collection.name))
+            .await?;
         if now.index == self.collection.index {
             self.settings(&self.collection.index, &json!({"index": {"blocks": {"write": null}}}))
                 .await?;
@@ -261,6 +270,9 @@ impl Migration {
             body["aliases"] = json!({self.to.collection.clone(): {}});
             body["settings"]["index"]["refresh_interval"] = json!("-1");
             body["mappings"]["_meta"]["migrated_from"] = json!(self.collection.index);
+            // From the first moment on: the fields beside it are the template's.
+            body["mappings"]["properties"]["ingest"] =
+                alive::noted(FIELD, &json!({NOTE: alive::sign()}))["ingest"].take();
             let path = format!("/{}", self.next);
             let made: Result<Value, _> = self
                 .from
@@ -280,6 +292,7 @@ impl Migration {
                 .await?;
             return self.show_life().await;
         };
+        expect_left(&self.client, &begun.index).await?;
         self.from
             .patiently(|| schema::bring_up_if_there(&self.client, FACES, &begun.index))
             .await?;

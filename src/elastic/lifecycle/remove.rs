@@ -9,7 +9,7 @@ use super::LifecycleError;
 use super::migrate::expect_left;
 use super::versions::{self, Reach, State, Version};
 use crate::elastic::client::Payload;
-use crate::elastic::collection::Collection;
+use crate::elastic::collection::{Collection, unseen};
 use crate::elastic::{Client, Destination, ElasticError, search, tombstones};
 
 /// What was removed.
@@ -62,6 +62,9 @@ pub async fn remove(to: &Destination, with_tombstones: bool) -> Result<Vec<Versi
             Err(ElasticError::NoCollection { .. }) if !removed.is_empty() => return Ok(removed),
             whole => whole?,
         };
+        if let Some(index) = whole.hidden.first() {
+            return Err(unseen(index));
+        }
         if with_tombstones {
             tombstones::forget(to).await?;
         }

@@ -44,18 +44,19 @@ impl Fusion {
     }
 }
 
-/// The most alike people of every probe, on all cores.
-pub fn search(faces: &Faces, fusion: Fusion, workers: usize) -> Vec<Searched> {
+/// The most alike people of every probe, on all cores; fewer where `is_over` says so before the end.
+pub fn search(faces: &Faces, fusion: Fusion, workers: usize, is_over: &(dyn Fn() -> bool + Sync)) -> Vec<Searched> {
     let next = AtomicUsize::new(0);
     let mut results = vec![Searched::default(); faces.probes.len()];
     let parts = std::thread::scope(|scope| {
         let work = || {
             let mut part = Vec::new();
-            loop {
+            while !is_over() {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(probe) = faces.probes.get(at) else { return part };
                 part.push((at, one(probe, &faces.gallery, fusion)));
             }
+            part
         };
         let threads: Vec<_> = (0..workers.max(1)).map(|_| scope.spawn(work)).collect();
         threads

@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::{FetchError, io_error};
@@ -29,6 +31,45 @@ pub fn file_digest(path: &Path) -> Result<Option<String>, FetchError> {
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut hasher).map_err(io_error("read", path))?;
     Ok(Some(format!("{:x}", hasher.finalize())))
+}
+
+/// What is remembered of a file, beside it.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Remembered {
+    size: u64,
+    /// When it was changed, in nanoseconds since 1970.
+    modified: u128,
+    sha256: String,
+}
+
+/// A large file's sha256, remembered beside it for as long as its size and time stay: it is asked for at each start.
+pub fn known_digest(path: &Path) -> Result<Option<String>, FetchError> {
+    let Ok(metadata) = fs::metadata(path) else {
+        return file_digest(path);
+    };
+    let modified = metadata.modified().ok();
+    let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let modified = modified.map_or(0, |since| since.as_nanos());
+    let mut note = path.as_os_str().to_owned();
+    note.push(".sha256.json");
+    let known = fs::read(&note).ok();
+    let known = known.and_then(|bytes| serde_json::from_slice::<Remembered>(&bytes).ok());
+    if let Some(known) = known.filter(|known| known.size == metadata.len() && known.modified == modified) {
+        return Ok(Some(known.sha256));
+    }
+    let found = file_digest(path)?;
+    if let Some(sha256) = &found {
+        let remembered = Remembered {
+            size: metadata.len(),
+            modified,
+            sha256: sha256.clone(),
+        };
+        // A cache that may only be read remembers nothing.
+        if let Ok(bytes) = serde_json::to_vec(&remembered) {
+            let _ = fs::write(&note, bytes);
+        }
+    }
+    Ok(found)
 }
 
 /// Reads a file out of a package's archive, a zip or a compressed tar file, and checks it.

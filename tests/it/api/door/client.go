@@ -46,7 +46,48 @@ func main() {
 	if _, err = client.Search().Index("no-such-collection").Knn(&knn).Do(ctx); errors.As(err, &refusal) {
 		refused = fmt.Sprintf("%d %s", refusal.Status, refusal.ErrorCause.Type)
 	}
+	// What is not done here: none of it may look like the absence of what was asked for.
+	undone := map[string]string{}
+	refuse := func(name string, done any, err error) {
+		var refusal *types.ElasticsearchError
+		switch {
+		case errors.As(err, &refusal):
+			undone[name] = fmt.Sprintf("%d %s", refusal.Status, refusal.ErrorCause.Type)
+		case err != nil:
+			undone[name] = err.Error()
+		default:
+			undone[name] = fmt.Sprintf("done: %v", done)
+		}
+	}
+	all := &types.Query{MatchAll: types.NewMatchAllQuery()}
+	got, err := client.Get(collection, "a-0").Do(ctx)
+	refuse("get", got, err)
+	exists, err := client.Exists(collection, "a-0").IsSuccess(ctx)
+	refuse("exists", exists, err)
+	deleted, err := client.Delete(collection, "a-0").Do(ctx)
+	refuse("delete", deleted, err)
+	indexed, err := client.Index(collection).Id("a-0").Document(map[string]int{"a": 1}).Do(ctx)
+	refuse("index", indexed, err)
+	several, err := client.Mget().Index(collection).Ids("a-0").Do(ctx)
+	refuse("mget", several, err)
+	fields, err := client.FieldCaps().Index(collection).Fields("*").Do(ctx)
+	refuse("field_caps", fields, err)
+	gone, err := client.DeleteByQuery(collection).Query(all).Do(ctx)
+	refuse("delete_by_query", gone, err)
+	pit, err := client.OpenPointInTime(collection).KeepAlive("1m").Do(ctx)
+	refuse("open_point_in_time", pit, err)
+	index, err := client.Indices.Get(collection).Do(ctx)
+	refuse("indices.get", index, err)
+	created, err := client.Indices.Create(collection).Do(ctx)
+	refuse("indices.create", created, err)
+	removed, err := client.Indices.Delete(collection).Do(ctx)
+	refuse("indices.delete", removed, err)
+	health, err := client.Cluster.Health().Do(ctx)
+	refuse("cluster.health", health, err)
+	there, err := client.Indices.Exists(collection).IsSuccess(ctx)
+	must(err)
 	must(json.NewEncoder(os.Stdout).Encode(map[string]any{
 		"server": info.Version.Int, "search": persons, "count": counted.Count, "refused": refused,
+		"exists": there, "undone": undone,
 	}))
 }

@@ -119,5 +119,13 @@ fn clients_with_types_of_their_own_send_a_photo_too() {
         assert_eq!(found["search"].as_array().map(Vec::len), Some(3), "{found}");
         assert!(found["count"].as_u64() >= Some(5), "{found}");
         assert_eq!(found["refused"], "404 index_not_found_exception", "{found}");
+        assert_eq!(found["exists"], true, "{found}");
+        let undone = found["undone"].as_object().unwrap();
+        assert!(undone.len() >= 12, "{found}");
+        for (call, refusal) in undone {
+            let refusal = refusal.as_str().unwrap();
+            let is_error = !refusal.starts_with("done") && !refusal.contains("404") && !refusal.contains("not_found");
+            assert!(is_error, "{call}: {refusal}");
+        }
     }
 }
