@@ -42,6 +42,16 @@ fn here() -> String {
     }
 }
 
+/// Whether there is a process of this number. One that has ended and that nobody has asked for yet (a zombie) is none.
+fn is_running(process: &str) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(process).join("stat")).unwrap_or_default();
+    // The state stands behind the name, which is in brackets and may have some itself.
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// Whether who gave the sign may still be at work.
 pub(super) fn is_recent(sign: &str, now: Timestamp) -> bool {
     let mut parts = sign.splitn(3, ' ');
@@ -55,7 +65,7 @@ pub(super) fn is_recent(sign: &str, now: Timestamp) -> bool {
         return false;
     };
     // Of a process among ours more is known: it is there, or it is not.
-    let is_gone = !place.is_empty() && place == here() && !Path::new("/proc").join(process).exists();
+    let is_gone = !place.is_empty() && place == here() && !is_running(process);
     !is_gone && now.duration_since(second).unsigned_abs() < DEAD
 }
 

@@ -1,6 +1,7 @@
 //! Why a collection could not be moved, exported or imported.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::elastic::ElasticError;
 
@@ -57,13 +58,15 @@ pub enum LifecycleError {
     },
     /// Writers would have to wait for too long.
     #[error(
-        "writers would have to wait for about {seconds} s, and may wait for {most} s; nothing was switched, writes go on: run the same command again when less is written, or let them wait longer with --max-pause"
+        "writers would have to wait for about {}, and may wait for {}; nothing was switched, writes go on: run the same command again when less is written, or let them wait longer with --max-pause",
+        humantime::format_duration(*expected),
+        humantime::format_duration(*most)
     )]
     LongPause {
         /// About how long.
-        seconds: u64,
+        expected: Duration,
         /// How long they may.
-        most: u64,
+        most: Duration,
     },
     /// The indices do not become equal.
     #[error(

@@ -201,8 +201,8 @@ impl Migration {
             .await?;
         if expected > care.max_pause {
             return Err(LifecycleError::LongPause {
-                seconds: expected.as_secs().max(1),
-                most: care.max_pause.as_secs(),
+                expected: Duration::from_millis(expected.as_millis() as u64),
+                most: care.max_pause,
             });
         }
         let start = Instant::now();
@@ -214,8 +214,8 @@ impl Migration {
             self.try_searches(care, searches, told).await
         });
         proven.await.map_err(|_| LifecycleError::LongPause {
-            seconds: care.max_pause.as_secs() + 1,
-            most: care.max_pause.as_secs(),
+            expected: care.max_pause + Duration::from_secs(1),
+            most: care.max_pause,
         })??;
         self.switch().await?;
         outcome.blocked_seconds = start.elapsed().as_secs_f64();
