@@ -39,7 +39,7 @@ pub async fn limits(State(app): State<Arc<App>>, mut request: Request, next: Nex
         return ApiError::plain(Code::Internal).into_response();
     };
     let arrival = Arrival {
-        place: Place::new(app.memory.body(subject)),
+        place: Place::new(app.memory.body(subject, announced)),
         app: app.clone(),
         refusal: Arc::default(),
         is_whole: Arc::default(),

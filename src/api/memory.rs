@@ -74,11 +74,13 @@ impl Memory {
         }
     }
 
-    /// Room for a body of this subject, which takes it as the body comes in.
-    pub fn body(&self, subject: Subject) -> BodyRoom {
+    /// Room for a body of this subject, which takes it as the body comes in. One that is announced as large takes no room of
+    /// the small ones.
+    pub fn body(&self, subject: Subject, announced: Option<u64>) -> BodyRoom {
         BodyRoom {
             memory: self.clone(),
             subject,
+            is_large: announced.is_some_and(|bytes| bytes > SMALL_BODY),
             bytes: 0,
             counted: Held::default(),
             small: None,
@@ -137,6 +139,7 @@ fn overloaded() -> ApiError {
 pub struct BodyRoom {
     memory: Memory,
     subject: Subject,
+    is_large: bool,
     bytes: u64,
     counted: Held,
     small: Option<Reservation>,
@@ -148,7 +151,7 @@ impl BodyRoom {
     pub fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         self.bytes += bytes as u64;
         let needed = (self.bytes * COPIES).next_multiple_of(STEP);
-        if self.bytes <= SMALL_BODY {
+        if self.bytes <= SMALL_BODY && !self.is_large {
             let more = needed - self.counted.small;
             if more > 0 {
                 let lane = self.memory.bodies.small.clone();
@@ -232,7 +235,7 @@ mod tests {
     fn fitting(memory: &Memory, name: &str, bytes: usize) -> Vec<BodyRoom> {
         let mut rooms = Vec::new();
         loop {
-            let mut room = memory.body(subject(name));
+            let mut room = memory.body(subject(name), None);
             if (0..bytes.div_ceil(1 << 16)).any(|_| room.grow(1 << 16).is_err()) {
                 return rooms;
             }
@@ -252,6 +255,10 @@ mod tests {
         assert_eq!(other.len(), 6);
         assert_eq!(fitting(&memory, "third", 16 << 20).len(), 0);
         assert_eq!(fitting(&memory, "third", 64 << 10).len(), 512);
+        // What is announced as large takes nothing of them while it comes in.
+        let mut large = memory.body(subject("fourth"), Some(16 << 20));
+        assert!(large.grow(1).is_err());
+        drop(large);
         drop((greedy, small, other));
         assert!(memory.held.lock().unwrap().is_empty());
         assert_eq!(fitting(&memory, "third", 16 << 20).len(), 6);

@@ -207,7 +207,10 @@ async fn json<T: WithPhotos>(app: &App, request: Request) -> Result<Parts, ApiEr
         };
         photos.insert((*name).to_owned(), input);
     }
-    Ok((Given::Json(object.options()?), photos))
+    let mut options = object.options()?;
+    // Many clients write what is not set as null.
+    options.retain(|_, value| !value.is_null());
+    Ok((Given::Json(options), photos))
 }
 
 /// An embedding, at unit length where vectors are compared by cosine.
@@ -260,8 +263,7 @@ impl Unique {
             let value: Value = serde_json::from_str(value.get()).map_err(|error| ApiError::parameter(&name, error))?;
             Ok((name, value))
         });
-        let values: Vec<(String, Value)> = values.collect::<Result<_, ApiError>>()?;
-        Ok(values.into_iter().filter(|(_, value)| !value.is_null()).collect())
+        values.collect()
     }
 }
 
