@@ -10,9 +10,7 @@ use super::{SUCCESS, compare, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::models::catalog::{Catalog, CatalogError, Ensemble, Model, Provider, RuntimeFacts};
-use crate::models::fetch::{
-    FetchError, Placed, Places, Report, State, fetch, known_digest, library_state, model_state,
-};
+use crate::models::fetch::{FetchError, Placed, Places, Report, State, fetch, file_digest, library_state, model_state};
 
 /// What `facedex models` does.
 #[derive(Debug, clap::Subcommand)]
@@ -176,7 +174,7 @@ fn listing<'a>(catalog: &'a Catalog, places: &'a Places) -> Result<Listing<'a>, 
             facts: &places.runtime,
             path: places.library.clone(),
             state: library_state(places)?,
-            sha256: known_digest(&places.library)?,
+            sha256: file_digest(&places.library)?,
         },
     })
 }

@@ -5,6 +5,7 @@
 //! and a field's `meta` stands alone. Elasticsearch takes five texts of 50 characters there. Which field it is means nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use elasticsearch::http::Method;
@@ -67,6 +68,43 @@ pub(super) fn is_recent(sign: &str, now: Timestamp) -> bool {
     // Of a process among ours more is known: it is there, or it is not.
     let is_gone = !place.is_empty() && place == here() && !is_running(process);
     !is_gone && now.duration_since(second).unsigned_abs() < DEAD
+}
+
+/// Whether somebody else than this process gave the sign and may still be at work.
+fn is_others(sign: &str, now: Timestamp) -> bool {
+    let giver = |sign: &str| sign.split_once(' ').map(|(_, giver)| giver.to_owned());
+    giver(sign) != giver(&self::sign()) && is_recent(sign, now)
+}
+
+/// The field below `ingest` in whose `meta` an index says that it is being worked on as a whole.
+const FIELD: &str = "host";
+
+/// A part of a mapping: somebody does `work` on the index from the first moment on.
+pub(super) fn begun(work: &str) -> Value {
+    noted(FIELD, &json!({work: sign()}))
+}
+
+/// Shows that this process does `work` on an index, at once and from now on.
+pub(super) async fn show(client: &Arc<Client>, index: &str, work: &'static str) -> Result<Alive, ElasticError> {
+    let (client, index) = (Arc::clone(client), index.to_owned());
+    let beat = move || {
+        let (client, index) = (Arc::clone(&client), index.clone());
+        async move { write_note(&client, &index, FIELD, &json!({work: sign()})).await }
+    };
+    beat().await?;
+    Ok(Alive::keep(beat))
+}
+
+/// Takes back that an index is being worked on.
+pub(super) async fn forget(client: &Client, index: &str) -> Result<(), ElasticError> {
+    write_note(client, index, FIELD, &json!({})).await
+}
+
+/// Whether somebody else does `work` on an index; none where nobody ever said so.
+pub(super) async fn is_shown(client: &Client, index: &str, work: &str) -> Result<Option<bool>, ElasticError> {
+    let mapping = mapping(client, index).await?;
+    let sign = note(&mapping, FIELD)[work].as_str();
+    Ok(sign.map(|sign| is_others(sign, Timestamp::now())))
 }
 
 /// Work that shows signs of life until it is stopped or dropped.
@@ -170,6 +208,9 @@ mod tests {
         #[cfg(target_os = "linux")]
         assert!(!is_recent(1, 1 << 30, &here));
         assert!(!super::is_recent("", now));
+        // An answer that was lost makes nobody wait for himself.
+        assert!(!is_others(&sign(), now));
+        assert!(is_others(&format!("{} 1 elsewhere", now.as_second()), now));
         assert!(sign().len() <= 50);
     }
 

@@ -85,6 +85,14 @@ pub fn expect_done(operation: &str, verdicts: &[Verdict]) -> Result<(), ElasticE
 }
 
 impl Operation {
+    /// Deletes a document, as it was at this version.
+    pub fn delete(id: String, version: Version) -> Self {
+        Self {
+            id,
+            action: Action::Delete(version),
+        }
+    }
+
     /// Bytes that the operation takes in a request.
     fn encoded_len(&self) -> usize {
         let source = match &self.action {

@@ -217,12 +217,9 @@ impl Client {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> (Result<T, ElasticError>, Option<Duration>) {
-        let reply = match self.send(method, path, query, payload).await {
-            Ok(reply) => reply,
-            Err(error) => return (Err(error), None),
-        };
-        let answer = if (200..300).contains(&reply.status) {
-            serde_json::from_slice(&reply.body).map_err(|error| {
+        let (body, pause) = self.bytes_and_pause(operation, method, path, query, payload).await;
+        let answer = body.and_then(|body| {
+            serde_json::from_slice(&body).map_err(|error| {
                 let reason = error.to_string();
                 if error.is_data() {
                     ElasticError::unexpected(operation, reason)
@@ -233,10 +230,27 @@ impl Client {
                     }
                 }
             })
-        } else {
-            Err(ElasticError::from_reply(operation, reply.status, &reply.body))
-        };
-        (answer, reply.retry_after)
+        });
+        (answer, pause)
+    }
+
+    /// The same for a success that is read elsewhere.
+    pub(super) async fn bytes_and_pause(
+        &self,
+        operation: &str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        payload: Payload<'_>,
+    ) -> (Result<Bytes, ElasticError>, Option<Duration>) {
+        match self.send(method, path, query, payload).await {
+            Ok(reply) if (200..300).contains(&reply.status) => (Ok(reply.body), reply.retry_after),
+            Ok(reply) => {
+                let error = ElasticError::from_reply(operation, reply.status, &reply.body);
+                (Err(error), reply.retry_after)
+            }
+            Err(error) => (Err(error), None),
+        }
     }
 
     /// Name, UUID and version of the cluster, from `GET /`; an error where something else than Elasticsearch answers.

@@ -191,25 +191,17 @@ impl Destination {
         payload: Payload<'_>,
         check: impl Fn(&T) -> Result<(), ElasticError>,
     ) -> Result<T, ElasticError> {
-        let mut backoff = Backoff::new(self.policy);
-        loop {
-            let (answer, retry_after) = self
+        self.repeated(|| async {
+            let (answer, pause) = self
                 .client
                 .json_and_pause::<T>(operation, method, path, query, payload)
                 .await;
-            match answer.and_then(|answer| check(&answer).map(|()| answer)) {
-                Err(error) if error.is_transient() => {
-                    self.wait(&mut backoff, 1, &error.to_string(), retry_after).await?;
-                }
-                other => {
-                    self.progress(&mut backoff);
-                    return other;
-                }
-            }
-        }
+            (answer.and_then(|answer| check(&answer).map(|()| answer)), pause)
+        })
+        .await
     }
 
-    /// The same for an answer that is read elsewhere.
+    /// [`Destination::json`] for an answer that is read elsewhere.
     pub(super) async fn bytes(
         &self,
         operation: &str,
@@ -218,24 +210,8 @@ impl Destination {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<Bytes, ElasticError> {
-        let mut backoff = Backoff::new(self.policy);
-        loop {
-            let (error, pause) = match self.client.send(method, path, query, payload).await {
-                Ok(reply) if (200..300).contains(&reply.status) => {
-                    self.progress(&mut backoff);
-                    return Ok(reply.body);
-                }
-                Ok(reply) => {
-                    let error = ElasticError::from_reply(operation, reply.status, &reply.body);
-                    (error, reply.retry_after)
-                }
-                Err(error) => (error, None),
-            };
-            if !error.is_transient() {
-                return Err(error);
-            }
-            self.wait(&mut backoff, 1, &error.to_string(), pause).await?;
-        }
+        self.repeated(|| self.client.bytes_and_pause(operation, method, path, query, payload))
+            .await
     }
 
     /// Work of several requests, repeated until it has an answer that repeating would not change. It must be safe to repeat.
@@ -243,11 +219,22 @@ impl Destination {
     where
         F: Future<Output = Result<T, ElasticError>>,
     {
+        self.repeated(|| async { (work().await, None) }).await
+    }
+
+    /// Tries until there is an answer that repeating would not change; each attempt gives the pause that the server asked for
+    /// as well.
+    async fn repeated<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, ElasticError>
+    where
+        F: Future<Output = (Result<T, ElasticError>, Option<Duration>)>,
+    {
         let mut backoff = Backoff::new(self.policy);
         loop {
-            match work().await {
-                Err(error) if error.is_transient() => self.wait(&mut backoff, 1, &error.to_string(), None).await?,
-                other => {
+            match attempt().await {
+                (Err(error), pause) if error.is_transient() => {
+                    self.wait(&mut backoff, 1, &error.to_string(), pause).await?;
+                }
+                (other, _) => {
                     self.progress(&mut backoff);
                     return other;
                 }

@@ -8,7 +8,7 @@ use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::bulk::{self, Action, Operation};
+use super::bulk::{self, Operation};
 use super::client::Payload;
 use super::document::{Person, StoredFace};
 use super::lifecycle::versions::{self, Reach, Version, Work};
@@ -227,10 +227,7 @@ async fn delete_from(to: &Destination, version: &Version, id: &str, forget: bool
             let noted = tombstones::of_face(to, id, Some(&stored));
             tombstones::add(to, &[noted]).await?;
         }
-        let operation = Operation {
-            id: id.to_owned(),
-            action: Action::Delete(seen),
-        };
+        let operation = Operation::delete(id.to_owned(), seen);
         let deleted = bulk::execute(&at, &[operation]).await?;
         bulk::expect_done(OPERATION, &deleted)?;
         at.refresh().await?;

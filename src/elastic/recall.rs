@@ -55,15 +55,14 @@ pub(super) async fn warnings(
     stored: u64,
 ) -> Result<Vec<String>, ElasticError> {
     let mut warnings = Vec::new();
-    if let Some(load) = load::in_progress(client, collection).await? {
-        warnings.push(load.meaning(&collection.name));
-    }
-    if let Some(import) = imports::unfinished(client, collection).await? {
-        warnings.push(import.meaning(&collection.name));
-    }
-    if let Some(warning) = early_termination(client, collection).await? {
-        warnings.push(warning);
-    }
+    let (load, import, early) = tokio::try_join!(
+        load::in_progress(client, collection),
+        imports::unfinished(client, collection),
+        early_termination(client, collection),
+    )?;
+    warnings.extend(load.map(|load| load.meaning(&collection.name)));
+    warnings.extend(import.map(|import| import.meaning(&collection.name)));
+    warnings.extend(early);
     let in_a_shard = stored / u64::from(collection.shards.max(1));
     if let Some(most) = effort::most_in_a_shard(collection.index_type, collection.m)
         && in_a_shard > most

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use elasticsearch::http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::alive::{self, Alive};
 use super::client::Payload;
@@ -13,21 +13,15 @@ use crate::models::catalog::Space;
 
 /// How the collections are called, before a UUID.
 const PREFIX: &str = "eval-";
-/// The field below `ingest` in whose `meta` such a collection says that it is in use, and the note's name.
-const FIELD: &str = "host";
-const NOTE: &str = "measurement";
+/// What is done in such a collection; see `alive`.
+const WORK: &str = "measurement";
 
 /// Makes one. It is in use as long as the second part of the answer is held.
 pub async fn create(client: &Arc<Client>, space: &Space, layout: &Layout) -> Result<(Collection, Alive), ElasticError> {
     let name = format!("{PREFIX}{}", uuid::Uuid::new_v4().simple());
     let made = collection::create(client, &name, space, layout).await?;
-    let (client, index) = (Arc::clone(client), made.index.clone());
-    let beat = move || {
-        let (client, index) = (Arc::clone(&client), index.clone());
-        async move { alive::write_note(&client, &index, FIELD, &json!({NOTE: alive::sign()})).await }
-    };
-    beat().await?;
-    Ok((made, Alive::keep(beat)))
+    let alive = alive::show(client, &made.index, WORK).await?;
+    Ok((made, alive))
 }
 
 fn is_ours(name: &str) -> bool {
@@ -57,10 +51,8 @@ pub async fn sweep(client: &Client) -> Result<(), ElasticError> {
 
 /// Whether a measurement shows signs of life in it, or it is so new that it has not come to that yet.
 async fn is_in_use(client: &Client, index: &str) -> Result<bool, ElasticError> {
-    let mapping = alive::mapping(client, index).await?;
-    let now = jiff::Timestamp::now();
-    if let Some(sign) = alive::note(&mapping, FIELD)[NOTE].as_str() {
-        return Ok(alive::is_recent(sign, now));
+    if let Some(is_in_use) = alive::is_shown(client, index, WORK).await? {
+        return Ok(is_in_use);
     }
     let path = format!("/{index}/_settings/index.creation_date");
     let reply: Value = client
@@ -68,7 +60,7 @@ async fn is_in_use(client: &Client, index: &str) -> Result<bool, ElasticError> {
         .await?;
     let made = reply[index]["settings"]["index"]["creation_date"].as_str();
     let made = made.and_then(|made| made.parse().ok()).unwrap_or(0);
-    let age = now.as_millisecond().saturating_sub(made);
+    let age = jiff::Timestamp::now().as_millisecond().saturating_sub(made);
     Ok(u128::try_from(age).is_ok_and(|age| age < alive::DEAD.as_millis()))
 }
 

@@ -321,10 +321,7 @@ async fn take_back(
     while !removals.is_empty() {
         let operations: Vec<Operation> = removals
             .iter()
-            .map(|(id, (_, version))| Operation {
-                id: id.clone(),
-                action: Action::Delete(*version),
-            })
+            .map(|(id, (_, version))| Operation::delete(id.clone(), *version))
             .collect();
         let verdicts = bulk::execute(to, &operations).await?;
         let ids = operations.iter().map(|operation| operation.id.as_str());

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use error::FetchError;
 use error::io_error;
-pub use files::known_digest;
-use files::{create_dir, digest, file_digest, member, put, write};
+pub use files::file_digest;
+use files::{create_dir, digest, known_digest, member, put, write};
 use python::Python;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -135,27 +135,49 @@ impl Placed {
 
 /// The state of a model's file.
 pub fn model_state(model: &Model, places: &Places) -> Result<State, FetchError> {
-    state(&places.models.join(&model.file), &model.sha256, &model.replaces)
+    state(
+        &places.models.join(&model.file),
+        &model.sha256,
+        &model.replaces,
+        file_digest,
+    )
 }
 
 /// The state of ONNX Runtime's library and of those beside it: present if all are.
 pub fn library_state(places: &Places) -> Result<State, FetchError> {
+    library_state_by(places, file_digest)
+}
+
+/// The same by what is remembered of the files: for each start.
+pub fn known_library_state(places: &Places) -> Result<State, FetchError> {
+    library_state_by(places, known_digest)
+}
+
+/// A file's digest; none where there is no file.
+type DigestOf = fn(&Path) -> Result<Option<String>, FetchError>;
+
+fn library_state_by(places: &Places, digest_of: DigestOf) -> Result<State, FetchError> {
     if places.library_is_given && places.library.is_file() {
         return Ok(State::Given);
     }
     let platform = places.runtime.platform();
     let known = platform.map(|platform| std::slice::from_ref(&platform.sha256));
-    let mut whole = state(&places.library, known.unwrap_or_default(), &[])?;
+    let mut whole = state(&places.library, known.unwrap_or_default(), &[], digest_of)?;
     for beside in platform.iter().flat_map(|platform| &platform.beside) {
         if whole == State::Present {
-            whole = state(&places.beside(beside), std::slice::from_ref(&beside.sha256), &[])?;
+            whole = state(
+                &places.beside(beside),
+                std::slice::from_ref(&beside.sha256),
+                &[],
+                digest_of,
+            )?;
         }
     }
     Ok(whole)
 }
 
-fn state(path: &Path, accepted: &[Digest], replaced: &[Digest]) -> Result<State, FetchError> {
-    let Some(found) = file_digest(path)? else {
+fn state(path: &Path, accepted: &[Digest], replaced: &[Digest], digest_of: DigestOf) -> Result<State, FetchError> {
+    let Some(found) = digest_of(path)? else {
         return Ok(State::Missing);
     };
     let among = |known: &[Digest]| known.iter().any(|digest| digest.as_str() == found);

@@ -10,8 +10,8 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
 
-use super::catalog::{self, Catalog, CatalogError, Colour, Model, Provider, Role, RuntimeFacts};
-use super::fetch::{self, FetchError};
+use super::catalog::{self, Catalog, CatalogError, Colour, Model, Provider, Role};
+use super::fetch::{self, FetchError, Places, State};
 
 /// Why a model cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -109,28 +109,21 @@ pub struct Runtime {
 }
 
 /// Refuses a library of the cache that the catalog does not know. Of one that the user names the digest is said.
-fn expect_known(facts: &RuntimeFacts, path: &Path) -> Result<(), RuntimeError> {
-    if catalog::given_runtime_library().is_some() {
+fn expect_known(catalog: &Catalog, models_dir: Option<&Path>, provider: Provider) -> Result<(), RuntimeError> {
+    if let Some(path) = catalog::given_runtime_library() {
         if tracing::enabled!(tracing::Level::INFO) {
-            let sha256 = fetch::known_digest(path)?.unwrap_or_default();
+            let sha256 = fetch::file_digest(&path)?.unwrap_or_default();
             tracing::info!(path = %path.display(), sha256, "loading the ONNX Runtime library that ORT_DYLIB_PATH names");
         }
         return Ok(());
     }
+    let places = Places::from_environment(catalog, models_dir, provider)?;
     // Of a platform without digests nothing is known.
-    let Some(platform) = facts.platform() else {
-        return Ok(());
-    };
-    let beside = platform.beside.iter().map(|beside| {
-        let name = beside.member.rsplit('/').next().unwrap_or_default();
-        (path.with_file_name(name), &beside.sha256)
-    });
-    for (path, sha256) in std::iter::once((path.to_owned(), &platform.sha256)).chain(beside) {
-        if fetch::known_digest(&path)?.as_deref() != Some(sha256.as_str()) {
-            return Err(RuntimeError::UnknownLibrary { path });
-        }
+    let is_known = fetch::known_library_state(&places)? == State::Present || places.runtime.platform().is_none();
+    match is_known {
+        true => Ok(()),
+        false => Err(RuntimeError::UnknownLibrary { path: places.library }),
     }
-    Ok(())
 }
 
 impl Runtime {
@@ -142,7 +135,7 @@ impl Runtime {
         if !path.is_file() {
             return Err(RuntimeError::NoLibrary { path, minimum });
         }
-        expect_known(facts, &path)?;
+        expect_known(catalog, models_dir, provider)?;
         let bad = |reason: String| RuntimeError::BadLibrary {
             path: path.clone(),
             minimum: minimum.clone(),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::versions::{self, Reach};
-use crate::elastic::bulk::{self, Action, Operation, Verdict};
+use crate::elastic::bulk::{self, Operation, Verdict};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::{self, Collection, Indices, Stray, survey, unseen};
 use crate::elastic::document::StoredFace;
@@ -207,10 +207,7 @@ async fn remove_deleted(to: &Destination, collection: &Collection) -> Result<BTr
         let found = again.len();
         let operations: Vec<Operation> = again
             .into_iter()
-            .map(|(id, version)| Operation {
-                id,
-                action: Action::Delete(version),
-            })
+            .map(|(id, version)| Operation::delete(id, version))
             .collect();
         let verdicts = bulk::execute(&at, &operations).await?;
         bulk::expect_done("remove faces that were deleted on request", &verdicts)?;

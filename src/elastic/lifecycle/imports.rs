@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::LifecycleError;
 use super::versions::{self, Reach, Version, Work};
 use crate::elastic::alive::{self, Alive};
-use crate::elastic::bulk::{self, Action, Operation, Verdict};
+use crate::elastic::bulk::{self, Operation, Verdict};
 use crate::elastic::client::Payload;
 use crate::elastic::collection::Collection;
 use crate::elastic::hits::{Reply, STRICT, Versioned};
@@ -213,10 +213,7 @@ impl Work for Taking<'_> {
             clean = false;
             let operations: Vec<Operation> = found
                 .iter()
-                .map(|face| Operation {
-                    id: face.id.clone(),
-                    action: Action::Delete(face.version()),
-                })
+                .map(|face| Operation::delete(face.id.clone(), face.version()))
                 .collect();
             let verdicts = bulk::execute(&at, &operations).await?;
             bulk::expect_done(OPERATION, &verdicts)?;

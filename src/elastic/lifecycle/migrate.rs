@@ -33,9 +33,8 @@ const ROUNDS_BEFORE: u32 = 10;
 /// Looks without writes: the first catches up, the second proves that nothing differs; more only if others interfere.
 const ROUNDS_BLOCKED: u32 = 5;
 
-/// The field below `ingest` in whose `meta` the next index says that it is being built, and the note's name.
-const FIELD: &str = "host";
-const NOTE: &str = "migration";
+/// What is done in the next index; see `alive`.
+const WORK: &str = "migration";
 
 /// Searches that are tried once more while writers wait, on what is then the final state.
 const SEARCHES_BLOCKED: usize = 10;
@@ -223,19 +222,14 @@ impl Migration {
             alive.stop().await;
         }
         // Nobody reads it any more: an error is none.
-        let _ = alive::write_note(&self.client, &self.next, FIELD, &json!({})).await;
+        let _ = alive::forget(&self.client, &self.next).await;
         Ok(outcome)
     }
 
     /// Shows others that the next index is being built, until this is dropped.
     async fn show_life(&mut self) -> Result<(), LifecycleError> {
-        let (client, next) = (Arc::clone(&self.client), self.next.clone());
-        let beat = move || {
-            let (client, next) = (Arc::clone(&client), next.clone());
-            async move { alive::write_note(&client, &next, FIELD, &json!({NOTE: alive::sign()})).await }
-        };
-        self.from.patiently(&beat).await?;
-        self.alive = Some(Alive::keep(beat));
+        let shown = self.from.patiently(|| alive::show(&self.client, &self.next, WORK));
+        self.alive = Some(shown.await?);
         Ok(())
     }
 
@@ -271,8 +265,7 @@ impl Migration {
             body["settings"]["index"]["refresh_interval"] = json!("-1");
             body["mappings"]["_meta"]["migrated_from"] = json!(self.collection.index);
             // From the first moment on: the fields beside it are the template's.
-            body["mappings"]["properties"]["ingest"] =
-                alive::noted(FIELD, &json!({NOTE: alive::sign()}))["ingest"].take();
+            body["mappings"]["properties"]["ingest"] = alive::begun(WORK)["ingest"].take();
             let path = format!("/{}", self.next);
             let made: Result<Value, _> = self
                 .from
@@ -484,9 +477,7 @@ impl Migration {
 
 /// Refuses an index that a migration builds right now.
 pub(super) async fn expect_left(client: &Client, index: &str) -> Result<(), LifecycleError> {
-    let mapping = alive::mapping(client, index).await?;
-    let sign = alive::note(&mapping, FIELD)[NOTE].as_str().unwrap_or_default();
-    match alive::is_recent(sign, jiff::Timestamp::now()) {
+    match alive::is_shown(client, index, WORK).await? == Some(true) {
         true => Err(LifecycleError::GoesOn {
             index: index.to_owned(),
             seconds: alive::DEAD.as_secs(),

@@ -178,10 +178,7 @@ async fn erase_from(
         tombstones::add(to, &noted).await?;
         let operations: Vec<Operation> = found
             .iter()
-            .map(|face| Operation {
-                id: face.id.clone(),
-                action: Action::Delete(face.version()),
-            })
+            .map(|face| Operation::delete(face.id.clone(), face.version()))
             .collect();
         let verdicts = bulk::execute(&at, &operations).await?;
         bulk::expect_done(OPERATION, &verdicts)?;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::{Outcome, PhotoRecord, Stored};
-use crate::elastic::bulk::{self, Action, Operation};
+use crate::elastic::bulk::{self, Operation};
 use crate::elastic::document::{FaceDocument, StoredFace};
 use crate::elastic::mget::mget;
 use crate::elastic::tombstones::{self, PhotoKeys, Tombstone, Tombstones};
@@ -129,10 +129,7 @@ pub(in crate::elastic) async fn take_back_deleted(
         let Some((_, version)) = found.get(id).filter(|(face, _)| is_deleted(face)) else {
             return Ok(());
         };
-        let removal = Operation {
-            id: id.to_owned(),
-            action: Action::Delete(*version),
-        };
+        let removal = Operation::delete(id.to_owned(), *version);
         // One that was changed meanwhile is looked at again.
         bulk::expect_done("take back a deleted face", &bulk::execute(to, &[removal]).await?)?;
     }

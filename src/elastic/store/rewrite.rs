@@ -244,10 +244,7 @@ impl Plan {
                 image = face.image.uri,
                 "removes a face that is not found any more"
             );
-            operations.push(Operation {
-                id: id.clone(),
-                action: Action::Delete(*version),
-            });
+            operations.push(Operation::delete(id.clone(), *version));
         }
         Ok(operations)
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{DeletedFaces, INDEX, OPERATION, add_to_index, make_index};
-use crate::elastic::bulk::{self, Action, Operation, Version};
+use crate::elastic::bulk::{self, Operation, Version};
 use crate::elastic::client::Payload;
 use crate::elastic::hits::{Reply, STRICT};
 use crate::elastic::schema::{self, TOMBSTONES};
@@ -184,9 +184,9 @@ pub(super) fn own(to: &Destination) -> Value {
 async fn remove(to: &Destination, photos: Vec<Found>) -> Result<(), ElasticError> {
     let removals: Vec<Operation> = photos
         .into_iter()
-        .map(|photo| Operation {
-            action: Action::Delete(photo.version()),
-            id: photo.id,
+        .map(|photo| {
+            let version = photo.version();
+            Operation::delete(photo.id, version)
         })
         .collect();
     bulk::expect_done(OPERATION, &bulk::execute(&to.at(INDEX), &removals).await?)?;
