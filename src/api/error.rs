@@ -131,7 +131,7 @@ impl From<ElasticError> for ApiError {
             E::Closed { index } => Self::new(Code::IndexClosed, message).with("index", index),
             E::Unreached { .. } | E::PartlyVisible => Self::new(Code::NotAllReached, message),
             E::BadName { .. } => Self::parameter("collection", message),
-            E::UnknownField { .. } => Self::parameter("filter", message),
+            E::UnknownField { .. } | E::UnknownLabel { .. } => Self::parameter("filter", message),
             E::WrongSpace { name, stored, wanted } => Self::plain(Code::WrongSpace)
                 .with("collection", name)
                 .with("stored", stored)

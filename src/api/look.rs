@@ -1,6 +1,7 @@
 //! A photo of a request on its way to the engines: read and decoded where threads may wait, within the server's memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use axum::body::Bytes;
 use image::RgbImage;
@@ -35,7 +36,9 @@ impl App {
         work: impl FnOnce(&mut FaceEngine, Decoded) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let seat = self.inference.seat()?;
+        let waiting = Instant::now();
         let decoder = self.memory.decoder().await;
+        metrics::histogram!("facedex_decode_wait_seconds").record(waiting.elapsed().as_secs_f64());
         let (name, limits, memory) = (name.to_owned(), self.settings.limits, self.memory.clone());
         // The seat goes along: also a photo that nobody waits for any more has one until it is decoded.
         let reading = tokio::task::spawn_blocking(move || {

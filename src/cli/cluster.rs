@@ -18,6 +18,7 @@ use crate::elastic::collection::{self, Collection};
 use crate::elastic::effort::{Asked, Effort, MAX_CANDIDATES, Question};
 use crate::elastic::filter::Filter;
 use crate::elastic::retry::RetryPolicy;
+use crate::elastic::search;
 use crate::error::Error;
 use crate::eval::clustering::{Agreement, agreement};
 use crate::query::cluster::{Grouping, group, name, neighbourhood};
@@ -134,9 +135,7 @@ pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, E
     let client = Arc::new(client(global)?);
     let collection = collection::open(&client, &args.collection.collection).await?;
     collection.expect_space(&embedder.space)?;
-    for filter in &args.filter {
-        filter.check(&collection)?;
-    }
+    search::count_among(&client, &collection, &args.filter).await?;
     let grouping = Grouping {
         threshold: threshold.similarity,
         neighbours: args.neighbours.into(),

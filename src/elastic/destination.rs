@@ -90,6 +90,18 @@ impl Destination {
         }
     }
 
+    /// An index of ours that is no collection's.
+    pub(super) fn index(client: Arc<Client>, name: &str, policy: RetryPolicy) -> Self {
+        Self {
+            client,
+            collection: name.to_owned(),
+            id: String::new(),
+            is_index: true,
+            policy,
+            pulse: Arc::default(),
+        }
+    }
+
     /// Opens a collection to change it: see [`collection::prepare`].
     pub async fn open(
         client: Arc<Client>,

@@ -235,6 +235,16 @@ pub enum ElasticError {
         /// The fields that there are.
         known: String,
     },
+    /// A condition on a label that is on no face.
+    #[error(
+        "no face of collection {collection:?} has a label {key:?} to filter by; `facedex ingest --label {key}=VALUE` gives it"
+    )]
+    UnknownLabel {
+        /// The label's key.
+        key: String,
+        /// The collection.
+        collection: String,
+    },
     /// Requests kept failing for longer than the limit.
     #[error(
         "elasticsearch did not accept it for {seconds} s ({reason}); what was acknowledged is kept: run the same command again, it does only what is left"

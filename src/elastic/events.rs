@@ -6,17 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use elasticsearch::http::Method;
-use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::client::Payload;
+use super::bulk::{self, Action, Operation, Verdict};
 use super::event::Event;
-use super::retry::{Backoff, RetryPolicy};
+use super::retry::RetryPolicy;
 use super::schema::{self, EVENTS};
 use super::template::install_template;
-use super::{Client, ElasticError};
+use super::{Client, Destination, ElasticError};
 
 const TEMPLATE_NAME: &str = "facedex-events";
 /// Events that may wait; about a kilobyte each.
@@ -25,6 +23,13 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 500;
 /// and is sent when its first event has waited for so long.
 const LINGER: Duration = Duration::from_secs(5);
+/// It is tried no longer than this, since more events come.
+const POLICY: RetryPolicy = RetryPolicy {
+    cap: Duration::from_secs(5),
+    give_up_after: Some(Duration::from_secs(30)),
+    ..RetryPolicy::DEFAULT
+};
+const OPERATION: &str = "write events";
 /// At the end what is waiting has so long to be written.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -122,35 +127,6 @@ struct Writer {
     is_failing: bool,
 }
 
-/// One batch, ready to be sent, and how many events it has.
-struct Lines {
-    /// Where it goes, also if it is sent again next month: in another index its ids would be new.
-    index: String,
-    bytes: Bytes,
-    count: usize,
-}
-
-#[derive(Deserialize)]
-struct BulkReply {
-    items: Vec<Item>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    create: Created,
-}
-
-#[derive(Deserialize)]
-struct Created {
-    status: u16,
-    error: Option<Reason>,
-}
-
-#[derive(Deserialize)]
-struct Reason {
-    reason: Option<String>,
-}
-
 impl Writer {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         while let Some(first) = messages.recv().await {
@@ -168,102 +144,60 @@ impl Writer {
                 next = tokio::time::timeout_at(deadline, messages.recv()).await.ok().flatten();
             }
             if !events.is_empty() {
-                self.write(&lines(&events)).await;
+                self.write(&operations(events)).await;
             }
             // Whoever waited may have left.
             let _ = flush.map(|done| done.send(()));
         }
     }
 
-    async fn write(&mut self, batch: &Lines) {
-        let policy = RetryPolicy {
-            cap: Duration::from_secs(5),
-            give_up_after: Some(Duration::from_secs(30)),
-            ..RetryPolicy::default()
-        };
-        let mut backoff = Backoff::new(policy);
-        let error = loop {
-            match self.try_write(batch).await {
-                Ok(()) => {
-                    self.is_failing = false;
-                    return;
+    async fn write(&mut self, events: &[Operation]) {
+        // In one index, also if it is tried until next month: in another one its ids would be new.
+        let index = jiff::Timestamp::now().strftime("facedex-events-%Y.%m").to_string();
+        let verdicts = match self.try_write(&index, events).await {
+            Ok(verdicts) => verdicts,
+            Err(error) => {
+                self.counts.add(0, events.len());
+                if !self.is_failing {
+                    tracing::warn!(
+                        reason = error.to_string(),
+                        "events cannot be written and are dropped; --no-events turns them off"
+                    );
+                    self.is_failing = true;
                 }
-                Err(error) if error.is_transient() => match backoff.pause(None) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => break error,
-                },
-                Err(error) => break error,
+                return;
             }
         };
-        self.counts.add(0, batch.count);
-        if !self.is_failing {
-            tracing::warn!(
-                reason = error.to_string(),
-                "events cannot be written and are dropped; --no-events turns them off"
-            );
-            self.is_failing = true;
+        self.is_failing = false;
+        // One that is there is there from an attempt before.
+        let is_written = |verdict: &&Verdict| matches!(verdict, Verdict::Done(_) | Verdict::Taken { .. });
+        let written = verdicts.iter().filter(is_written).count();
+        self.counts.add(written, events.len() - written);
+        if let Err(refused) = bulk::expect_done(OPERATION, &verdicts) {
+            tracing::warn!(reason = refused.to_string(), "elasticsearch refused events");
         }
     }
 
-    /// Writes a batch; those of it that are there from an attempt before count as written.
-    async fn try_write(&mut self, batch: &Lines) -> Result<(), ElasticError> {
-        const OPERATION: &str = "write events";
+    async fn try_write(&mut self, index: &str, events: &[Operation]) -> Result<Vec<Verdict>, ElasticError> {
+        let to = Destination::index(Arc::clone(&self.client), index, POLICY);
         if !self.is_prepared {
             // Before anything is written: an index that is made without it would guess its mapping.
-            install_template(&self.client, TEMPLATE_NAME, EVENTS).await?;
-            schema::bring_up_if_there(&self.client, EVENTS, &batch.index).await?;
+            to.patiently(|| async {
+                install_template(&self.client, TEMPLATE_NAME, EVENTS).await?;
+                schema::bring_up_if_there(&self.client, EVENTS, index).await
+            })
+            .await?;
             self.is_prepared = true;
         }
-        let query = [("filter_path", "items.*.status,items.*.error.reason")];
-        let reply: BulkReply = self
-            .client
-            .json(
-                OPERATION,
-                Method::Post,
-                &format!("/{}/_bulk", batch.index),
-                &query,
-                Payload::Ndjson(&batch.bytes),
-            )
-            .await?;
-        let is = |wanted: fn(u16) -> bool| reply.items.iter().filter(|item| wanted(item.create.status)).count();
-        if let Some(busy) = reply
-            .items
-            .iter()
-            .find(|item| matches!(item.create.status, 429 | 500..))
-        {
-            return Err(ElasticError::Refused {
-                operation: OPERATION.to_owned(),
-                status: busy.create.status,
-                kind: String::new(),
-                reason: format!("{} events at once", batch.count),
-            });
-        }
-        let written = is(|status| matches!(status, 200..=299 | 409));
-        self.counts.add(written, batch.count.saturating_sub(written));
-        if let Some(refused) = reply
-            .items
-            .into_iter()
-            .find_map(|item| item.create.error?.reason)
-            .filter(|_| written < batch.count)
-        {
-            tracing::warn!(reason = refused, "elasticsearch refused events");
-        }
-        Ok(())
+        bulk::execute(&to, events).await
     }
 }
 
-/// A batch for this month's index. Every event has an id of ours, so that one that is sent twice is there once.
-fn lines(events: &[Bytes]) -> Lines {
-    let mut bytes = Vec::with_capacity(events.iter().map(|event| event.len() + 64).sum());
-    for event in events {
-        let id = uuid::Uuid::new_v4().simple();
-        bytes.extend_from_slice(format!("{{\"create\":{{\"_id\":\"{id}\"}}}}\n").as_bytes());
-        bytes.extend_from_slice(event);
-        bytes.push(b'\n');
-    }
-    Lines {
-        index: jiff::Timestamp::now().strftime("facedex-events-%Y.%m").to_string(),
-        bytes: bytes.into(),
-        count: events.len(),
-    }
+/// Every event has an id of ours, so that one that is sent twice is there once.
+fn operations(events: Vec<Bytes>) -> Vec<Operation> {
+    let create = |event| Operation {
+        id: uuid::Uuid::new_v4().simple().to_string(),
+        action: Action::Create(event),
+    };
+    events.into_iter().map(create).collect()
 }

@@ -45,15 +45,21 @@ impl FromStr for Filter {
 }
 
 impl Filter {
-    /// Refuses a field that the collection does not have: it would match nothing, which looks like an unknown person.
-    pub fn check(&self, collection: &Collection) -> Result<(), ElasticError> {
-        if self.field.starts_with("labels.") || collection.fields.contains(&self.field) {
+    /// Refuses a field that the collection does not have: it would match nothing, which looks like an unknown person. Whether
+    /// any face has a label is not known here.
+    pub(super) fn check(&self, collection: &Collection) -> Result<(), ElasticError> {
+        if self.label().is_some() || collection.fields.contains(&self.field) {
             return Ok(());
         }
         Err(ElasticError::UnknownField {
             field: self.field.clone(),
             known: collection.fields.iter().cloned().collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// The key of the label that the condition is about.
+    pub(super) fn label(&self) -> Option<&str> {
+        self.field.strip_prefix("labels.")
     }
 }
 

@@ -172,9 +172,47 @@ impl RawHit {
     }
 }
 
+/// How many faces meet the conditions, and how many there are in all.
+///
+/// Refuses a condition on a field that the collection does not have, or on a label that none of its faces has: it would
+/// match nothing, or exclude nothing, and an unknown person would be what that looks like.
+pub async fn count_among(
+    client: &Client,
+    collection: &Collection,
+    filters: &[Filter],
+) -> Result<(u64, u64), ElasticError> {
+    for filter in filters {
+        filter.check(collection)?;
+    }
+    let name = &collection.name;
+    if filters.is_empty() {
+        let stored = count(client, name, &[]).await?;
+        return Ok((stored, stored));
+    }
+    let (faces, stored) = tokio::try_join!(count(client, name, filters), count(client, name, &[]))?;
+    // A label that is on some faces makes a difference, unless it is on all of them.
+    if stored > 0 && (faces == 0 || faces == stored) {
+        for key in filters.iter().filter_map(Filter::label) {
+            let labelled = json!({"exists": {"field": format!("labels.{key}")}});
+            if count_of(client, name, &labelled).await? == 0 {
+                return Err(ElasticError::UnknownLabel {
+                    key: key.to_owned(),
+                    collection: name.clone(),
+                });
+            }
+        }
+    }
+    Ok((faces, stored))
+}
+
 /// The number of faces that meet the conditions.
 pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Result<u64, ElasticError> {
-    let body = json!({"query": filter::query(filters).unwrap_or_else(|| json!({"match_all": {}}))});
+    let query = filter::query(filters).unwrap_or_else(|| json!({"match_all": {}}));
+    count_of(client, collection, &query).await
+}
+
+async fn count_of(client: &Client, collection: &str, query: &Value) -> Result<u64, ElasticError> {
+    let body = json!({"query": query});
     let reply: Value = client
         .read(
             "count faces",

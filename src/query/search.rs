@@ -62,19 +62,7 @@ pub async fn threshold(
     filters: &[Filter],
     limit: Limit,
 ) -> Result<(Threshold, u64), QueryError> {
-    for filter in filters {
-        filter.check(collection)?;
-    }
-    let (faces, stored) = match filters {
-        [] => {
-            let stored = search::count(client, &collection.name, &[]).await?;
-            (stored, stored)
-        }
-        filters => tokio::try_join!(
-            search::count(client, &collection.name, filters),
-            search::count(client, &collection.name, &[])
-        )?,
-    };
+    let (faces, stored) = search::count_among(client, collection, filters).await?;
     let threshold = match limit {
         Limit::MaxFpir(fpir) => Threshold::for_search(embedder, fpir, faces)?,
         Limit::MinSimilarity(similarity) => Threshold::fixed(embedder, similarity, Some(faces)),

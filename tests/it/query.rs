@@ -335,6 +335,13 @@ fn a_mistyped_filter_is_an_error_and_no_stranger() {
             "{refused:?}"
         );
     }
+    // Labels can have any key, but one that is on no face would match nothing, or exclude nothing.
+    for filter in ["labels.albm=1927", "labels.albm!=1927"] {
+        for command in [&["search", &query("query/obama-3.jpg")][..], &["cluster"]] {
+            let refused = space.run(&[command, &["--filter", filter]].concat()).expect(2);
+            assert!(refused.stderr.contains("a label \"albm\""), "{refused:?}");
+        }
+    }
 }
 
 #[test]

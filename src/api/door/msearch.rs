@@ -21,12 +21,14 @@ use super::request::{Incoming, answer, answer_with, off_thread};
 use super::search::{check, text, vectors};
 use super::splice::{Entries, Found, Refusal, scan, splice};
 use super::{Asker, Door, Scope};
+use crate::api::state::Place;
 use crate::elastic::collection::Collection;
 
 /// Searches in one request.
 const MAX_SEARCHES: usize = 500;
-/// The largest answer that ours are put into; one that needs no such thing is streamed, however large.
-const MAX_ANSWER: usize = 256 << 20;
+/// The largest answer that ours are put into, within the server's memory; one that needs no such thing is streamed, however
+/// large.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// Collections that are looked up at a time.
 const LOOK_UPS: usize = 8;
@@ -124,7 +126,7 @@ pub(super) async fn run(
         return Ok(answer(reply, &asker.caller.entry));
     }
     let (status, headers) = (reply.status(), reply.headers().clone());
-    let reply = whole_answer(reply).await?;
+    let reply = whole_answer(reply, &incoming.read.place).await?;
     Named::for_log(&asker.caller.entry).read(&reply);
     Ok(answer_with(status, headers, merge(&reply, &refusals)?))
 }
@@ -256,7 +258,7 @@ async fn ask_for_json(asker: &Asker<'_>, incoming: &Incoming, lines: Bytes) -> R
     Ok(asker.app.elastic.pass_on(&request).await?)
 }
 
-async fn whole_answer(reply: reqwest::Response) -> Result<Vec<u8>, DoorError> {
+async fn whole_answer(reply: reqwest::Response, place: &Place) -> Result<Vec<u8>, DoorError> {
     let failed = |reason: String| DoorError::new(StatusCode::BAD_GATEWAY, "exception", reason);
     let mut whole = Vec::new();
     let mut chunks = Body::from_stream(reply.bytes_stream()).into_data_stream();
@@ -267,6 +269,7 @@ async fn whole_answer(reply: reqwest::Response) -> Result<Vec<u8>, DoorError> {
                 "elasticsearch's answer has more than {MAX_ANSWER} bytes; ask for fewer hits"
             )));
         }
+        place.grow(chunk.len())?;
         whole.extend_from_slice(&chunk);
     }
     Ok(whole)
@@ -296,15 +299,21 @@ fn merge(reply: &[u8], refusals: &[Option<DoorError>]) -> Result<Vec<u8>, DoorEr
     }
     let start = responses.get().as_ptr() as usize - whole.as_ptr() as usize;
     let mut answers = answers.into_iter();
-    let items: Vec<String> = refusals
-        .iter()
-        .filter_map(|refusal| match refusal {
-            Some(refusal) => Some(refusal.json().to_string()),
-            None => answers.next().map(|answer| answer.get().to_owned()),
-        })
-        .collect();
-    let rest = &whole[start + responses.get().len()..];
-    Ok(format!("{}[{}]{rest}", &whole[..start], items.join(",")).into_bytes())
+    let mut merged = Vec::with_capacity(whole.len() + (refusals.len() << 9));
+    merged.extend_from_slice(&whole.as_bytes()[..start]);
+    merged.push(b'[');
+    for (at, refusal) in refusals.iter().enumerate() {
+        if at > 0 {
+            merged.push(b',');
+        }
+        match refusal {
+            Some(refusal) => merged.extend_from_slice(refusal.json().to_string().as_bytes()),
+            None => merged.extend_from_slice(answers.next().map_or("", RawValue::get).as_bytes()),
+        }
+    }
+    merged.push(b']');
+    merged.extend_from_slice(&whole.as_bytes()[start + responses.get().len()..]);
+    Ok(merged)
 }
 
 #[cfg(test)]

@@ -76,6 +76,8 @@ pub(super) struct Content {
     pub(super) body: Bytes,
     /// As it came, if that was in gzip.
     pub(super) packed: Option<Bytes>,
+    /// The room that it takes, and that an answer to it may take.
+    pub(super) place: Place,
 }
 
 /// Reads a body. What it inflates to has at most `max` bytes, and takes room as the body did.
@@ -88,12 +90,14 @@ pub(super) async fn read_body(headers: &HeaderMap, body: Body, place: Place, max
         return Ok(Content {
             body: bytes,
             packed: None,
+            place,
         });
     }
     off_thread(move || {
         Ok(Content {
             body: inflate(&bytes, &place, max)?,
             packed: Some(bytes),
+            place,
         })
     })
     .await?

@@ -49,6 +49,7 @@ fn metrics_have_opentelemetry_s_names() {
         "facedex_inference_queue_depth ",
         "facedex_inference_duration_seconds_count ",
         "facedex_inference_wait_seconds_count ",
+        "facedex_decode_wait_seconds_count ",
         "facedex_knn_duration_seconds_count ",
     ] {
         assert!(has(&[name]), "{name}\n{text}");
