@@ -21,9 +21,9 @@ test: cargo ## Set everything up; check the format and the lints; run all tests 
 	@dev/photos
 	@dev/moto prepare >/dev/null
 	@dev/clients prepare >/dev/null
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace
 
 test-full: export FACEDEX_TEST_FULL := 1
 test-full: ## The same with all of the long suites, on all tested versions of Elasticsearch: 9.5.3, 9.2.0, 8.19.21
@@ -57,8 +57,8 @@ bench-instructions: cargo photos ## Instructions of our own part, compared with 
 	cargo bench --locked --bench instructions
 
 lint: cargo ## Format and lints alone
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 lint-deploy: ## Compose file, Dockerfile and Kubernetes manifests against their schemas; no Docker is needed
 	@dev/deploy-check

@@ -16,14 +16,14 @@ mod material;
 
 use std::hint::black_box;
 
-use facedex::elastic::document::FaceDocument;
-use facedex::elastic::embedding::Form;
-use facedex::elastic::search::{Hit, SearchReply};
-use facedex::face::align::{Similarity, warp};
-use facedex::face::geometry::Landmarks;
-use facedex::face::image::{Limits, decode};
-use facedex::face::quality::Quality;
-use facedex::models::catalog::Metric;
+use facedex_elastic::document::FaceDocument;
+use facedex_elastic::embedding::Form;
+use facedex_elastic::search::{Hit, SearchReply};
+use facedex_face::align::{Similarity, warp};
+use facedex_face::geometry::Landmarks;
+use facedex_face::image::{Limits, decode};
+use facedex_face::models::catalog::Metric;
+use facedex_face::quality::Quality;
 use gungraun::prelude::*;
 use image::RgbImage;
 

@@ -11,16 +11,16 @@ mod material;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use facedex::elastic::embedding::Form;
-use facedex::elastic::search::SearchReply;
-use facedex::face::align::warp;
-use facedex::face::detect::Detector;
-use facedex::face::embed::Embedder;
-use facedex::face::image::{Limits, decode};
-use facedex::face::landmarks::Refiner;
-use facedex::face::{FaceEngine, Precision, Recipe};
-use facedex::models::catalog::{Catalog, Metric, Provider};
-use facedex::models::runtime::Runtime;
+use facedex_elastic::embedding::Form;
+use facedex_elastic::search::SearchReply;
+use facedex_face::align::warp;
+use facedex_face::detect::Detector;
+use facedex_face::embed::Embedder;
+use facedex_face::image::{Limits, decode};
+use facedex_face::landmarks::Refiner;
+use facedex_face::models::catalog::{Catalog, Metric, Provider};
+use facedex_face::models::runtime::Runtime;
+use facedex_face::{FaceEngine, Precision, Recipe};
 
 fn stages(criterion: &mut Criterion) {
     let catalog = Catalog::builtin().unwrap();

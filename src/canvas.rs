@@ -8,11 +8,10 @@ use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Baseline, Text};
+use facedex_face::Rect;
 use image::{RgbImage, imageops};
 use plotters_backend::text_anchor::{HPos, VPos};
 use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle, DrawingBackend, DrawingErrorKind, FontTransform};
-
-use crate::face::Rect;
 
 /// Paper.
 pub const BACKGROUND: Rgb888 = Rgb888::new(250, 250, 248);

@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, ValueEnum};
+use facedex_face::Precision;
+use facedex_face::image::Limits;
+use facedex_face::models::catalog::Provider;
 use toml::{Table, Value};
 
 pub use self::elasticsearch::{ElasticsearchArgs, parse_url};
-use crate::face::Precision;
-use crate::face::image::Limits;
-use crate::models::catalog::Provider;
 
 /// The file that is read from the working directory if there is one.
 const DEFAULT_FILE: &str = "facedex.toml";

@@ -1,19 +1,20 @@
 //! One error for the whole program: what layers report, with an exit code.
 
+use facedex_elastic::ElasticError;
+use facedex_elastic::lifecycle::LifecycleError;
+use facedex_face::FaceError;
+use facedex_face::models::catalog::CatalogError;
+use facedex_face::models::fetch::FetchError;
+use facedex_face::models::runtime::RuntimeError;
+
 use crate::api::ServeError;
 use crate::api::access::KeysError;
 use crate::api::audit::AuditError;
 use crate::bench::BenchError;
 use crate::config::ConfigError;
-use crate::elastic::ElasticError;
-use crate::elastic::lifecycle::LifecycleError;
 use crate::eval::EvalError;
-use crate::face::FaceError;
 use crate::ingest::IngestError;
 use crate::kibana::KibanaError;
-use crate::models::catalog::CatalogError;
-use crate::models::fetch::FetchError;
-use crate::models::runtime::RuntimeError;
 use crate::query::QueryError;
 
 /// Anything that ends a command with exit code 2.
@@ -109,19 +110,4 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-}
-
-/// An error with its causes: the outer one alone says only that a request failed.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = cause.source();
-    }
-    text
 }

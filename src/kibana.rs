@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use facedex_base::address::without_login;
+use facedex_base::errors::chain;
+use facedex_elastic::ElasticError;
+use facedex_elastic::connection::{Connection, Login};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
-
-use crate::address::without_login;
-use crate::elastic::ElasticError;
-use crate::elastic::connection::{Connection, Login};
-use crate::error::chain;
 
 /// Data views and dashboards, as Kibana takes them; `dev/dashboards build` makes the file.
 pub const OBJECTS: &str = include_str!("../kibana/facedex.ndjson");

@@ -1,19 +1,15 @@
 //! facedex detects, aligns and embeds faces, bulk-loads them into an Elasticsearch `dense_vector` index, and answers
 //! searches by photo. ARCHITECTURE.md has the bird's-eye view.
 
-pub mod address;
 pub mod api;
 pub mod bench;
 pub mod budget;
 pub mod canvas;
 pub mod cli;
 pub mod config;
-pub mod elastic;
 pub mod error;
 pub mod eval;
-pub mod face;
 pub mod ingest;
 pub mod kibana;
-pub mod models;
 pub mod query;
 pub mod terminal;

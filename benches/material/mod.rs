@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use facedex::elastic::document::{
+use facedex_elastic::document::{
     FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, face_id, image_hash,
 };
-use facedex::face::align::Similarity;
-use facedex::face::geometry::Landmarks;
-use facedex::face::image::{Limits, decode};
-use facedex::face::quality::{Quality, assess};
-use facedex::face::{Point, Rect};
-use facedex::models::catalog::{Catalog, cache_dir};
+use facedex_face::align::Similarity;
+use facedex_face::geometry::Landmarks;
+use facedex_face::image::{Limits, decode};
+use facedex_face::models::catalog::{Catalog, cache_dir};
+use facedex_face::quality::{Quality, assess};
+use facedex_face::{Point, Rect};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, crop_imm, resize};
@@ -85,7 +85,7 @@ pub fn quality(photo: &RgbImage, landmarks: &Landmarks, alignment: &Similarity, 
 pub fn document() -> FaceDocument {
     let photo = photo();
     let alignment = alignment();
-    let crop = facedex::face::align::warp(&photo, &alignment, 112);
+    let crop = facedex_face::align::warp(&photo, &alignment, 112);
     let hash = image_hash(&jpeg());
     let labels = BTreeMap::from([("album".to_owned(), "2026".to_owned())]);
     let mut document = FaceDocument {

@@ -5,10 +5,10 @@
 
 use std::sync::{LazyLock, Mutex};
 
-use facedex::face::detect::Detector;
-use facedex::face::image::{Limits, decode};
-use facedex::models::catalog::{Catalog, Provider};
-use facedex::models::runtime::Runtime;
+use facedex_face::detect::Detector;
+use facedex_face::image::{Limits, decode};
+use facedex_face::models::catalog::{Catalog, Provider};
+use facedex_face::models::runtime::Runtime;
 use libfuzzer_sys::fuzz_target;
 
 /// Small, so that a lying header costs no time.

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri};
+use facedex_elastic::search::Hit;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use self::writer::{Line, Log};
 use super::access::Caller;
 use super::form::truth;
-use crate::elastic::search::Hit;
 
 /// Why something is not written down.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,14 +8,13 @@ use axum::Json;
 use axum::http::HeaderValue;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
+use facedex_elastic::ElasticError;
+use facedex_elastic::error::block;
+use facedex_face::FaceError;
+use facedex_face::image::ImageError;
 use serde_json::{Map, Value, json};
 
 pub use self::codes::{Code, Row};
-
-use crate::elastic::ElasticError;
-use crate::elastic::error::block;
-use crate::face::FaceError;
-use crate::face::image::ImageError;
 use crate::query::QueryError;
 
 /// What a route answers when it cannot do what was asked.

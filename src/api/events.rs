@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::response::Response;
+use facedex_elastic::event::{Event, Facedex, Failed, Http, HttpRequest, HttpResponse, QueryFigures, What};
 
 use super::error::Refused;
 use super::state::App;
-use crate::elastic::event::{Event, Facedex, Failed, Http, HttpRequest, HttpResponse, QueryFigures, What};
 
 /// What a route tells of a request, as an extension of its response.
 #[derive(Debug, Clone, Default)]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use facedex_elastic::{ElasticError, collection};
 use serde::Serialize;
 
 use super::error::{ApiError, Code};
 use super::state::App;
-use crate::elastic::{ElasticError, collection};
 
 /// Whoever asks whether we are ready does not wait long for the answer.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use facedex_face::FaceEngine;
+use facedex_face::models::catalog::Embedder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::{ApiError, Code};
-use crate::face::FaceEngine;
-use crate::models::catalog::Embedder;
 
 type Job = Box<dyn FnOnce(&mut FaceEngine) + Send>;
 

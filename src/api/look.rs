@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use axum::body::Bytes;
+use facedex_face::FaceEngine;
+use facedex_face::image::{Encoded, Limits};
 use image::RgbImage;
 
 use super::error::{ApiError, Code};
@@ -12,8 +14,6 @@ use super::memory::{Decoder, Memory};
 use super::photo;
 use super::state::App;
 use crate::budget::Reservation;
-use crate::face::FaceEngine;
-use crate::face::image::{Encoded, Limits};
 use crate::query::QueryError;
 
 /// A photo that was decoded.

@@ -36,6 +36,9 @@ use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
+use facedex_elastic::Client;
+use facedex_elastic::events::Events;
+use facedex_face::FaceEngine;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -51,9 +54,6 @@ use self::error::{ApiError, Code};
 use self::inference::Inference;
 use self::memory::Memory;
 pub use self::state::{App, Settings};
-use crate::elastic::Client;
-use crate::elastic::events::Events;
-use crate::face::FaceEngine;
 use crate::terminal;
 
 /// Why the server does not run.

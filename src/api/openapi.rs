@@ -9,6 +9,8 @@ use axum::Router;
 use axum::http::Method;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::routing::get;
+use facedex_elastic::collection::NAME_PATTERN;
+use facedex_face::Face;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{
@@ -23,8 +25,6 @@ use super::state::App;
 use super::v1;
 use super::v1::question::Answer;
 use super::{error::Code, health};
-use crate::elastic::collection::NAME_PATTERN;
-use crate::face::Face;
 use crate::query::answer::Took;
 
 #[derive(OpenApi)]

@@ -9,6 +9,9 @@ use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use facedex_face::Face;
+use facedex_face::models::catalog::Metric;
+use facedex_face::select::FaceChoice;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,9 +22,6 @@ use super::error::{ApiError, Code};
 use super::form::Given;
 use super::look::Decoded;
 use super::state::App;
-use crate::face::Face;
-use crate::face::select::FaceChoice;
-use crate::models::catalog::Metric;
 use crate::query::photo::QueryPhoto;
 
 /// What stands for a photo in a request.

@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
+use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::events::Events;
+use facedex_elastic::{Client, Destination, retry::RetryPolicy, trace};
+use facedex_face::image::Limits;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -18,10 +22,6 @@ use super::audit::Audit;
 use super::error::{ApiError, Code};
 use super::inference::Inference;
 use super::memory::{BodyRoom, Memory};
-use crate::elastic::collection::{self, Collection};
-use crate::elastic::events::Events;
-use crate::elastic::{Client, Destination, retry::RetryPolicy, trace};
-use crate::face::image::Limits;
 
 /// How the server was asked to run.
 #[derive(Debug, Clone)]

@@ -10,11 +10,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use facedex_elastic::trace;
 use tracing::Instrument as _;
 
 use super::events;
 use super::state::App;
-use crate::elastic::trace;
 
 /// Names a request in its answer, in the log and in the audit log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use facedex_elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
+use facedex_elastic::store::{PhotoRecord, WriteMode, store};
+use facedex_elastic::{Destination, ElasticError};
+use facedex_face::Rect;
+use facedex_face::geometry::Point;
+use facedex_face::quality::Quality;
 use tokio::task::JoinSet;
 
 use super::BenchError;
 use super::vectors::{Population, photo_hash};
-use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
-use crate::elastic::store::{PhotoRecord, WriteMode, store};
-use crate::elastic::{Destination, ElasticError};
-use crate::face::Rect;
-use crate::face::geometry::Point;
-use crate::face::quality::Quality;
 
 /// Photos of each person.
 pub const PHOTOS_A_PERSON: u64 = 4;

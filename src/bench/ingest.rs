@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use elasticsearch::http::Method;
+use facedex_elastic::client::{Client, Payload};
+use facedex_elastic::scratch;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::Command;
 
 use super::process::{Watched, watch};
 use super::{BenchError, median};
-use crate::elastic::client::{Client, Payload};
-use crate::elastic::scratch;
 
 /// What to compare.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ mod vectors;
 
 use std::path::PathBuf;
 
-use crate::elastic::ElasticError;
+use facedex_elastic::ElasticError;
 
 /// Why a benchmark has no result.
 #[derive(Debug, thiserror::Error)]

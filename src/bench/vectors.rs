@@ -88,8 +88,8 @@ pub fn photo_hash(seed: u64, number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::catalog::Catalog;
     use crate::query::verify::similarity as cosine;
+    use facedex_face::models::catalog::Catalog;
 
     #[test]
     fn the_same_face_is_the_same_vector_of_unit_length() {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use axum::http::StatusCode;
 use clap::Args;
+use facedex_elastic::Destination;
+use facedex_face::models::catalog;
 
 use crate::api::audit::{Action, Audit, Entry};
-use crate::elastic::Destination;
 use crate::error::Error;
-use crate::models::catalog;
 
 /// Where it is written.
 #[derive(Debug, Args)]

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use facedex_elastic::collection::{Layout, open_or_create};
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::{Destination, scratch};
 use secrecy::ExposeSecret;
 
 use super::{Models, SUCCESS, client, cores, print_json, show, tables};
 use crate::bench::ingest::{self, Plan};
 use crate::bench::serve;
 use crate::config::GlobalArgs;
-use crate::elastic::collection::{Layout, open_or_create};
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::{Destination, scratch};
 use crate::error::Error;
 use crate::terminal;
 

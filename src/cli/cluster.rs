@@ -5,6 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use facedex_elastic::Destination;
+use facedex_elastic::clusters::{self, Updated};
+use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::effort::{Asked, Effort, MAX_CANDIDATES, Question};
+use facedex_elastic::filter::Filter;
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::search;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -12,13 +19,6 @@ use super::effort::FormerArgs;
 use super::tables::{body, table};
 use super::{CollectionArg, SUCCESS, client, parse_similarity, recipe, show};
 use crate::config::GlobalArgs;
-use crate::elastic::Destination;
-use crate::elastic::clusters::{self, Updated};
-use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::{Asked, Effort, MAX_CANDIDATES, Question};
-use crate::elastic::filter::Filter;
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::search;
 use crate::error::Error;
 use crate::eval::clustering::{Agreement, agreement};
 use crate::query::cluster::{Grouping, group, name, neighbourhood};

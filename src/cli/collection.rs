@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use facedex_elastic::collection::{self, Collection, IndexType, Layout};
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::{Client, Destination};
 use serde::Serialize;
 
 use super::{SUCCESS, client, recipe, show, tables};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::{self, Collection, IndexType, Layout};
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::{Client, Destination};
 use crate::error::Error;
 
 #[derive(Debug, Subcommand)]

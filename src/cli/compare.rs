@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use facedex_face::{Precision, Recipe};
 use serde::Serialize;
 
 use super::eval::LookArgs;
@@ -13,7 +14,6 @@ use super::{Models, SUCCESS, catalog, runtime, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::eval::{pairs, verification};
-use crate::face::{Precision, Recipe};
 
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {

@@ -1,8 +1,8 @@
 //! `--candidates` and `--rescored`, and what became of the flags before them.
 
 use clap::Args;
+use facedex_elastic::effort::{Asked, MAX_CANDIDATES};
 
-use crate::elastic::effort::{Asked, MAX_CANDIDATES};
 use crate::error::Error;
 
 /// How far to look.

@@ -11,6 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use facedex_elastic::alive::Alive;
+use facedex_elastic::collection::{self, Collection, Layout};
+use facedex_elastic::destination::Destination;
+use facedex_elastic::document::parse_label;
+use facedex_elastic::events::Events;
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::store::WriteMode;
+use facedex_face::FaceEngine;
+use facedex_face::select::Subject;
 use serde::Serialize;
 
 use self::quality::QualityArgs;
@@ -19,16 +28,7 @@ use super::sources::SourceArgs;
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
 use crate::budget::ThreadBudget;
 use crate::config::{GlobalArgs, PhotoLimitArgs};
-use crate::elastic::alive::Alive;
-use crate::elastic::collection::{self, Collection, Layout};
-use crate::elastic::destination::Destination;
-use crate::elastic::document::parse_label;
-use crate::elastic::events::Events;
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::store::WriteMode;
 use crate::error::Error;
-use crate::face::FaceEngine;
-use crate::face::select::Subject;
 use crate::ingest::dead_letter::DeadLetter;
 use crate::ingest::deliver::Delivery;
 use crate::ingest::journal::{Journal, JournalKey};
@@ -429,7 +429,7 @@ fn journal(args: &IngestArgs, cluster: Option<&str>, collection: &Collection, en
     }
     let folder = match &args.resume.journal_dir {
         Some(folder) => folder.clone(),
-        None => crate::models::catalog::state_dir()?,
+        None => facedex_face::models::catalog::state_dir()?,
     };
     let key = JournalKey {
         cluster: cluster.unwrap_or("unknown").to_owned(),

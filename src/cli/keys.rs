@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use facedex_face::models::catalog;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -14,7 +15,6 @@ use crate::api::access::file::KeyFile;
 use crate::api::access::keys::{Collections, Key, Scope, Standing};
 use crate::config::GlobalArgs;
 use crate::error::Error;
-use crate::models::catalog;
 use crate::terminal;
 
 /// Which keys file.

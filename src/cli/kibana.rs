@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use facedex_elastic::connection::{Connection, Trust};
 use secrecy::SecretString;
 
 use super::{NEGATIVE, SUCCESS, print, print_text, show};
 use crate::config::{GlobalArgs, parse_url};
-use crate::elastic::connection::{Connection, Trust};
 use crate::error::Error;
 use crate::kibana::{Address, Imported, Kibana, KibanaError, OBJECTS};
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use facedex_elastic::document::{Person, parse_person_id, parse_person_name};
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::{Destination, clusters};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{CollectionArg, NEGATIVE, SUCCESS, client, show};
 use crate::config::GlobalArgs;
-use crate::elastic::document::{Person, parse_person_id, parse_person_name};
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::{Destination, clusters};
 use crate::error::Error;
 use crate::terminal;
 

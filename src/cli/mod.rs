@@ -31,16 +31,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use facedex_elastic::Client;
+use facedex_face::models::catalog::{self, Catalog, Provider};
+use facedex_face::models::fetch::{self, Places, State};
+use facedex_face::models::runtime::{Runtime, RuntimeError};
+use facedex_face::{FaceEngine, FaceError, Recipe};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, GlobalArgs, LogFormat};
-use crate::elastic::Client;
 use crate::error::Error;
-use crate::face::{FaceEngine, FaceError, Recipe};
-use crate::models::catalog::{self, Catalog, Provider};
-use crate::models::fetch::{self, Places, State};
-use crate::models::runtime::{Runtime, RuntimeError};
 use crate::terminal;
 
 /// Done, or a match.

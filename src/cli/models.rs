@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
+use facedex_face::models::catalog::{Catalog, CatalogError, Ensemble, Model, Provider, RuntimeFacts};
+use facedex_face::models::fetch::{
+    FetchError, Placed, Places, Report, State, fetch, file_digest, library_state, model_state,
+};
 use serde::Serialize;
 
 use super::{SUCCESS, compare, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
-use crate::models::catalog::{Catalog, CatalogError, Ensemble, Model, Provider, RuntimeFacts};
-use crate::models::fetch::{FetchError, Placed, Places, Report, State, fetch, file_digest, library_state, model_state};
 
 /// What `facedex models` does.
 #[derive(Debug, clap::Subcommand)]

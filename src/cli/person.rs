@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use facedex_elastic::collection::Unusable;
+use facedex_elastic::destination::Destination;
+use facedex_elastic::document::{parse_person_id, parse_person_name};
+use facedex_elastic::lifecycle::versions::Reach;
+use facedex_elastic::persons::{self, Change, Changed, Export};
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::{Client, collection};
 use serde::Serialize;
 
 use super::audit::{AuditArgs, CommandLog};
 use super::{SUCCESS, client, print, show};
 use crate::api::audit::{Action, Entry};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::Unusable;
-use crate::elastic::destination::Destination;
-use crate::elastic::document::{parse_person_id, parse_person_name};
-use crate::elastic::lifecycle::versions::Reach;
-use crate::elastic::persons::{self, Change, Changed, Export};
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::{Client, collection};
 use crate::error::Error;
 
 #[derive(Debug, Subcommand)]

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use embedded_graphics::pixelcolor::Rgb888;
+use facedex_face::image::{Limits, decode, read};
+use facedex_face::{Rect, thumbnail};
 use image::{RgbImage, imageops};
 use url::Url;
 
 use super::query::Answer;
 use crate::canvas::Canvas;
 use crate::error::Error;
-use crate::face::image::{Limits, decode, read};
-use crate::face::{Rect, thumbnail};
 use crate::query::photo::QueryPhoto;
 use crate::query::search::SearchResult;
 

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::effort::MAX_CANDIDATES;
+use facedex_elastic::filter::Filter;
+use facedex_elastic::{Client, ElasticError};
+use facedex_face::Face;
+use facedex_face::gate::Gate;
+use facedex_face::select::FaceChoice;
 use serde::Serialize;
 
 use super::effort::EffortArgs;
 use super::{ERROR, NEGATIVE, SUCCESS, client, query_engine};
 use crate::config::{self, GlobalArgs};
-use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::MAX_CANDIDATES;
-use crate::elastic::filter::Filter;
-use crate::elastic::{Client, ElasticError};
 use crate::error::Error;
-use crate::face::Face;
-use crate::face::gate::Gate;
-use crate::face::select::FaceChoice;
 use crate::query::QueryError;
 use crate::query::answer::{FaceAnswer, Took, milliseconds};
 use crate::query::photo::QueryPhoto;

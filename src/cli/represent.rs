@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use facedex_face::Face;
+use facedex_face::select::FaceChoice;
 use serde::Serialize;
 
 use super::{NEGATIVE, SUCCESS, print_json, query_engine};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::error::Error;
-use crate::face::Face;
-use crate::face::select::FaceChoice;
 use crate::query::photo::QueryPhoto;
 
 #[derive(Debug, Args)]

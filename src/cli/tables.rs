@@ -2,13 +2,13 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::document::Person;
 
 use super::keys::Listed;
 use super::query::Answer;
 use super::verify;
 use crate::bench::{ingest, serve};
-use crate::elastic::collection::{self, Collection};
-use crate::elastic::document::Person;
 use crate::ingest::profile::Shares;
 use crate::ingest::{Stage, Summary};
 use crate::query::identify::{Decision, Identification};

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use facedex_face::Face;
+use facedex_face::select::FaceChoice;
 use serde::Serialize;
 
 use super::{NEGATIVE, SUCCESS, query_engine, show, tables};
 use crate::config::{self, GlobalArgs};
 use crate::error::Error;
-use crate::face::Face;
-use crate::face::select::FaceChoice;
 use crate::query::identify::Decision;
 use crate::query::photo::QueryPhoto;
 use crate::query::threshold::Threshold;

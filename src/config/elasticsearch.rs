@@ -7,12 +7,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use facedex_elastic::connection::{Connection, Login, Trust};
+use facedex_elastic::fingerprint::Fingerprint;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::ConfigError;
-use crate::elastic::connection::{Connection, Login, Trust};
-use crate::elastic::fingerprint::Fingerprint;
 
 /// Where Elasticsearch is if nobody says so.
 const DEFAULT_URL: &str = "http://127.0.0.1:9200";

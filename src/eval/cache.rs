@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use facedex_face::Face;
 use serde::{Deserialize, Serialize};
 
 use super::{EvalError, io_error};
-use crate::face::Face;
 
 /// All faces of a photo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,9 +67,23 @@ impl Cache {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::face::engine::tests::face_at;
+
+    /// A square face without content.
+    pub(in crate::eval) fn face_at(x: f32, y: f32, side: f32) -> facedex_face::Face {
+        let quality = serde_json::json!({
+            "size": side, "sharpness": 1.0, "brightness": 0.5, "contrast": 0.1, "yaw": 0.0, "roll": 0.0, "visible": 1.0,
+        });
+        serde_json::from_value(serde_json::json!({
+            "box": {"x": x, "y": y, "width": side, "height": side},
+            "landmarks": [[x, y], [x, y], [x, y], [x, y], [x, y]],
+            "score": 0.9,
+            "quality": quality,
+            "embedding": [1.0, 0.0],
+        }))
+        .unwrap()
+    }
 
     #[test]
     fn keeps_what_was_seen_by_engine_and_photo() {

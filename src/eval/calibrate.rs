@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use facedex_face::models::catalog::{Calibration, Embedder, FmrPoint};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -13,7 +14,6 @@ use super::look::Looker;
 use super::people::Photo;
 use super::plot::{Axis, Plot};
 use super::{EvalError, Interval};
-use crate::models::catalog::{Calibration, Embedder, FmrPoint};
 use crate::query::exact::similarity;
 use crate::query::threshold::Threshold;
 

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use facedex_face::detect::shrink;
+use facedex_face::image::{Limits, decode, read};
+use facedex_face::select::FaceChoice;
+use facedex_face::{Face, FaceEngine, FaceError};
+
 use super::EvalError;
 use super::cache::{Cache, Look};
-use crate::face::detect::shrink;
-use crate::face::image::{Limits, decode, read};
-use crate::face::select::FaceChoice;
-use crate::face::{Face, FaceEngine, FaceError};
 
 /// How photos are looked at.
 pub struct Looker<'l> {

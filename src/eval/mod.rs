@@ -18,8 +18,9 @@ pub mod verification;
 
 use std::path::PathBuf;
 
-use crate::elastic::ElasticError;
-use crate::face::FaceError;
+use facedex_elastic::ElasticError;
+use facedex_face::FaceError;
+
 use crate::query::QueryError;
 
 /// Why something cannot be measured.

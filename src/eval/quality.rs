@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use facedex_face::Face;
+use facedex_face::models::catalog::Embedder;
 use serde::Serialize;
 
 use super::EvalError;
 use super::look::Looker;
 use super::people::Photo;
 use super::plot::{Axis, Plot};
-use crate::face::Face;
-use crate::models::catalog::Embedder;
 use crate::query::threshold::Threshold;
 use crate::query::verify;
 

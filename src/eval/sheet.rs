@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use facedex_face::image::{Limits, decode, read};
+use facedex_face::{Rect, thumbnail};
 use serde::Serialize;
 
 use super::EvalError;
 use crate::canvas::{CHARACTER, Canvas};
-use crate::face::image::{Limits, decode, read};
-use crate::face::{Rect, thumbnail};
 
 const TILE: u32 = 160;
 const GAP: u32 = 12;

@@ -197,7 +197,7 @@ fn worst_pairs(
     pairs: &[Pair],
     judged: &[Judged],
     count: usize,
-    boxes: impl Fn(&Pair) -> [Option<crate::face::Rect>; 2],
+    boxes: impl Fn(&Pair) -> [Option<facedex_face::Rect>; 2],
 ) -> Vec<BadPair> {
     let mut worst = Vec::new();
     for same in [true, false] {

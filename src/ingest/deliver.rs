@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use facedex_elastic::store::{self, Outcome, PhotoRecord, Stored, WriteMode};
+use facedex_elastic::tombstones::{self, Lifted};
+use facedex_elastic::{Destination, ElasticError};
 use tokio::task::JoinSet;
 
 use super::dead_letter::DeadLetter;
@@ -14,9 +17,6 @@ use super::prepare::Prepared;
 use super::progress::Progress;
 use super::report::Report;
 use super::{Failure, IngestError, Stage, Summary};
-use crate::elastic::store::{self, Outcome, PhotoRecord, Stored, WriteMode};
-use crate::elastic::tombstones::{self, Lifted};
-use crate::elastic::{Destination, ElasticError};
 
 /// How documents are sent.
 #[derive(Debug, Clone, Copy)]

@@ -17,13 +17,13 @@ pub mod source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use facedex_elastic::ElasticError;
+use facedex_elastic::document::Person;
+use facedex_face::FaceError;
 use serde::Serialize;
 
 use self::journal::JournalError;
 use self::source::Entry;
-use crate::elastic::ElasticError;
-use crate::elastic::document::Person;
-use crate::face::FaceError;
 
 /// Why a whole run stops.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use facedex_elastic::Destination;
+use facedex_face::FaceEngine;
 use tokio::task::JoinSet;
 
 use super::dead_letter::DeadLetter;
@@ -20,8 +22,6 @@ use super::report::Report;
 use super::source::{Shard, Sink, Source};
 use super::{IngestError, Summary};
 use crate::budget::{Budget, ThreadBudget};
-use crate::elastic::Destination;
-use crate::face::FaceEngine;
 
 /// Photos that may wait between two stages, for each worker.
 const QUEUE_PER_WORKER: usize = 4;

@@ -6,6 +6,13 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use facedex_elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
+use facedex_elastic::store::PhotoRecord;
+use facedex_face::gate::Gate;
+use facedex_face::image::{Encoded, ImageError, Limits};
+use facedex_face::likeness;
+use facedex_face::select::Subject;
+use facedex_face::{Face, FaceEngine, thumbnail};
 use image::RgbImage;
 
 use super::profile::{Times, Work};
@@ -13,13 +20,6 @@ use super::reader::Loaded;
 use super::source::Entry;
 use super::{Failure, Stage, now};
 use crate::budget::ThreadBudget;
-use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
-use crate::elastic::store::PhotoRecord;
-use crate::face::gate::Gate;
-use crate::face::image::{Encoded, ImageError, Limits};
-use crate::face::likeness::{self, Likeness};
-use crate::face::select::Subject;
-use crate::face::{Face, FaceEngine, thumbnail};
 
 /// Side of a stored thumbnail, in pixels.
 const THUMBNAIL: u32 = 128;
@@ -166,7 +166,7 @@ impl Recipe {
             hash: file.hash.clone(),
             coded: file.coded,
             orientation: file.orientation,
-            likeness: Some(Likeness::of(photo).to_hex()),
+            likeness: Some(likeness::of(photo).to_hex()),
             width: photo.width(),
             height: photo.height(),
             faces: u32::try_from(faces.len()).unwrap_or(u32::MAX),

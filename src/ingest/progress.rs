@@ -4,11 +4,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use facedex_elastic::destination::Pulse;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{Failure, Summary};
-use crate::elastic::destination::Pulse;
 use crate::terminal;
 
 /// How progress is shown.

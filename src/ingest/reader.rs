@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use facedex_elastic::document::image_hash;
+use facedex_elastic::{Destination, ElasticError, store};
+use facedex_face::image::{ImageError, Limits, read};
 
 use super::deliver::Message;
 use super::fetch::Fetcher;
 use super::source::{Content, Entry, Held, Item, Offer};
 use super::{Failure, Stage};
 use crate::budget::{Budget, Reservation};
-use crate::elastic::document::image_hash;
-use crate::elastic::{Destination, ElasticError, store};
-use crate::face::image::{ImageError, Limits, read};
 
 /// A photo whose bytes are there.
 #[derive(Debug)]

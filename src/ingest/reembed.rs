@@ -5,20 +5,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use facedex_elastic::ElasticError;
+use facedex_elastic::document::image_hash;
+use facedex_elastic::lifecycle::LifecycleError;
+use facedex_elastic::lifecycle::reconcile::Carrier;
+use facedex_elastic::lifecycle::walk::{self, Photo};
+use facedex_face::geometry::same_faces;
+use facedex_face::image::{Encoded, Limits, read};
+use facedex_face::{Face, FaceEngine, Rect};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use url::Url;
 
 use super::fetch::Fetcher;
 use crate::budget::{Budget, ThreadBudget};
-use crate::elastic::ElasticError;
-use crate::elastic::document::image_hash;
-use crate::elastic::lifecycle::LifecycleError;
-use crate::elastic::lifecycle::reconcile::Carrier;
-use crate::elastic::lifecycle::walk::{self, Photo};
-use crate::face::geometry::same_faces;
-use crate::face::image::{Encoded, Limits, read};
-use crate::face::{Face, FaceEngine, Rect};
 
 /// Embeds stored faces anew, under the guards that ingest has: limits of size, private addresses refused, a bound for the
 /// memory of decoded photos. Only a photo that is still what it was counts.

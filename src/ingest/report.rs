@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use facedex_elastic::event::{Event, Facedex, Failed, IngestCounts, What};
+use facedex_elastic::events::Events;
+
 use super::{Failure, IngestError, Stage, Summary};
-use crate::elastic::event::{Event, Facedex, Failed, IngestCounts, What};
-use crate::elastic::events::Events;
 
 /// How often a run tells what it did since it last told.
 const PERIOD: Duration = Duration::from_secs(10);

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
+use facedex_face::Face;
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::face::Face;
 
 /// The answer for one face.
 #[derive(Debug, Serialize)]

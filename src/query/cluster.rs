@@ -8,14 +8,13 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
+use facedex_elastic::collection::Collection;
+use facedex_elastic::effort::Effort;
+use facedex_elastic::filter::Filter;
+use facedex_elastic::neighbours::{self, Nearness};
+use facedex_elastic::vectors::{self, Beside, StoredVector};
+use facedex_elastic::{Destination, ElasticError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-
-use crate::elastic::collection::Collection;
-use crate::elastic::effort::Effort;
-use crate::elastic::filter::Filter;
-use crate::elastic::neighbours::{self, Nearness};
-use crate::elastic::vectors::{self, Beside, StoredVector};
-use crate::elastic::{Destination, ElasticError};
 
 /// Searches a request.
 const BATCH: usize = 64;

@@ -5,12 +5,12 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::elastic::collection::Collection;
-use crate::elastic::knn::Knn;
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::search::{self, Hit};
-use crate::elastic::vectors::{self, Beside};
-use crate::elastic::{Client, Destination, ElasticError};
+use facedex_elastic::collection::Collection;
+use facedex_elastic::knn::Knn;
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::search::{self, Hit};
+use facedex_elastic::vectors::{self, Beside};
+use facedex_elastic::{Client, Destination, ElasticError};
 
 /// For how long Elasticsearch may take no request.
 const PATIENCE: Duration = Duration::from_secs(60);

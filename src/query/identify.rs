@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use facedex_elastic::collection::Collection;
+use facedex_elastic::document::Person;
+use facedex_elastic::effort::{MAX_CANDIDATES, Question};
+use facedex_elastic::knn::Knn;
+use facedex_elastic::search::Hit;
+use facedex_elastic::{Client, ElasticError};
 use serde::Serialize;
 
 use super::search::{SearchOptions, nearest};
 use super::threshold::Threshold;
-use crate::elastic::collection::Collection;
-use crate::elastic::document::Person;
-use crate::elastic::effort::{MAX_CANDIDATES, Question};
-use crate::elastic::knn::Knn;
-use crate::elastic::search::Hit;
-use crate::elastic::{Client, ElasticError};
 
 /// Hits are asked for this many times more often than groups at first: people have several photos.
 const FIRST_SPREAD: usize = 4;

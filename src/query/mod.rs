@@ -9,9 +9,9 @@ pub mod search;
 pub mod threshold;
 pub mod verify;
 
-use crate::elastic::ElasticError;
-use crate::face::FaceError;
-use crate::face::image::ImageError;
+use facedex_elastic::ElasticError;
+use facedex_face::FaceError;
+use facedex_face::image::ImageError;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use facedex_face::image::{ImageError, Limits, decode, read};
+use facedex_face::select::FaceChoice;
+use facedex_face::{Face, FaceEngine};
 use image::RgbImage;
 
 use super::QueryError;
-use crate::face::image::{ImageError, Limits, decode, read};
-use crate::face::select::FaceChoice;
-use crate::face::{Face, FaceEngine};
 
 /// A decoded photo with all of its faces.
 pub struct QueryPhoto {

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use facedex_elastic::collection::Collection;
+use facedex_elastic::effort::{Asked, Effort, Question};
+use facedex_elastic::filter::Filter;
+use facedex_elastic::knn::Knn;
+use facedex_elastic::search::{self, Hit};
+use facedex_elastic::{Client, ElasticError};
+use facedex_face::models::catalog::Embedder;
 use serde::Serialize;
 
 use super::threshold::Threshold;
 use super::{QueryError, exact};
-use crate::elastic::collection::Collection;
-use crate::elastic::effort::{Asked, Effort, Question};
-use crate::elastic::filter::Filter;
-use crate::elastic::knn::Knn;
-use crate::elastic::search::{self, Hit};
-use crate::elastic::{Client, ElasticError};
-use crate::models::catalog::Embedder;
 
 /// How hard to look, and among which faces.
 #[derive(Debug, Clone)]

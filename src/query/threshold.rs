@@ -1,9 +1,9 @@
 //! From the error rate that somebody accepts to the similarity that a match needs, by the embedder's measured table.
 
+use facedex_face::models::catalog::{Embedder, FmrPoint};
 use serde::Serialize;
 
 use super::QueryError;
-use crate::models::catalog::{Embedder, FmrPoint};
 
 /// The share of searches for strangers that may name somebody, where nothing else is asked for.
 pub const MAX_FPIR: f64 = 0.01;
@@ -160,7 +160,7 @@ fn segment(table: &[FmrPoint], beyond: impl Fn(&FmrPoint) -> bool) -> (FmrPoint,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::catalog::Catalog;
+    use facedex_face::models::catalog::Catalog;
 
     fn embedder() -> Embedder {
         Catalog::builtin().unwrap().default_embedder().embedder.clone().unwrap()

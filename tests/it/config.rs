@@ -195,7 +195,7 @@ fn a_flag_beats_what_the_file_says_to_the_contrary() {
 #[test]
 fn a_damaged_model_is_refused() {
     let space = Space::new();
-    let models = facedex::models::catalog::models_dir(None).unwrap();
+    let models = facedex_face::models::catalog::models_dir(None).unwrap();
     crate::harness::fetch_models();
     for file in ["yunet_2023mar.onnx", "mtcnn_onet.onnx", "sface_2021dec.onnx"] {
         let mut bytes = std::fs::read(models.join(file)).unwrap();

@@ -567,7 +567,7 @@ fn a_third_party_s_model_is_an_entry_of_the_user_s_catalog() {
     let pairs = pairs(&space);
     // MobileFaceNet under another name stands for somebody else's ArcFace-style model: 112 x 112, five points.
     space.run(&["models", "fetch", "mobilefacenet-192"]).expect(0);
-    let models = facedex::models::catalog::models_dir(None).unwrap();
+    let models = facedex_face::models::catalog::models_dir(None).unwrap();
     let folder = space.path("models");
     std::fs::create_dir(&folder).unwrap();
     for file in ["yunet_2023mar.onnx", "mtcnn_onet.onnx"] {

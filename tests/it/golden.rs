@@ -3,14 +3,14 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-use facedex::face::detect::Detector;
-use facedex::face::embed::Embedder;
-use facedex::face::geometry::Landmarks;
-use facedex::face::image::{Limits, decode};
-use facedex::face::landmarks::Refiner;
-use facedex::face::{FaceEngine, Point, Recipe, Rect};
-use facedex::models::catalog::{Catalog, Provider};
-use facedex::models::runtime::Runtime;
+use facedex_face::detect::Detector;
+use facedex_face::embed::Embedder;
+use facedex_face::geometry::Landmarks;
+use facedex_face::image::{Limits, decode};
+use facedex_face::landmarks::Refiner;
+use facedex_face::models::catalog::{Catalog, Provider};
+use facedex_face::models::runtime::Runtime;
+use facedex_face::{FaceEngine, Point, Recipe, Rect};
 use image::RgbImage;
 use serde::Deserialize;
 
@@ -133,7 +133,7 @@ fn refined_landmarks_are_the_reference_s() {
         };
         for theirs in &case.faces {
             let [x, y, width, height] = theirs.bbox;
-            let detection = facedex::face::detect::Detection {
+            let detection = facedex_face::detect::Detection {
                 bbox: Rect { x, y, width, height },
                 landmarks: theirs.landmarks,
                 score: theirs.score,

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use crate::harness::images::{animated_gif, encode, open, turned_jpeg};
 use crate::harness::{Space, full};
-use facedex::elastic::document::image_hash;
-use facedex::face::image::{Limits, decode};
+use facedex_elastic::document::image_hash;
+use facedex_face::image::{Limits, decode};
 
 /// No file may take longer: a hang, not a measurement.
 const HANG: Duration = Duration::from_secs(10);

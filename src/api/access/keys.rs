@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::ValueEnum;
+use facedex_elastic::collection;
 use jiff::{SignedDuration, Timestamp};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -16,7 +17,6 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::KeysError;
-use crate::elastic::collection;
 
 /// What every key begins with, so that people and secret scanners know one when they see it.
 const PREFIX: &str = "fdx_";

@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 
+use facedex_face::select::FaceChoice;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::splice::{BUILDER, Entries, Refusal, Text};
 use crate::api::base64::decode;
-use crate::face::select::FaceChoice;
 
 const FACE_EMBEDDING: &str = "face_embedding";
 const TEXT_EMBEDDING: &str = "text_embedding";

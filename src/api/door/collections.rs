@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::elastic::collection::{self, Collection};
-use crate::elastic::{Client, ElasticError};
+use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::{Client, ElasticError};
 
 /// A collection that is made anew under its name with other models is searched for this long as if it were the old one.
 const REMEMBERED: Duration = Duration::from_secs(5);

@@ -2,9 +2,10 @@
 //! counted and not fetched, also by aggregations that count each bucket as a query, so that `k` comes out in place of the number of faces above it. Such a count is refused, with the
 //! form that counts right.
 
+use facedex_elastic::server::{Version, Versions};
+
 use super::places::Place;
 use super::splice::Refusal;
-use crate::elastic::server::{Version, Versions};
 
 /// The first version that counts so.
 const WRONG_FROM: Version = Version::new(9, 4, 0);

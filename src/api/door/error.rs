@@ -8,11 +8,11 @@ use axum::http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTE
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use facedex_elastic::ElasticError;
 use serde_json::{Value, json};
 
 use super::splice::Refusal;
 use crate::api::error::{ApiError, Code, Refused, seconds};
-use crate::elastic::ElasticError;
 
 /// Clients refuse a server that does not send this.
 const PRODUCT: (&str, &str) = ("x-elastic-product", "Elasticsearch");

@@ -27,6 +27,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
+use facedex_elastic::collection;
 
 use self::collections::Collections;
 pub use self::error::shape;
@@ -38,7 +39,6 @@ use super::access::{Caller, Scope};
 use super::error::{ApiError, Code};
 use super::events::Told;
 use super::state::{App, Place};
-use crate::elastic::collection;
 
 /// What requests to the door share.
 #[derive(Default)]

@@ -9,6 +9,7 @@ use axum::http::header::{ACCEPT, ACCEPT_ENCODING};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use facedex_elastic::collection::Collection;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -22,7 +23,6 @@ use super::search::{check, text, vectors};
 use super::splice::{Entries, Found, Refusal, scan, splice};
 use super::{Asker, Door, Scope};
 use crate::api::state::Place;
-use crate::elastic::collection::Collection;
 
 /// Searches in one request.
 const MAX_SEARCHES: usize = 500;

@@ -1,9 +1,9 @@
 //! What of Elasticsearch can be reached through the door: these paths, spelt exactly so.
 
 use axum::http::{Method, StatusCode};
+use facedex_elastic::collection::check_name;
 
 use super::error::DoorError;
-use crate::elastic::collection::check_name;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use facedex_elastic::client::Foreign;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::{GzDecoder, GzEncoder};
@@ -22,7 +23,6 @@ use super::path::Route;
 use crate::api::arrival::too_large;
 use crate::api::audit::Entry;
 use crate::api::state::Place;
-use crate::elastic::client::Foreign;
 
 /// Headers that go on to Elasticsearch; no other does. Credentials are the caller's own.
 static PASSED: [HeaderName; 11] = [

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use axum::response::Response;
 use bytes::Bytes;
+use facedex_elastic::collection::Collection;
+use facedex_face::FaceEngine;
 
 use super::counts::Similarities;
 use super::error::DoorError;
@@ -13,8 +15,6 @@ use super::{Asker, Door};
 use crate::api::error::ApiError;
 use crate::api::look::Decoded;
 use crate::api::photo::Encoded;
-use crate::elastic::collection::Collection;
-use crate::face::FaceEngine;
 use crate::query::QueryError;
 use crate::query::photo::QueryPhoto;
 

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use facedex_face::select::FaceChoice;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -14,7 +15,6 @@ use serde_json::value::RawValue;
 use super::builder::{self, Builder};
 use super::counts::{Counted, Similarities, counts_by_queries};
 use super::places::Place;
-use crate::face::select::FaceChoice;
 
 /// Objects and arrays within one another that a body may have. Elasticsearch's own limit of 30 queries within one another
 /// takes 90; serde_json would stop at 128.

@@ -10,6 +10,17 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
+use facedex_base::address::without_login;
+use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::document::{
+    Person, check_label, check_person_id, check_person_name, face_id, image_hash, parse_label,
+};
+use facedex_elastic::faces::FaceRecord;
+use facedex_elastic::store::{Outcome, PhotoRecord, WriteMode, store};
+use facedex_elastic::{faces, tombstones};
+use facedex_face::gate::Gate;
+use facedex_face::likeness;
+use facedex_face::select::Subject;
 use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
@@ -17,23 +28,12 @@ use utoipa::{IntoParams, ToSchema};
 use self::enrolment::settle;
 pub use self::enrolment::{EnrolledFace, Enrolment};
 use super::{IdInPath, id};
-use crate::address::without_login;
 use crate::api::access::{Caller, Scope};
 use crate::api::error::{ApiError, Code};
 use crate::api::look::Decoded;
 use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
 use crate::api::photo::{self, Input, WithPhotos};
 use crate::api::state::{App, Place};
-use crate::elastic::collection::{self, Collection};
-use crate::elastic::document::{
-    Person, check_label, check_person_id, check_person_name, face_id, image_hash, parse_label,
-};
-use crate::elastic::faces::FaceRecord;
-use crate::elastic::store::{Outcome, PhotoRecord, WriteMode, store};
-use crate::elastic::{faces, tombstones};
-use crate::face::gate::Gate;
-use crate::face::likeness;
-use crate::face::select::Subject;
 use crate::ingest::prepare::{FileKeys, Recipe, Refused};
 use crate::ingest::source::Entry;
 

@@ -15,11 +15,11 @@ use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::routing::{get, post};
+use facedex_face::select::FaceChoice;
 use serde::{Deserialize, Deserializer};
 
 use super::error::{ApiError, Code};
 use super::state::App;
-use crate::face::select::FaceChoice;
 
 /// The routes.
 pub fn routes() -> Router<Arc<App>> {

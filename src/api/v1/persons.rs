@@ -5,6 +5,12 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use axum::{Extension, Json};
+use facedex_elastic::document::{Person, check_label, check_person_name};
+use facedex_elastic::faces::FaceRecord;
+use facedex_elastic::lifecycle::versions::Reach;
+use facedex_elastic::persons::{self, Change, Faces, People};
+use facedex_elastic::search::MAX_HITS;
+use facedex_elastic::{ElasticError, collection};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,12 +21,6 @@ use crate::api::error::{ApiError, Code};
 use crate::api::openapi::ErrorBody;
 use crate::api::photo;
 use crate::api::state::{App, Place};
-use crate::elastic::document::{Person, check_label, check_person_name};
-use crate::elastic::faces::FaceRecord;
-use crate::elastic::lifecycle::versions::Reach;
-use crate::elastic::persons::{self, Change, Faces, People};
-use crate::elastic::search::MAX_HITS;
-use crate::elastic::{ElasticError, collection};
 
 /// A page of a person's faces.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
+use facedex_face::Face;
+use facedex_face::select::FaceChoice;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,8 +15,6 @@ use crate::api::error::ApiError;
 use crate::api::openapi::{ErrorBody, FormBody, JsonBody, Picture};
 use crate::api::photo::{self, ImageSize, WithPhotos};
 use crate::api::state::App;
-use crate::face::Face;
-use crate::face::select::FaceChoice;
 
 /// Options of a representation.
 #[derive(Debug, Deserialize, ToSchema, IntoParams)]

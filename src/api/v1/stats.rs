@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json};
+use facedex_elastic::collection;
+use facedex_elastic::status::{self, Status};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -12,8 +14,6 @@ use crate::api::error::ApiError;
 use crate::api::openapi::ErrorBody;
 use crate::api::photo;
 use crate::api::state::App;
-use crate::elastic::collection;
-use crate::elastic::status::{self, Status};
 use crate::query::threshold::{MAX_FPIR, Threshold};
 
 /// Up to so many persons the count is all but exact.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
+use facedex_face::Face;
+use facedex_face::select::FaceChoice;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,8 +16,6 @@ use crate::api::events::{Decided, Told};
 use crate::api::openapi::{ErrorBody, FormBody, JsonBody};
 use crate::api::photo::{self, Input, WithPhotos};
 use crate::api::state::App;
-use crate::face::Face;
-use crate::face::select::FaceChoice;
 use crate::query::identify::Decision;
 use crate::query::threshold::Threshold;
 use crate::query::verify::{self, Verification};

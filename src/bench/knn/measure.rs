@@ -5,6 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use elasticsearch::http::Method;
+use facedex_elastic::client::Payload;
+use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::effort::Question;
+use facedex_elastic::knn::Knn;
+use facedex_elastic::lifecycle::{optimize, storage};
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::search;
+use facedex_elastic::{Client, Destination, ElasticError, load, scratch};
+use facedex_face::models::catalog::Embedder;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 
@@ -15,15 +24,6 @@ use crate::bench::BenchError;
 use crate::bench::fill::{Filling, PHOTOS_A_PERSON, carries, face_id, fill};
 use crate::bench::load::closed_loop_of;
 use crate::bench::vectors::Population;
-use crate::elastic::client::Payload;
-use crate::elastic::collection::{self, Collection};
-use crate::elastic::effort::Question;
-use crate::elastic::knn::Knn;
-use crate::elastic::lifecycle::{optimize, storage};
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::search;
-use crate::elastic::{Client, Destination, ElasticError, load, scratch};
-use crate::models::catalog::Embedder;
 use crate::query::search::{SearchOptions, search};
 use crate::query::threshold::Threshold;
 

@@ -17,15 +17,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use facedex_elastic::Client;
+use facedex_elastic::collection::Layout;
+use facedex_elastic::effort::{Asked, Question};
+use facedex_face::models::catalog::Embedder;
+pub use peers::PEERS;
 use record::{Filter, IndexKey, Place, Record, SearchKey, Segments};
 use results::Results;
 
 use super::BenchError;
-use crate::elastic::Client;
-use crate::elastic::collection::Layout;
-use crate::elastic::effort::{Asked, Question};
-use crate::models::catalog::Embedder;
-pub use peers::PEERS;
 
 /// Seed of the made-up people.
 const SEED: u64 = 1;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use facedex_elastic::collection::{IndexType, Layout};
+use facedex_elastic::effort::Effort;
+use facedex_elastic::lifecycle::storage::OffHeap;
 use serde::{Deserialize, Serialize};
 
 use super::truth::Recall;
-use crate::elastic::collection::{IndexType, Layout};
-use crate::elastic::effort::Effort;
-use crate::elastic::lifecycle::storage::OffHeap;
 
 /// Whether an index is measured as it was filled, or merged into one segment a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]

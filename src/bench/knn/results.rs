@@ -109,8 +109,8 @@ mod tests {
     use super::*;
     use crate::bench::knn::record::{Filter, Level, Place, Segments};
     use crate::bench::knn::truth::Recall;
-    use crate::elastic::collection::IndexType;
-    use crate::elastic::effort::Effort;
+    use facedex_elastic::collection::IndexType;
+    use facedex_elastic::effort::Effort;
 
     #[test]
     fn what_was_measured_is_known_again_and_a_torn_line_is_not() {

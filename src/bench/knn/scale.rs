@@ -1,12 +1,12 @@
 //! What larger collections will cost: curves through the measured sizes, checked against the largest of them, which they
 //! have not seen. docs/scale.md has the assumptions.
 
+use facedex_elastic::collection::IndexType;
+use facedex_elastic::effort::Effort;
+use facedex_elastic::lifecycle::plan::{Need, OTHER_BYTES, Wish};
 use serde::Serialize;
 
 use super::record::{Filter, Record, SearchKey, Segments};
-use crate::elastic::collection::IndexType;
-use crate::elastic::effort::Effort;
-use crate::elastic::lifecycle::plan::{Need, OTHER_BYTES, Wish};
 
 /// Sizes that are planned.
 const PLANNED: [u64; 3] = [10_000_000, 100_000_000, 1_000_000_000];
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::bench::knn::record::{IndexKey, Level, Place};
     use crate::bench::knn::truth::Recall;
-    use crate::elastic::effort;
+    use facedex_elastic::effort;
 
     fn record(faces: u64) -> Record {
         let index = IndexKey {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use facedex_elastic::collection::{IndexType, Layout};
+use facedex_elastic::effort::{Asked, MAX_CANDIDATES, Question};
 use serde::Serialize;
 
 use crate::bench::knn::record::{Filter, Record, Segments};
@@ -16,8 +18,6 @@ use crate::bench::knn::{self, PEERS, Plan, Wanted, frontier};
 use crate::cli::effort::{FORMER_OVERSAMPLE, FormerArgs};
 use crate::cli::{SUCCESS, client, cores, recipe, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::{IndexType, Layout};
-use crate::elastic::effort::{Asked, MAX_CANDIDATES, Question};
 use crate::error::Error;
 use crate::eval::plot;
 use crate::terminal;

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::lifecycle::LifecycleError;
+use facedex_elastic::lifecycle::adopt::{self, Adopted, Deletions};
+use facedex_elastic::lifecycle::remove::{self, Removed};
+use facedex_elastic::{Client, Destination};
 use serde::{Deserialize, Serialize};
 
 use super::{NameArg, PatienceArgs};
@@ -12,11 +17,6 @@ use crate::cli::audit::AuditArgs;
 use crate::cli::confirm::{ConfirmArgs, confirmed};
 use crate::cli::{SUCCESS, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::{self, Collection};
-use crate::elastic::lifecycle::LifecycleError;
-use crate::elastic::lifecycle::adopt::{self, Adopted, Deletions};
-use crate::elastic::lifecycle::remove::{self, Removed};
-use crate::elastic::{Client, Destination};
 use crate::error::Error;
 
 /// How it is done.

@@ -5,15 +5,15 @@ use std::io::{BufReader, BufWriter, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use facedex_elastic::collection::Collection;
+use facedex_elastic::lifecycle::LifecycleError;
+use facedex_elastic::lifecycle::export::{self, Header, Progress};
+use facedex_elastic::{Destination, search};
 use serde::Serialize;
 
 use super::{NameArg, PatienceArgs};
 use crate::cli::{SUCCESS, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::Collection;
-use crate::elastic::lifecycle::LifecycleError;
-use crate::elastic::lifecycle::export::{self, Header, Progress};
-use crate::elastic::{Destination, search};
 use crate::error::Error;
 use crate::terminal;
 

@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use facedex_elastic::alive::Alive;
+use facedex_elastic::collection::{self, Collection, Layout};
+use facedex_elastic::lifecycle::deepface::{Common, Store};
+use facedex_elastic::lifecycle::export::{Header, Line, check_space};
+use facedex_elastic::lifecycle::import::{Import, Imported, Record};
+use facedex_elastic::lifecycle::imports::{self, TakenBack};
+use facedex_elastic::{Client, Destination, load};
+use facedex_face::models::catalog::{Metric, Space};
 use serde::Serialize;
 
 use super::export::unusable;
 use super::{NameArg, PatienceArgs};
 use crate::cli::{NEGATIVE, SUCCESS, show};
 use crate::config::GlobalArgs;
-use crate::elastic::alive::Alive;
-use crate::elastic::collection::{self, Collection, Layout};
-use crate::elastic::lifecycle::deepface::{Common, Store};
-use crate::elastic::lifecycle::export::{Header, Line, check_space};
-use crate::elastic::lifecycle::import::{Import, Imported, Record};
-use crate::elastic::lifecycle::imports::{self, TakenBack};
-use crate::elastic::{Client, Destination, load};
 use crate::error::Error;
-use crate::models::catalog::{Metric, Space};
 use crate::terminal;
 
 #[derive(Debug, Args)]

@@ -4,19 +4,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
+use facedex_elastic::Destination;
+use facedex_elastic::collection::{Collection, IndexType, Layout};
+use facedex_elastic::lifecycle::migrate::{Care, Goal, Migration, Outcome, Step};
+use facedex_elastic::lifecycle::reconcile::{Carrier, Copier};
+use facedex_elastic::lifecycle::remove;
+use facedex_elastic::lifecycle::versions::Version;
+use facedex_elastic::search;
 use serde::Serialize;
 
 use super::{NameArg, PatienceArgs};
 use crate::budget::ThreadBudget;
 use crate::cli::{SUCCESS, ingest, recipe, show};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
-use crate::elastic::Destination;
-use crate::elastic::collection::{Collection, IndexType, Layout};
-use crate::elastic::lifecycle::migrate::{Care, Goal, Migration, Outcome, Step};
-use crate::elastic::lifecycle::reconcile::{Carrier, Copier};
-use crate::elastic::lifecycle::remove;
-use crate::elastic::lifecycle::versions::Version;
-use crate::elastic::search;
 use crate::error::Error;
 use crate::ingest::IngestError;
 use crate::ingest::fetch::Fetcher;

@@ -1,15 +1,15 @@
 //! `facedex collection plan`
 
 use clap::Args;
+use facedex_elastic::collection::Layout;
+use facedex_elastic::effort;
+use facedex_elastic::lifecycle::plan::{self, Limit, Need, Wish};
+use facedex_face::models::catalog::Catalog;
 use serde::Serialize;
 
 use crate::cli::{SUCCESS, show, tables};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::Layout;
-use crate::elastic::effort;
-use crate::elastic::lifecycle::plan::{self, Limit, Need, Wish};
 use crate::error::Error;
-use crate::models::catalog::Catalog;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PlanArgs {

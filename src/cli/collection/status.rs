@@ -1,13 +1,13 @@
 //! `facedex collection status`
 
+use facedex_elastic::lifecycle::storage::{self, Storage};
+use facedex_elastic::lifecycle::versions::State;
+use facedex_elastic::status::{self, Status};
+use facedex_elastic::{Client, ElasticError};
 use serde::Serialize;
 
 use crate::cli::{show, tables};
 use crate::config::GlobalArgs;
-use crate::elastic::lifecycle::storage::{self, Storage};
-use crate::elastic::lifecycle::versions::State;
-use crate::elastic::status::{self, Status};
-use crate::elastic::{Client, ElasticError};
 use crate::error::Error;
 
 #[derive(Debug, Serialize)]

@@ -1,15 +1,15 @@
 //! `facedex collection optimize`, `check` and `repair`
 
 use clap::Args;
+use facedex_elastic::collection::Collection;
+use facedex_elastic::lifecycle::check::{self, Report};
+use facedex_elastic::lifecycle::optimize::{self, Merge};
+use facedex_elastic::{Destination, recall};
 use serde::Serialize;
 
 use super::{NameArg, PatienceArgs};
 use crate::cli::{NEGATIVE, SUCCESS, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::Collection;
-use crate::elastic::lifecycle::check::{self, Report};
-use crate::elastic::lifecycle::optimize::{self, Merge};
-use crate::elastic::{Destination, recall};
 use crate::error::Error;
 use crate::terminal;
 

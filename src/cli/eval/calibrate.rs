@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use facedex_face::models::catalog::Additions;
 use serde::Serialize;
 
 use super::{LookArgs, tables};
@@ -10,7 +11,6 @@ use crate::cli::{Models, SUCCESS, additions_file, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
 use crate::eval::{calibrate, pairs, people, plot};
-use crate::models::catalog::Additions;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CalibrateArgs {

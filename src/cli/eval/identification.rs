@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use facedex_elastic::collection::{IndexType, Layout};
+use facedex_elastic::scratch;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -12,8 +14,6 @@ use super::{LookArgs, tables};
 use crate::cli::effort::EffortArgs;
 use crate::cli::{Models, SUCCESS, client, cores, ingest, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection::{IndexType, Layout};
-use crate::elastic::scratch;
 use crate::error::Error;
 use crate::eval::EvalError;
 use crate::eval::identification::exact::Fusion;

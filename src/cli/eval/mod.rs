@@ -9,6 +9,8 @@ mod verification;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use facedex_face::models::catalog;
+use facedex_face::select::FaceChoice;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Models, cores};
@@ -16,8 +18,6 @@ use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::error::Error;
 use crate::eval::cache::Cache;
 use crate::eval::look::Looker;
-use crate::face::select::FaceChoice;
-use crate::models::catalog;
 use crate::terminal;
 
 #[derive(Debug, Subcommand)]

@@ -1,10 +1,11 @@
 //! `facedex ingest --bulk-load`: how a load begins and ends.
 
+use facedex_elastic::Destination;
+use facedex_elastic::alive::Alive;
+use facedex_elastic::collection::Collection;
+use facedex_elastic::load::{self, Ended};
+
 use super::IngestArgs;
-use crate::elastic::Destination;
-use crate::elastic::alive::Alive;
-use crate::elastic::collection::Collection;
-use crate::elastic::load::{self, Ended};
 use crate::error::Error;
 use crate::ingest::Summary;
 use crate::terminal;

@@ -1,8 +1,7 @@
 //! How good a face must be to stand for a person.
 
 use clap::Args;
-
-use crate::face::gate::{Gate, MinQuality};
+use facedex_face::gate::{Gate, MinQuality};
 
 /// What the face of a named person must have. A photo whose face falls short is left out and recorded as failed, with the
 /// reasons; photos without a person are taken as they are.

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use facedex_elastic::lifecycle::versions::Reach;
+use facedex_elastic::persons::{self, Erased, Faces};
+use facedex_elastic::purge::{self, Purged};
 use serde::Serialize;
 
 use super::{PlaceArgs, Places};
@@ -11,9 +14,6 @@ use crate::api::audit::{Action, Entry};
 use crate::cli::confirm::{ConfirmArgs, confirmed};
 use crate::cli::{NEGATIVE, SUCCESS, show};
 use crate::config::GlobalArgs;
-use crate::elastic::lifecycle::versions::Reach;
-use crate::elastic::persons::{self, Erased, Faces};
-use crate::elastic::purge::{self, Purged};
 use crate::error::Error;
 
 #[derive(Debug, Args)]

@@ -1,13 +1,13 @@
 //! `facedex person list`
 
 use clap::Args;
+use facedex_elastic::collection;
+use facedex_elastic::persons::{self, ListedPerson};
 use serde::Serialize;
 
 use crate::cli::tables::{rendered, table};
 use crate::cli::{CollectionArg, NEGATIVE, SUCCESS, client, show};
 use crate::config::GlobalArgs;
-use crate::elastic::collection;
-use crate::elastic::persons::{self, ListedPerson};
 use crate::error::Error;
 use crate::terminal;
 

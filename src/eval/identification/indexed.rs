@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use facedex_elastic::collection::{Collection, Layout};
+use facedex_elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash};
+use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::store::{PhotoRecord, WriteMode, store};
+use facedex_elastic::{Client, Destination, ElasticError, scratch};
+use facedex_face::models::catalog::Embedder;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use url::Url;
 
 use super::{Faces, Known, RANKS, Searched};
-use crate::elastic::collection::{Collection, Layout};
-use crate::elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash};
-use crate::elastic::retry::RetryPolicy;
-use crate::elastic::store::{PhotoRecord, WriteMode, store};
-use crate::elastic::{Client, Destination, ElasticError, scratch};
-use crate::models::catalog::Embedder;
 use crate::query::identify::identify;
 use crate::query::search::SearchOptions;
 use crate::query::threshold::Threshold;

@@ -7,14 +7,14 @@ pub mod indexed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use facedex_face::Face;
+use facedex_face::models::catalog::Embedder;
 use serde::Serialize;
 
 use super::EvalError;
 use super::look::Looker;
 use super::people::{Photo, Split};
 use super::plot::{Axis, Plot};
-use crate::face::Face;
-use crate::models::catalog::Embedder;
 use crate::query::threshold::Threshold;
 
 /// Candidates that are looked at.
@@ -244,8 +244,8 @@ pub fn plot(measured: &[Measured]) -> Plot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face::engine::tests::face_at;
-    use crate::models::catalog::Catalog;
+    use crate::eval::cache::tests::face_at;
+    use facedex_face::models::catalog::Catalog;
 
     fn known(person: &str) -> Known {
         Known {

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use facedex_base::errors::chain;
+use facedex_elastic::retry::{Backoff, RetryPolicy};
+use facedex_face::image::Limits;
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, Response, StatusCode};
@@ -12,9 +15,6 @@ use url::Url;
 use super::address::{Checked, Refused, Rule, check_host};
 use super::{CONNECT, TRIES, Trouble, collect, too_large};
 use crate::budget::Budget;
-use crate::elastic::retry::{Backoff, RetryPolicy};
-use crate::error::chain;
-use crate::face::image::Limits;
 use crate::ingest::source::Held;
 
 /// A photo that moved more often does not stand still.

@@ -8,6 +8,8 @@ mod s3;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use facedex_base::errors::chain;
+use facedex_face::image::{ImageError, Limits};
 use futures_util::{Stream, StreamExt};
 use url::Url;
 
@@ -16,8 +18,6 @@ use self::http::Web;
 pub use self::s3::Buckets;
 use super::source::Held;
 use crate::budget::{Budget, Reservation};
-use crate::error::chain;
-use crate::face::image::{ImageError, Limits};
 
 /// How often a fetch is tried.
 const TRIES: u32 = 3;

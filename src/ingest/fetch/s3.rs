@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use facedex_base::errors::chain;
+use facedex_face::image::Limits;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
@@ -13,8 +15,6 @@ use url::Url;
 
 use super::{CONNECT, TRIES, Trouble, collect, too_large};
 use crate::budget::Budget;
-use crate::error::chain;
-use crate::face::image::Limits;
 use crate::ingest::source::Held;
 
 /// The buckets that were asked for.

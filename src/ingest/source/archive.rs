@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use facedex_face::image::{ImageError, sniff};
 use flate2::read::MultiGzDecoder;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use url::Url;
@@ -18,7 +19,6 @@ use url::Url;
 pub use self::kind::{Kind, kind};
 use super::folder::{self, claims_to_be_an_image};
 use super::{Content, Entry, Given, Held, Sink, Source, Stop, tar, zip};
-use crate::face::image::{ImageError, sniff};
 
 mod kind;
 

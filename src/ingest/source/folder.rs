@@ -5,11 +5,11 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use facedex_face::image::sniff;
 use url::Url;
 use walkdir::{DirEntry, WalkDir};
 
 use super::{Content, Entry, Sink, Source, Stop};
-use crate::face::image::sniff;
 use crate::ingest::IngestError;
 
 /// File name endings that claim to be an image: such files are taken, and refused by name if they are none.

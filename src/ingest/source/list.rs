@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use facedex_base::address::without_login;
 use url::Url;
 
 use super::archive::{self, Archive, Members};
 use super::folder::{self, Folder, claims_to_be_an_image};
 use super::paths::archive_kind;
 use super::{Content, Entry, Given, Sink, Source, Stop};
-use crate::address::without_login;
 
 /// Members of one archive that are named one after the other are read in one go, up to this many.
 const TOGETHER: usize = 100_000;

@@ -22,12 +22,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use facedex_elastic::document::Person;
 use url::Url;
 
 use super::journal::Journal;
 use super::{Failure, Stage};
 use crate::budget::{Budget, Reservation};
-use crate::elastic::document::Person;
 
 /// A place that holds photos.
 pub trait Source: Send {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::BufRead;
 use std::path::PathBuf;
 
+use facedex_elastic::document::Person;
 use serde_json::{Map, Value};
 
 use super::archive::short_hash;
 use super::input::{Input, next_line};
 use super::list::{Naming, Row};
 use super::{Given, Sink, Source, Stop, table};
-use crate::elastic::document::Person;
 
 /// How a file names photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub fn photo(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         must(Command::new(root().join("dev/photos")));
-        facedex::models::catalog::cache_dir().unwrap().join("photos")
+        facedex_face::models::catalog::cache_dir().unwrap().join("photos")
     });
     let path = folder.join(name);
     assert!(path.exists(), "dev/photos fetched no {name}");

@@ -1,12 +1,12 @@
 //! What an enrolment answers.
 
+use facedex_elastic::document::{FaceDocument, Person, face_id};
+use facedex_elastic::store::{Outcome, PhotoRecord};
+use facedex_face::Rect;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, Code};
-use crate::elastic::document::{FaceDocument, Person, face_id};
-use crate::elastic::store::{Outcome, PhotoRecord};
-use crate::face::Rect;
 
 /// What was stored.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,0 +1,43 @@
+//! Pixels to vectors: decode, detect, refine, align, assess, embed. Knows nothing of Elasticsearch.
+
+pub mod align;
+pub mod detect;
+pub mod embed;
+pub mod engine;
+pub mod gate;
+pub mod image;
+pub mod landmarks;
+pub mod likeness;
+pub mod models;
+pub mod quality;
+pub mod recipe;
+pub mod select;
+pub mod thumbnail;
+
+pub use engine::{Face, FaceEngine};
+pub use facedex_base::geometry;
+pub use facedex_base::{Landmarks, Point, Rect};
+pub use recipe::{Precision, Recipe};
+
+use crate::models::runtime::RuntimeError;
+
+/// What can go wrong between decoded pixels and vectors.
+#[derive(Debug, thiserror::Error)]
+pub enum FaceError {
+    /// A model could not be loaded or run.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The five landmarks coincide, so that no similarity transform exists.
+    #[error("the landmarks of the face at {x:.0},{y:.0} coincide; the face cannot be aligned")]
+    DegenerateLandmarks {
+        /// Left edge of the face's box in pixels.
+        x: f32,
+        /// Top edge of the face's box in pixels.
+        y: f32,
+    },
+    /// The embedder returned a zero or non-finite vector.
+    #[error(
+        "the embedder returned a vector without direction; the model file may be damaged: run `facedex models fetch`"
+    )]
+    BadEmbedding,
+}
