@@ -38,17 +38,17 @@ test-8: ## The integration tests against Elasticsearch 8.19.21
 test-on: cargo
 	@dev/node prepare
 	dev/clients prepare $(ES_VERSION) >/dev/null
-	cargo test --locked --test it
+	cargo test --locked --workspace --test it
 
 test-browser: cargo ## The page in a real headless Chromium, against a real node; screenshots in target/screenshots
 	@dev/browser prepare >/dev/null
 	@dev/node prepare
 	@dev/photos >/dev/null
-	cargo test --locked --no-run --test it
+	cargo test --locked --no-run --workspace --test it
 	@$${CARGO_TARGET_DIR:-target}/debug/facedex models fetch
 	@dev/browser test
 
-bench: models photos ## How long each stage takes (the peers: `facedex bench`, docs/benchmarks.md)
+bench: models photos ## How long each stage takes (the peers: `facedex-bench`, docs/benchmarks.md)
 	cargo bench --locked --bench stages
 
 bench-instructions: cargo photos ## Instructions of our own part, compared with the last run's; needs valgrind

@@ -186,9 +186,11 @@ impl From<&PhotoLimitArgs> for Limits {
 }
 
 /// Makes the values of the configuration file the defaults of the command's flags. The file is the one that
-/// `arguments` or the environment name, else `facedex.toml`; it is given back where there is one.
+/// `arguments` or the environment name, else `facedex.toml`; it is given back where there is one. What only `kin` knows, a
+/// command that shares the file, is passed over.
 pub fn with_file(
     command: Command,
+    kin: Option<Command>,
     arguments: &[std::ffi::OsString],
 ) -> Result<(Command, Option<PathBuf>), ConfigError> {
     let named = named_file(arguments);
@@ -215,7 +217,10 @@ pub fn with_file(
             None => error.message().to_owned(),
         },
     })?;
-    let table = without_rivals(table, &given(&command, arguments));
+    let mut table = without_rivals(table, &given(&command, arguments));
+    if let Some(kin) = kin {
+        table.retain(|key, _| knows(&command, key) || !knows(&kin, key));
+    }
     Ok((apply(command, &table, &path)?, Some(path)))
 }
 
@@ -233,6 +238,11 @@ const RIVALS: [(&str, &str); 11] = [
     ("elasticsearch-bearer-token", "elasticsearch-username"),
     ("elasticsearch-bearer-token", "elasticsearch-password"),
 ];
+
+/// Whether the command, or one below it, has such a setting, or a table of settings of that name.
+fn knows(command: &Command, key: &str) -> bool {
+    command.get_subcommands().any(|sub| sub.get_name() == key) || set_default(command.clone(), key, &[]).1
+}
 
 /// Which of the rivals the command line or the environment gives.
 fn given(command: &Command, arguments: &[std::ffi::OsString]) -> BTreeSet<&'static str> {

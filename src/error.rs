@@ -10,7 +10,6 @@ use facedex_face::models::runtime::RuntimeError;
 use crate::api::ServeError;
 use crate::api::access::KeysError;
 use crate::api::audit::AuditError;
-use crate::bench::BenchError;
 use crate::config::ConfigError;
 use crate::eval::EvalError;
 use crate::ingest::IngestError;
@@ -47,9 +46,11 @@ pub enum Error {
     /// A question about a photo.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// A benchmark.
-    #[error(transparent)]
-    Bench(#[from] BenchError),
+    /// Benchmarks were asked for here.
+    #[error(
+        "benchmarks are a command of their own: `facedex-bench {0}`; `cargo build --release --workspace` builds it"
+    )]
+    BenchIsApart(String),
     /// Kibana.
     #[error(transparent)]
     Kibana(#[from] KibanaError),

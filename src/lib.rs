@@ -2,7 +2,6 @@
 //! searches by photo. ARCHITECTURE.md has the bird's-eye view.
 
 pub mod api;
-pub mod bench;
 pub mod budget;
 pub mod canvas;
 pub mod cli;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The search service that somebody would write without facedex: FastAPI takes a photo, OpenCV finds and embeds its largest
-face, elasticsearch-py asks the index. `facedex bench serve` runs it beside `facedex serve`. Its models are those of
+face, elasticsearch-py asks the index. `facedex-bench serve` runs it beside `facedex serve`. Its models are those of
 opencv_elasticsearch.py.
 
 usage: fastapi_search.py --index NAME [--candidates N] [--rescored N] [--workers N]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What people search face embeddings with instead of a cluster: `facedex bench knn --peers` runs it on the same vectors.
+"""What people search face embeddings with instead of a cluster: `facedex-bench knn --peers` runs it on the same vectors.
 
 usage: knn.py --dims N [--turns] PEER FACES QUERIES
        knn.py --prepare      fetch what it needs, do nothing else

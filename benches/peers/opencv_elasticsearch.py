@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The loader that somebody would write without facedex: OpenCV finds and embeds faces, elasticsearch-py's parallel_bulk
-loads them; one process a core. `facedex bench ingest` runs it beside facedex.
+loads them; one process a core. `facedex-bench ingest` runs it beside facedex.
 
 usage: opencv_elasticsearch.py [--processes N] [--limit N] SOURCE
        opencv_elasticsearch.py --prepare      fetch what it needs, do nothing else

@@ -8,16 +8,16 @@ use crate::error::Error;
 /// How far to look.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Search")]
-pub(super) struct EffortArgs {
+pub struct EffortArgs {
     /// How many faces each shard's graph is searched for: more find more of the true neighbours and take longer [default: by
     /// the size of the collection and by the question: docs/scale.md]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
-    pub(super) candidates: Option<u16>,
+    pub candidates: Option<u16>,
 
     /// How many of the candidates are compared again with full-precision vectors, where the index compares shortened ones
     /// [default: 5 for each result; all candidates of a bbq_hnsw index]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_CANDIDATES as i64))]
-    pub(super) rescored: Option<u16>,
+    pub rescored: Option<u16>,
 
     #[command(flatten)]
     former: FormerArgs,
@@ -25,7 +25,7 @@ pub(super) struct EffortArgs {
 
 impl EffortArgs {
     /// What was asked for.
-    pub(super) fn asked(&self) -> Result<Asked, Error> {
+    pub fn asked(&self) -> Result<Asked, Error> {
         self.former.refuse(FORMER_OVERSAMPLE)?;
         let asked = Asked {
             candidates: self.candidates,
@@ -38,11 +38,11 @@ impl EffortArgs {
 }
 
 /// What `--oversample` was where nobody said.
-pub(super) const FORMER_OVERSAMPLE: f32 = 5.0;
+pub const FORMER_OVERSAMPLE: f32 = 5.0;
 
 /// The flags of before. Elasticsearch reads such numbers in other ways since 9.3, so they are refused with what they meant.
 #[derive(Debug, Args)]
-pub(super) struct FormerArgs {
+pub struct FormerArgs {
     #[arg(long, hide = true, value_delimiter = ',')]
     num_candidates: Vec<u16>,
     #[arg(long, hide = true, value_delimiter = ',')]
@@ -51,7 +51,7 @@ pub(super) struct FormerArgs {
 
 impl FormerArgs {
     /// Refuses both, with the flags that ask for the same; `usual` is the oversampling where nobody said.
-    pub(super) fn refuse(&self, usual: f32) -> Result<(), Error> {
+    pub fn refuse(&self, usual: f32) -> Result<(), Error> {
         if self.num_candidates.is_empty() && self.oversample.is_empty() {
             return Ok(());
         }

@@ -1,12 +1,11 @@
 //! The command line: arguments in, a library call, a rendering out.
 
 mod audit;
-mod bench;
 mod cluster;
 mod collection;
 mod compare;
 mod confirm;
-mod effort;
+pub mod effort;
 mod eval;
 mod events;
 mod identify;
@@ -22,7 +21,7 @@ mod represent;
 mod search;
 mod serve;
 mod sources;
-mod tables;
+pub mod tables;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
@@ -44,7 +43,7 @@ use crate::error::Error;
 use crate::terminal;
 
 /// Done, or a match.
-const SUCCESS: u8 = 0;
+pub const SUCCESS: u8 = 0;
 /// No match, or some photos failed.
 const NEGATIVE: u8 = 1;
 /// Nothing could be done.
@@ -117,9 +116,12 @@ enum Command {
     /// Fetch and look at the models
     #[command(subcommand)]
     Models(models::ModelsCommand),
-    /// Measure facedex beside what would be run instead
-    #[command(subcommand)]
-    Bench(bench::BenchCommand),
+    /// It is a command of its own, which is told there.
+    #[command(hide = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Bring the dashboards into Kibana, and back
     #[command(subcommand)]
     Kibana(kibana::KibanaCommand),
@@ -133,29 +135,43 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let (command, file) = match config::with_file(Cli::command(), &arguments) {
-        Ok(command) => command,
-        Err(error) => return fail(&error.into()),
-    };
-    let parsed = command.try_get_matches_from(arguments);
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match parse::<Cli>(None) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(code) => return code,
+    };
+    init_logging(&cli.global);
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error @ Error::Interrupted) => {
+            fail(&error);
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// The command with all that it takes.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Reads the arguments, and the settings file for what they leave open. A setting that only `kin` has, a command that shares
+/// the file, is left to it. What cannot be understood is said, and the exit code is given.
+pub fn parse<C: CommandFactory + FromArgMatches>(kin: Option<clap::Command>) -> Result<C, ExitCode> {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let (command, file) = config::with_file(C::command(), kin, &arguments).map_err(|error| fail(&error))?;
+    let parsed = command.try_get_matches_from(arguments);
+    parsed
+        .and_then(|matches| C::from_arg_matches(&matches))
+        .map_err(|error| {
             // Help and version come this way as well, and are no failures.
             let code = u8::try_from(error.exit_code()).unwrap_or(ERROR);
             let _ = error.print();
             if let (Some(file), true) = (file, error.use_stderr()) {
                 terminal::note(&format!("\nsettings were also read from {}", file.display()));
             }
-            return ExitCode::from(code);
-        }
-    };
-    init_logging(&cli.global);
-    match run(&cli) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => fail(&error),
-    }
+            ExitCode::from(code)
+        })
 }
 
 fn run(cli: &Cli) -> Result<u8, Error> {
@@ -173,7 +189,7 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Person(command) => tasks.block_on(person::run(command, global)),
         Command::Models(command) => models::run(command, global),
-        Command::Bench(command) => tasks.block_on(bench::run(command, global)),
+        Command::Bench { arguments } => Err(Error::BenchIsApart(arguments.join(" "))),
         Command::Kibana(command) => tasks.block_on(kibana::run(command, global)),
         Command::Eval(command) => tasks.block_on(eval::run(command, global)),
         Command::Keys(command) => keys::run(command, global),
@@ -183,15 +199,14 @@ fn run(cli: &Cli) -> Result<u8, Error> {
     ended
 }
 
-fn fail(error: &Error) -> ExitCode {
+/// Says why nothing could be done, and gives the exit code.
+pub fn fail(error: &impl std::fmt::Display) -> ExitCode {
     terminal::note(&format!("error: {error}"));
-    match error {
-        Error::Interrupted => ExitCode::from(INTERRUPTED),
-        _ => ExitCode::from(ERROR),
-    }
+    ExitCode::from(ERROR)
 }
 
-fn init_logging(global: &GlobalArgs) {
+/// Starts the log on standard error.
+pub fn init_logging(global: &GlobalArgs) {
     let filter = EnvFilter::try_new(&global.log).unwrap_or_else(|error| {
         let rules = &global.log;
         terminal::note(&format!(
@@ -211,7 +226,7 @@ fn init_logging(global: &GlobalArgs) {
 }
 
 /// The models, ready to be loaded into engines.
-struct Models {
+pub struct Models {
     recipe: Recipe,
     runtime: Arc<Runtime>,
 }
@@ -230,7 +245,7 @@ fn additions_file(global: &GlobalArgs) -> Result<PathBuf, Error> {
 }
 
 /// The models that the user names, or the default ones.
-fn recipe(global: &GlobalArgs) -> Result<Recipe, Error> {
+pub fn recipe(global: &GlobalArgs) -> Result<Recipe, Error> {
     let engine = &global.engine;
     let (detector, embedder) = (engine.detector.as_deref(), engine.embedder.as_deref());
     Ok(Recipe::new(&catalog(global)?, detector, embedder, engine.precision)?)
@@ -254,7 +269,8 @@ fn runtime(global: &GlobalArgs) -> Result<Arc<Runtime>, Error> {
 }
 
 impl Models {
-    fn open(global: &GlobalArgs) -> Result<Self, Error> {
+    /// Opens the models that the user names, or the default ones.
+    pub fn open(global: &GlobalArgs) -> Result<Self, Error> {
         Self::of(recipe(global)?, runtime(global)?, global)
     }
 
@@ -283,7 +299,7 @@ impl Models {
     }
 
     /// An engine whose stages may use `threads` cores each.
-    fn engine(&self, threads: usize) -> Result<FaceEngine, Error> {
+    pub fn engine(&self, threads: usize) -> Result<FaceEngine, Error> {
         Ok(self.load(threads)?)
     }
 
@@ -297,16 +313,18 @@ fn query_engine(global: &GlobalArgs) -> Result<FaceEngine, Error> {
     Models::open(global)?.engine(cores())
 }
 
-fn cores() -> usize {
+/// How many cores there are.
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn client(global: &GlobalArgs) -> Result<Client, Error> {
+/// The client for the cluster that the user names.
+pub fn client(global: &GlobalArgs) -> Result<Client, Error> {
     Ok(Client::new(&global.elasticsearch.connection()?)?)
 }
 
 /// Prints one JSON line.
-fn print_json(value: &impl Serialize) -> Result<(), Error> {
+pub fn print_json(value: &impl Serialize) -> Result<(), Error> {
     let mut line = serde_json::to_vec(value).map_err(io::Error::from)?;
     line.push(b'\n');
     print(&line)
@@ -322,7 +340,7 @@ fn print(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Prints the value as JSON or as the text, as the user wants it.
-fn show(global: &GlobalArgs, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Error> {
+pub fn show(global: &GlobalArgs, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Error> {
     if global.json {
         print_json(value)
     } else {

@@ -1,4 +1,4 @@
-//! `facedex bench`: it runs, its figures belong together, and it leaves nothing behind.
+//! `facedex-bench`: it runs, its figures belong together, and it leaves nothing behind.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::harness::{Space, full, photo, root};
 fn ingest_is_measured_beside_inference_alone_and_leaves_nothing() {
     let space = Space::new();
     let gallery = photo("gallery").to_str().unwrap().to_owned();
-    let mut arguments = vec!["bench", "ingest", &gallery, "--rounds", "1", "--json"];
+    let mut arguments = vec!["ingest", &gallery, "--rounds", "1", "--json"];
     let peer = root().join("benches/peers/opencv_elasticsearch.py");
     let peer = peer.to_str().unwrap();
     // The peer's packages are 100 MB: the long suite fetches them.
@@ -17,7 +17,7 @@ fn ingest_is_measured_beside_inference_alone_and_leaves_nothing() {
     } else {
         vec!["--no-peer"]
     });
-    let ran = space.run(&arguments).expect(0);
+    let ran = space.bench(&arguments).expect(0);
     let report = ran.json();
     let runs = report["runs"].as_array().unwrap();
     assert_eq!(runs.len(), if full() { 3 } else { 2 });
@@ -42,12 +42,32 @@ fn ingest_is_measured_beside_inference_alone_and_leaves_nothing() {
 }
 
 #[test]
+fn benchmarks_are_a_command_of_their_own() {
+    let ran = Space::new().run(&["bench", "knn", "--faces", "2000"]).expect(2);
+    assert!(
+        ran.stderr.contains("`facedex-bench knn --faces 2000`"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_settings_file_of_facedex_serves_it_too() {
+    let space = Space::new();
+    let settings = space.folder.path().join("facedex.toml");
+    std::fs::write(&settings, "collection = \"x\"\nprecision = \"fast\"\n[search]\nk = 3\n").unwrap();
+    let ran = space.bench(&["serve", "nowhere.jpg"]).expect(2);
+    assert!(ran.stderr.contains("cannot read nowhere.jpg"), "{}", ran.stderr);
+    std::fs::write(&settings, "colection = \"x\"\n").unwrap();
+    let ran = space.bench(&["serve", "nowhere.jpg"]).expect(2);
+    assert!(ran.stderr.contains("\"colection\" is no setting"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_peer_that_is_not_there_is_said_before_anything_runs() {
     let space = Space::new();
     let gallery = photo("gallery").to_str().unwrap().to_owned();
-    let ran = space
-        .run(&["bench", "ingest", &gallery, "--peer", "nowhere.py"])
-        .expect(2);
+    let ran = space.bench(&["ingest", &gallery, "--peer", "nowhere.py"]).expect(2);
     assert!(ran.stderr.contains("no such peer: nowhere.py"), "{}", ran.stderr);
 }
 
@@ -56,7 +76,7 @@ fn a_photo_that_is_no_use_is_said_before_anything_is_filled() {
     let space = Space::new();
     let nobody = photo("formats/no-face.jpg").to_str().unwrap().to_owned();
     for (photo, expected) in [("nowhere.jpg", "cannot read nowhere.jpg"), (&nobody, "no face in it")] {
-        let ran = space.run(&["bench", "serve", photo, "--faces", "2000"]).expect(2);
+        let ran = space.bench(&["serve", photo, "--faces", "2000"]).expect(2);
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);
         assert!(!ran.stderr.contains("merging"), "{}", ran.stderr);
     }
@@ -68,7 +88,6 @@ fn searches_are_measured_against_the_truth_and_not_twice() {
     let script = root().join("benches/peers/knn.py");
     let script = script.to_str().unwrap();
     let mut arguments = vec![
-        "bench",
         "knn",
         "--faces",
         "2000",
@@ -90,7 +109,7 @@ fn searches_are_measured_against_the_truth_and_not_twice() {
         // The peers' packages are fetched by the long suite alone.
         arguments.extend(["--peers", "--script", script]);
     }
-    let report = space.run(&arguments).expect(0).json();
+    let report = space.bench(&arguments).expect(0).json();
     let of_kind = |kind: &str| -> Vec<Value> {
         let results = report["results"].as_array().unwrap();
         results
@@ -157,7 +176,7 @@ fn searches_are_measured_against_the_truth_and_not_twice() {
     // One measurement is lost, as if the run had been cut off in its line: it alone is made again.
     let kept: Vec<&str> = measured.lines().take(measured.lines().count() - 1).collect();
     std::fs::write(&file, kept.join("\n") + "\n{\"kind\":\"se").unwrap();
-    let again = space.run(&arguments).expect(0).json();
+    let again = space.bench(&arguments).expect(0).json();
     assert_eq!(again["results"].as_array().unwrap().len(), measured.lines().count());
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.starts_with(&(kept.join("\n") + "\n")));

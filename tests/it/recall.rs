@@ -11,12 +11,11 @@ const QUERIES: u32 = 1000;
 /// Among fewer faces a search that looks too near finds nearly all the same.
 const FACES: u32 = 50_000;
 
-/// `facedex bench knn` with the efforts that the questions have by default: made-up faces that are distributed like real ones.
+/// `facedex-bench knn` with the efforts that the questions have by default: made-up faces that are distributed like real ones.
 fn measured(index_type: &str, more: &[&str]) -> Vec<Value> {
     let space = Space::new();
     let (faces, queries) = (FACES.to_string(), QUERIES.to_string());
     let arguments = [
-        "bench",
         "knn",
         "--index-types",
         index_type,
@@ -26,7 +25,7 @@ fn measured(index_type: &str, more: &[&str]) -> Vec<Value> {
         &queries,
     ];
     let arguments = [&arguments[..], &["--length", "100ms", "--json"], more].concat();
-    let report = space.run(&arguments).expect(0).json();
+    let report = space.bench(&arguments).expect(0).json();
     let results = report["results"].as_array().unwrap().clone();
     results
         .into_iter()

@@ -40,9 +40,9 @@ struct Row {
 }
 
 fn a_search_s_work_is_spread_over_the_nodes_with_the_shards(space: &Space) {
-    let arguments = "bench knn --faces 3000 --queries 10 --shards 1,3 --candidates 500 --length 100ms --json";
+    let arguments = "knn --faces 3000 --queries 10 --shards 1,3 --candidates 500 --length 100ms --json";
     let arguments: Vec<&str> = arguments.split(' ').collect();
-    let report = space.run(&arguments).expect(0).json();
+    let report = space.bench(&arguments).expect(0).json();
     let results = report["results"].as_array().unwrap();
     for search in results.iter().filter(|result| result["kind"] == "search") {
         let work = |name: &str| search[name].as_f64().unwrap();

@@ -57,8 +57,12 @@ fn must(mut command: Command) {
 
 /// The binary, in a folder of its own and without anything of the caller's environment that could lead it elsewhere.
 pub fn facedex_at(url: &str, folder: &Path, arguments: &[&str]) -> Command {
+    program_at(Path::new(env!("CARGO_BIN_EXE_facedex")), url, folder, arguments)
+}
+
+fn program_at(program: &Path, url: &str, folder: &Path, arguments: &[&str]) -> Command {
     fetch_models();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_facedex"));
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         let keep = ["FACEDEX_CACHE_DIR", "FACEDEX_MODELS_DIR"].contains(&name.as_str());
@@ -145,6 +149,17 @@ impl Space {
 
     pub fn run(&self, arguments: &[&str]) -> Ran {
         run(self.command(arguments))
+    }
+
+    /// Runs `facedex-bench`, which the workspace's tests build beside the other.
+    pub fn bench(&self, arguments: &[&str]) -> Ran {
+        let program = Path::new(env!("CARGO_BIN_EXE_facedex")).with_file_name("facedex-bench");
+        assert!(
+            program.is_file(),
+            "no {}: run `cargo test --workspace --test it`",
+            program.display()
+        );
+        run(program_at(&program, &self.url, self.folder.path(), arguments))
     }
 
     /// Runs `ingest --json` and gives the summary.

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::process::{Watched, watch};
-use super::{BenchError, median};
+use crate::error::BenchError;
+use crate::median::median;
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -187,8 +188,7 @@ fn report(plan: &Plan, runs: Vec<Run>) -> Report {
 }
 
 fn facedex(plan: &Plan, scratch: &Path, more: &[&str]) -> Result<Command, BenchError> {
-    let itself = std::env::current_exe().map_err(|error| program_failed(FACEDEX, &error))?;
-    let mut command = Command::new(itself);
+    let mut command = Command::new(crate::facedex()?);
     command
         .arg("ingest")
         .arg(&plan.source)

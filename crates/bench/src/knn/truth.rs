@@ -1,7 +1,7 @@
 //! Made-up faces in memory, and which of them are truly nearest: every one is compared, on all cores.
 
-use crate::bench::vectors::Population;
-use crate::query::exact::similarity;
+use crate::vectors::Population;
+use facedex::query::exact::similarity;
 
 /// Faces that are compared with every query before the next ones are: as many as stay in a core's cache.
 const BLOCK: usize = 256;
@@ -175,7 +175,7 @@ pub fn recalls<T: PartialEq>(found: &[Vec<T>], truth: &[Vec<T>]) -> (Recall, Rec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::verify;
+    use facedex::query::verify;
 
     #[test]
     fn the_nearest_are_those_of_a_plain_scan_on_any_number_of_threads() {

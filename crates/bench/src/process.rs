@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::process::Command;
 
-use super::BenchError;
+use crate::error::BenchError;
 
 /// How long after a look the next one comes: soon at first, then seldom, since looking takes time from what is measured.
 /// What a process uses after the last look before its end is not seen.

@@ -1,6 +1,4 @@
-//! `facedex bench knn`
-
-mod sheets;
+//! `facedex-bench knn`
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,22 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use facedex::cli::effort::{FORMER_OVERSAMPLE, FormerArgs};
+use facedex::cli::{SUCCESS, client, cores, recipe, show};
+use facedex::config::GlobalArgs;
+use facedex::eval::plot;
+use facedex::terminal;
 use facedex_elastic::collection::{IndexType, Layout};
 use facedex_elastic::effort::{Asked, MAX_CANDIDATES, Question};
 use serde::Serialize;
 
-use crate::bench::knn::record::{Filter, Record, Segments};
-use crate::bench::knn::scale::{self, Model};
-use crate::bench::knn::{self, PEERS, Plan, Wanted, frontier};
-use crate::cli::effort::{FORMER_OVERSAMPLE, FormerArgs};
-use crate::cli::{SUCCESS, client, cores, recipe, show};
-use crate::config::GlobalArgs;
-use crate::error::Error;
-use crate::eval::plot;
-use crate::terminal;
+use crate::error::BenchError;
+use crate::knn::record::{Filter, Record, Segments};
+use crate::knn::scale::{self, Model};
+use crate::knn::{self, PEERS, Plan, Wanted, frontier};
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct BenchKnnArgs {
+pub struct BenchKnnArgs {
     /// Faces, one size after the other
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [100_000], value_parser = clap::value_parser!(u64).range(10..=100_000_000))]
     faces: Vec<u64>,
@@ -111,9 +109,9 @@ struct Report {
     models: Vec<Model>,
 }
 
-pub(super) async fn run(args: &BenchKnnArgs, global: &GlobalArgs) -> Result<u8, Error> {
+pub async fn run(args: &BenchKnnArgs, global: &GlobalArgs) -> Result<u8, BenchError> {
     if let Some(file) = &args.plot {
-        plot::check(file)?;
+        plot::check(file).map_err(facedex::error::Error::from)?;
     }
     args.former.refuse(FORMER_OVERSAMPLE)?;
     let efforts = efforts(args)?;
@@ -143,14 +141,14 @@ pub(super) async fn run(args: &BenchKnnArgs, global: &GlobalArgs) -> Result<u8, 
     };
     let results = knn::run(&plan, terminal::note).await?;
     if let Some(file) = &args.plot {
-        plot::save(file, &frontier::plot(&results))?;
+        plot::save(file, &frontier::plot(&results)).map_err(facedex::error::Error::from)?;
     }
     let report = Report {
         models: scale::models(&results),
         results,
     };
     show(global, &report, || {
-        sheets::measured(&report.results) + &sheets::plans(&report.models)
+        super::sheets::measured(&report.results) + &super::sheets::plans(&report.models)
     })?;
     Ok(SUCCESS)
 }
@@ -205,7 +203,7 @@ fn parse_candidates(text: &str) -> Result<Candidates, String> {
     }
 }
 
-fn efforts(args: &BenchKnnArgs) -> Result<Vec<Wanted>, Error> {
+fn efforts(args: &BenchKnnArgs) -> Result<Vec<Wanted>, BenchError> {
     let rescored: Vec<Option<u16>> = match args.rescored.as_slice() {
         [] => vec![None],
         given => given.iter().copied().map(Some).collect(),
@@ -221,7 +219,7 @@ fn efforts(args: &BenchKnnArgs) -> Result<Vec<Wanted>, Error> {
                         rescored,
                         former: None,
                     };
-                    asked.check().map_err(Error::Effort)?;
+                    asked.check().map_err(facedex::error::Error::Effort)?;
                     Wanted::Asked(asked)
                 }
             });

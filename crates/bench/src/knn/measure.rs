@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use elasticsearch::http::Method;
+use facedex::query::search::{SearchOptions, search};
+use facedex::query::threshold::Threshold;
 use facedex_elastic::client::Payload;
 use facedex_elastic::collection::{self, Collection};
 use facedex_elastic::effort::Question;
@@ -20,12 +22,10 @@ use serde_json::Value;
 use super::record::{Filter, IndexKey, Level, Place, Record, SearchKey, Segments};
 use super::truth::{self, Vectors, recalls};
 use super::{K, SEED};
-use crate::bench::BenchError;
-use crate::bench::fill::{Filling, PHOTOS_A_PERSON, carries, face_id, fill};
-use crate::bench::load::closed_loop_of;
-use crate::bench::vectors::Population;
-use crate::query::search::{SearchOptions, search};
-use crate::query::threshold::Threshold;
+use crate::error::BenchError;
+use crate::fill::{Filling, PHOTOS_A_PERSON, carries, face_id, fill};
+use crate::load::closed_loop_of;
+use crate::vectors::Population;
 
 /// Queries that are unanswered while recall is measured.
 const IN_FLIGHT: usize = 4;

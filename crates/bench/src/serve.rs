@@ -17,11 +17,11 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::BenchError;
 use super::fill::{Filling, PHOTOS_A_PERSON, fill};
 use super::load::{Load, Make, ask, closed_loop, summarise};
 use super::process::memory;
 use super::vectors::Population;
+use crate::error::BenchError;
 
 /// Seed of the made-up people, so that a collection that was filled once can be used again.
 const SEED: u64 = 1;
@@ -346,11 +346,7 @@ struct Server {
 
 /// `facedex serve`.
 fn facedex(plan: &Plan) -> Result<Command, BenchError> {
-    let itself = std::env::current_exe().map_err(|error| BenchError::Program {
-        program: "facedex serve".to_owned(),
-        reason: error.to_string(),
-    })?;
-    let mut command = Command::new(itself);
+    let mut command = Command::new(crate::facedex()?);
     command
         .args(["serve", "--listen", "127.0.0.1:0"])
         .envs(plan.environment.iter().cloned());

@@ -17,7 +17,7 @@ use super::record::{Filter, PeerFigures, PeerKey, Place, Record, SearchKey};
 use super::results::Results;
 use super::truth::recalls;
 use super::turns;
-use crate::bench::BenchError;
+use crate::error::BenchError;
 
 /// Those that the script knows, in the order in which they run.
 pub const PEERS: [&str; 7] = [

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::record::{IndexKey, PeerKey, Record, SearchKey};
-use crate::bench::BenchError;
+use crate::error::BenchError;
 
 /// The file.
 #[derive(Debug)]
@@ -107,8 +107,8 @@ fn unusable(path: &Path, reason: String) -> BenchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::knn::record::{Filter, Level, Place, Segments};
-    use crate::bench::knn::truth::Recall;
+    use crate::knn::record::{Filter, Level, Place, Segments};
+    use crate::knn::truth::Recall;
     use facedex_elastic::collection::IndexType;
     use facedex_elastic::effort::Effort;
 

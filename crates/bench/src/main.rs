@@ -1,26 +1,47 @@
-//! `facedex bench`
+//! `facedex-bench`: facedex beside what its users would run instead, in the same run on the same machine.
 
+mod error;
+mod fill;
+mod ingest;
 mod knn;
+mod load;
+mod median;
+mod process;
+mod serve;
+mod tables;
+mod vectors;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use facedex::cli::{self, Models, SUCCESS, client, cores, print_json, show};
+use facedex::config::GlobalArgs;
+use facedex::terminal;
 use facedex_elastic::collection::{Layout, open_or_create};
 use facedex_elastic::retry::RetryPolicy;
 use facedex_elastic::{Destination, scratch};
 use secrecy::ExposeSecret;
 
-use super::{Models, SUCCESS, client, cores, print_json, show, tables};
-use crate::bench::ingest::{self, Plan};
-use crate::bench::serve;
-use crate::config::GlobalArgs;
-use crate::error::Error;
-use crate::terminal;
+use self::error::BenchError;
+use self::ingest::Plan;
+
+/// Measure facedex beside what would be run instead.
+///
+/// Exit codes: 0 done, 2 error.
+#[derive(Debug, Parser)]
+#[command(name = "facedex-bench", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: BenchCommand,
+}
 
 #[derive(Debug, Subcommand)]
-pub(super) enum BenchCommand {
+enum BenchCommand {
     /// Ingest photos with facedex and with a Python script on opencv and elasticsearch-py, in turns
     ///
     /// Each run writes into an index of its own, which is removed afterwards. Of each: faces a second, processor time,
@@ -37,11 +58,11 @@ pub(super) enum BenchCommand {
     /// Fills indices with made-up faces that are distributed like real ones, and searches them as `facedex search` does.
     /// Every combination of the lists is measured and written to --results at once; one that is there already is not
     /// measured again.
-    Knn(Box<knn::BenchKnnArgs>),
+    Knn(Box<knn::command::BenchKnnArgs>),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct BenchServeArgs {
+struct BenchServeArgs {
     /// A photo to search by
     photo: PathBuf,
 
@@ -75,7 +96,7 @@ pub(super) struct BenchServeArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct BenchIngestArgs {
+struct BenchIngestArgs {
     /// A folder or a tar file of photos
     source: PathBuf,
 
@@ -96,15 +117,42 @@ pub(super) struct BenchIngestArgs {
     workers: Option<u16>,
 }
 
-pub(super) async fn run(command: &BenchCommand, global: &GlobalArgs) -> Result<u8, Error> {
-    match command {
-        BenchCommand::Ingest(args) => bench_ingest(args, global).await,
-        BenchCommand::Serve(args) => bench_serve(args, global).await,
-        BenchCommand::Knn(args) => knn::run(args, global).await,
+fn main() -> ExitCode {
+    let cli = match cli::parse::<Cli>(Some(cli::command())) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    cli::init_logging(&cli.global);
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => cli::fail(&error),
     }
 }
 
-async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, Error> {
+fn run(Cli { global, command }: &Cli) -> Result<u8, BenchError> {
+    let tasks = tokio::runtime::Runtime::new().map_err(facedex::error::Error::from)?;
+    match command {
+        BenchCommand::Ingest(args) => tasks.block_on(bench_ingest(args, global)),
+        BenchCommand::Serve(args) => tasks.block_on(bench_serve(args, global)),
+        BenchCommand::Knn(args) => tasks.block_on(knn::command::run(args, global)),
+    }
+}
+
+/// The command that is measured: it lies beside this one.
+fn facedex() -> Result<PathBuf, BenchError> {
+    let name = format!("facedex{}", std::env::consts::EXE_SUFFIX);
+    let itself = std::env::current_exe().map_err(|error| BenchError::Program {
+        program: name.clone(),
+        reason: error.to_string(),
+    })?;
+    let program = itself.with_file_name(name);
+    match program.is_file() {
+        true => Ok(program),
+        false => Err(BenchError::NoFacedex(program)),
+    }
+}
+
+async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, BenchError> {
     let client = Arc::new(client(global)?);
     client.info().await?;
     let mut engine = Models::open(global)?.engine(1)?;
@@ -133,12 +181,17 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, E
 }
 
 /// The nodes' addresses, without a slash at the end.
-fn urls(global: &GlobalArgs) -> Result<Vec<String>, Error> {
-    let urls = global.elasticsearch.connection()?.urls.into_iter();
+fn urls(global: &GlobalArgs) -> Result<Vec<String>, BenchError> {
+    let urls = global
+        .elasticsearch
+        .connection()
+        .map_err(facedex::error::Error::from)?
+        .urls
+        .into_iter();
     Ok(urls.map(|url| url.as_str().trim_end_matches('/').to_owned()).collect())
 }
 
-async fn bench_ingest(args: &BenchIngestArgs, global: &GlobalArgs) -> Result<u8, Error> {
+async fn bench_ingest(args: &BenchIngestArgs, global: &GlobalArgs) -> Result<u8, BenchError> {
     let plan = Plan {
         source: args.source.clone(),
         rounds: args.rounds,
@@ -165,7 +218,7 @@ async fn bench_ingest(args: &BenchIngestArgs, global: &GlobalArgs) -> Result<u8,
 }
 
 /// Which models the programs take, and how they reach the cluster, without showing it in the list of processes.
-fn environment(global: &GlobalArgs) -> Result<Vec<(&'static str, String)>, Error> {
+fn environment(global: &GlobalArgs) -> Result<Vec<(&'static str, String)>, BenchError> {
     let given = &global.elasticsearch;
     let engine = &global.engine;
     let mut environment = vec![

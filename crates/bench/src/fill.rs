@@ -12,8 +12,8 @@ use facedex_face::geometry::Point;
 use facedex_face::quality::Quality;
 use tokio::task::JoinSet;
 
-use super::BenchError;
 use super::vectors::{Population, photo_hash};
+use crate::error::BenchError;
 
 /// Photos of each person.
 pub const PHOTOS_A_PERSON: u64 = 4;

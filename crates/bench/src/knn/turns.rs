@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use facedex::eval::Interval;
+use facedex::eval::bootstrap::intervals;
 use rand::RngExt as _;
 
 use super::SEED;
@@ -11,9 +13,8 @@ use super::measure::{Asking, by_turns};
 use super::peers::Process;
 use super::record::{PeerKey, Place, Record, SearchKey};
 use super::results::Results;
-use crate::bench::{BenchError, median};
-use crate::eval::Interval;
-use crate::eval::bootstrap::intervals;
+use crate::error::BenchError;
+use crate::median::median;
 
 /// Turns.
 const TURNS: usize = 12;

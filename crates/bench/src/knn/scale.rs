@@ -192,8 +192,8 @@ fn need(way: &SearchKey, faces: u64) -> Option<Need> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::knn::record::{IndexKey, Level, Place};
-    use crate::bench::knn::truth::Recall;
+    use crate::knn::record::{IndexKey, Level, Place};
+    use crate::knn::truth::Recall;
     use facedex_elastic::effort;
 
     fn record(faces: u64) -> Record {

@@ -88,7 +88,7 @@ pub fn photo_hash(seed: u64, number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::verify::similarity as cosine;
+    use facedex::query::verify::similarity as cosine;
     use facedex_face::models::catalog::Catalog;
 
     #[test]

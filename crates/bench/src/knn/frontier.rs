@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use facedex::eval::plot::{Axis, Plot};
+
 use super::record::{Filter, Record};
-use crate::eval::plot::{Axis, Plot};
 
 /// Recall@10 against the median latency of one client, a curve an index and a peer; of the largest size that was measured.
 pub fn plot(records: &[Record]) -> Plot {

@@ -4,12 +4,14 @@
 //! Vectors are made up, distributed like the default embedder's (`vectors.rs`). Searches take the way of `facedex search`
 //! from the vector on. Everything that is measured goes to a file at once; what is in it is not measured again.
 
-pub mod frontier;
+pub mod command;
+mod frontier;
 mod measure;
 mod peers;
 pub mod record;
 mod results;
 pub mod scale;
+mod sheets;
 mod truth;
 mod turns;
 
@@ -25,7 +27,7 @@ pub use peers::PEERS;
 use record::{Filter, IndexKey, Place, Record, SearchKey, Segments};
 use results::Results;
 
-use super::BenchError;
+use crate::error::BenchError;
 
 /// Seed of the made-up people.
 const SEED: u64 = 1;

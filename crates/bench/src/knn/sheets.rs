@@ -1,11 +1,11 @@
 //! Measurements and plans as tables.
 
-use crate::bench::knn::record::Record;
-use crate::bench::knn::scale::Model;
-use crate::cli::tables;
+use crate::knn::record::Record;
+use crate::knn::scale::Model;
+use facedex::cli::tables;
 
 /// What is in the file: indices, searches, peers, and both by turns.
-pub(super) fn measured(records: &[Record]) -> String {
+pub fn measured(records: &[Record]) -> String {
     const BYTES: &[usize] = &[0, 4, 5, 6, 7, 8, 9];
     let mut indices = tables::table(
         &[
@@ -223,7 +223,7 @@ fn by_turns(records: &[Record]) -> comfy_table::Table {
 }
 
 /// What the measured sizes say of larger ones.
-pub(super) fn plans(models: &[Model]) -> String {
+pub fn plans(models: &[Model]) -> String {
     let mut checks = tables::table(
         &[
             "index",
