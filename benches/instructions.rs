@@ -16,9 +16,9 @@ mod material;
 
 use std::hint::black_box;
 
-use facedex_elastic::document::FaceDocument;
-use facedex_elastic::embedding::Form;
-use facedex_elastic::search::{Hit, SearchReply};
+use facedex_elastic::read::search::{Hit, SearchReply};
+use facedex_elastic::schema::document::FaceDocument;
+use facedex_elastic::schema::embedding::Form;
 use facedex_face::align::{Similarity, warp};
 use facedex_face::geometry::Landmarks;
 use facedex_face::image::{Limits, decode};

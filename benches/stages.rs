@@ -11,8 +11,8 @@ mod material;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use facedex_elastic::embedding::Form;
-use facedex_elastic::search::SearchReply;
+use facedex_elastic::read::search::SearchReply;
+use facedex_elastic::schema::embedding::Form;
 use facedex_face::align::warp;
 use facedex_face::detect::Detector;
 use facedex_face::embed::Embedder;

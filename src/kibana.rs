@@ -6,7 +6,7 @@ use bytes::Bytes;
 use facedex_base::address::without_login;
 use facedex_base::errors::chain;
 use facedex_elastic::ElasticError;
-use facedex_elastic::connection::{Connection, Login};
+use facedex_elastic::transport::connection::{Connection, Login};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::ExposeSecret;

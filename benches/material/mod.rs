@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use facedex_elastic::document::{
+use facedex_elastic::schema::document::{
     FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, face_id, image_hash,
 };
 use facedex_face::align::Similarity;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri};
-use facedex_elastic::search::Hit;
+use facedex_elastic::read::search::Hit;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use facedex_elastic::event::{Event, Facedex, Failed, Http, HttpRequest, HttpResponse, QueryFigures, What};
+use facedex_elastic::events::event::{Event, Facedex, Failed, Http, HttpRequest, HttpResponse, QueryFigures, What};
 
 use super::error::Refused;
 use super::state::App;

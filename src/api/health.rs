@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use facedex_elastic::{ElasticError, collection};
+use facedex_elastic::ElasticError;
+use facedex_elastic::schema::collection;
 use serde::Serialize;
 
 use super::error::{ApiError, Code};

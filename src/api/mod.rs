@@ -37,7 +37,7 @@ use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
 use facedex_elastic::Client;
-use facedex_elastic::events::Events;
+use facedex_elastic::events::writer::Events;
 use facedex_face::FaceEngine;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};

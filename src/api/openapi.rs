@@ -9,7 +9,7 @@ use axum::Router;
 use axum::http::Method;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::routing::get;
-use facedex_elastic::collection::NAME_PATTERN;
+use facedex_elastic::schema::collection::NAME_PATTERN;
 use facedex_face::Face;
 use serde::Serialize;
 use serde_json::{Map, Value};

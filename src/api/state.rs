@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
-use facedex_elastic::collection::{self, Collection};
-use facedex_elastic::events::Events;
-use facedex_elastic::{Client, Destination, retry::RetryPolicy, trace};
+use facedex_elastic::events::writer::Events;
+use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::transport::retry::RetryPolicy;
+use facedex_elastic::transport::trace;
+use facedex_elastic::{Client, Destination};
 use facedex_face::image::Limits;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};

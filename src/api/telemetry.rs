@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use facedex_elastic::trace;
+use facedex_elastic::transport::trace;
 use tracing::Instrument as _;
 
 use super::events;

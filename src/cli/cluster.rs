@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use facedex_elastic::Destination;
-use facedex_elastic::clusters::{self, Updated};
-use facedex_elastic::collection::{self, Collection};
-use facedex_elastic::effort::{Asked, Effort, MAX_CANDIDATES, Question};
-use facedex_elastic::filter::Filter;
-use facedex_elastic::retry::RetryPolicy;
-use facedex_elastic::search;
+use facedex_elastic::people::clusters::{self, Updated};
+use facedex_elastic::read::effort::{Asked, Effort, MAX_CANDIDATES, Question};
+use facedex_elastic::read::search;
+use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::filter::Filter;
+use facedex_elastic::transport::retry::RetryPolicy;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use facedex_elastic::collection::{self, Collection, IndexType, Layout};
-use facedex_elastic::retry::RetryPolicy;
+use facedex_elastic::schema::collection::{self, Collection, IndexType, Layout};
+use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::{Client, Destination};
 use serde::Serialize;
 

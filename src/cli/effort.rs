@@ -1,7 +1,7 @@
 //! `--candidates` and `--rescored`, and what became of the flags before them.
 
 use clap::Args;
-use facedex_elastic::effort::{Asked, MAX_CANDIDATES};
+use facedex_elastic::read::effort::{Asked, MAX_CANDIDATES};
 
 use crate::error::Error;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use facedex_elastic::connection::{Connection, Trust};
+use facedex_elastic::transport::connection::{Connection, Trust};
 use secrecy::SecretString;
 
 use super::{NEGATIVE, SUCCESS, print, print_text, show};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use facedex_elastic::document::{Person, parse_person_id, parse_person_name};
-use facedex_elastic::retry::RetryPolicy;
-use facedex_elastic::{Destination, clusters};
+use facedex_elastic::Destination;
+use facedex_elastic::people::clusters;
+use facedex_elastic::schema::document::{Person, parse_person_id, parse_person_name};
+use facedex_elastic::transport::retry::RetryPolicy;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{CollectionArg, NEGATIVE, SUCCESS, client, show};

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use facedex_elastic::collection::Unusable;
-use facedex_elastic::destination::Destination;
-use facedex_elastic::document::{parse_person_id, parse_person_name};
-use facedex_elastic::lifecycle::versions::Reach;
-use facedex_elastic::persons::{self, Change, Changed, Export};
-use facedex_elastic::retry::RetryPolicy;
-use facedex_elastic::{Client, collection};
+use facedex_elastic::Client;
+use facedex_elastic::people::{self, Change, Changed, Export};
+use facedex_elastic::schema::collection;
+use facedex_elastic::schema::collection::Unusable;
+use facedex_elastic::schema::document::{parse_person_id, parse_person_name};
+use facedex_elastic::schema::versions::Reach;
+use facedex_elastic::transport::retry::RetryPolicy;
+use facedex_elastic::wire::destination::Destination;
 use serde::Serialize;
 
 use super::audit::{AuditArgs, CommandLog};
@@ -224,7 +225,7 @@ impl Places {
 
     async fn has(&self, person: &str) -> Result<bool, Error> {
         for to in &self.all {
-            if persons::page(&to.client, &to.collection, person, 0, 1).await?.total > 0 {
+            if people::page(&to.client, &to.collection, person, 0, 1).await?.total > 0 {
                 return Ok(true);
             }
         }
@@ -235,7 +236,7 @@ impl Places {
     async fn name_of(&self, person: &str) -> Result<Option<String>, Error> {
         let mut found = None;
         for to in &self.all {
-            let page = persons::page(&to.client, &to.collection, person, 0, 1).await?;
+            let page = people::page(&to.client, &to.collection, person, 0, 1).await?;
             let face = page.faces.into_iter().next().and_then(|face| face.person);
             found = found.or(face);
         }
@@ -274,7 +275,7 @@ async fn change_all(
     };
     let done = async {
         for to in &places.all {
-            let changed = persons::change(to, person, change).await?;
+            let changed = people::change(to, person, change).await?;
             changed.ids.iter().for_each(|id| entry.face(id));
             changes.collections.insert(to.collection.clone(), changed);
         }

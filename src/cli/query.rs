@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use facedex_elastic::collection::{self, Collection};
-use facedex_elastic::effort::MAX_CANDIDATES;
-use facedex_elastic::filter::Filter;
+use facedex_elastic::read::effort::MAX_CANDIDATES;
+use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::filter::Filter;
 use facedex_elastic::{Client, ElasticError};
 use facedex_face::Face;
 use facedex_face::gate::Gate;

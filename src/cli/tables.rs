@@ -2,8 +2,8 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-use facedex_elastic::collection::{self, Collection};
-use facedex_elastic::document::Person;
+use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::document::Person;
 
 use super::keys::Listed;
 use super::query::Answer;

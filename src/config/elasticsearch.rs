@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use facedex_elastic::connection::{Connection, Login, Trust};
-use facedex_elastic::fingerprint::Fingerprint;
+use facedex_elastic::transport::connection::{Connection, Login, Trust};
+use facedex_elastic::transport::fingerprint::Fingerprint;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 

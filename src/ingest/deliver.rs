@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use facedex_elastic::store::{self, Outcome, PhotoRecord, Stored, WriteMode};
-use facedex_elastic::tombstones::{self, Lifted};
+use facedex_elastic::schema::tombstones::{self, Lifted};
+use facedex_elastic::write::store::{self, Outcome, PhotoRecord, Stored, WriteMode};
 use facedex_elastic::{Destination, ElasticError};
 use tokio::task::JoinSet;
 

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use facedex_elastic::ElasticError;
-use facedex_elastic::document::Person;
+use facedex_elastic::schema::document::Person;
 use facedex_face::FaceError;
 use serde::Serialize;
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use facedex_elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
-use facedex_elastic::store::PhotoRecord;
+use facedex_elastic::schema::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
+use facedex_elastic::write::store::PhotoRecord;
 use facedex_face::gate::Gate;
 use facedex_face::image::{Encoded, ImageError, Limits};
 use facedex_face::likeness;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use facedex_elastic::destination::Pulse;
+use facedex_elastic::wire::destination::Pulse;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 

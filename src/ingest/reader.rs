@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use facedex_elastic::document::image_hash;
-use facedex_elastic::{Destination, ElasticError, store};
+use facedex_elastic::schema::document::image_hash;
+use facedex_elastic::write::store;
+use facedex_elastic::{Destination, ElasticError};
 use facedex_face::image::{ImageError, Limits, read};
 
 use super::deliver::Message;

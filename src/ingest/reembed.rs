@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use facedex_elastic::ElasticError;
-use facedex_elastic::document::image_hash;
 use facedex_elastic::lifecycle::LifecycleError;
 use facedex_elastic::lifecycle::reconcile::Carrier;
 use facedex_elastic::lifecycle::walk::{self, Photo};
+use facedex_elastic::schema::document::image_hash;
 use facedex_face::geometry::same_faces;
 use facedex_face::image::{Encoded, Limits, read};
 use facedex_face::{Face, FaceEngine, Rect};

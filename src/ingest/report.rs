@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use facedex_elastic::event::{Event, Facedex, Failed, IngestCounts, What};
-use facedex_elastic::events::Events;
+use facedex_elastic::events::event::{Event, Facedex, Failed, IngestCounts, What};
+use facedex_elastic::events::writer::Events;
 
 use super::{Failure, IngestError, Stage, Summary};
 

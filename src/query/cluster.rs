@@ -8,11 +8,11 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use facedex_elastic::collection::Collection;
-use facedex_elastic::effort::Effort;
-use facedex_elastic::filter::Filter;
-use facedex_elastic::neighbours::{self, Nearness};
-use facedex_elastic::vectors::{self, Beside, StoredVector};
+use facedex_elastic::read::effort::Effort;
+use facedex_elastic::read::neighbours::{self, Nearness};
+use facedex_elastic::read::vectors::{self, Beside, StoredVector};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::filter::Filter;
 use facedex_elastic::{Destination, ElasticError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 

@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use facedex_elastic::collection::Collection;
-use facedex_elastic::knn::Knn;
-use facedex_elastic::retry::RetryPolicy;
-use facedex_elastic::search::{self, Hit};
-use facedex_elastic::vectors::{self, Beside};
+use facedex_elastic::read::knn::Knn;
+use facedex_elastic::read::search::{self, Hit};
+use facedex_elastic::read::vectors::{self, Beside};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::{Client, Destination, ElasticError};
 
 /// For how long Elasticsearch may take no request.

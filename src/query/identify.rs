@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use facedex_elastic::collection::Collection;
-use facedex_elastic::document::Person;
-use facedex_elastic::effort::{MAX_CANDIDATES, Question};
-use facedex_elastic::knn::Knn;
-use facedex_elastic::search::Hit;
+use facedex_elastic::read::effort::{MAX_CANDIDATES, Question};
+use facedex_elastic::read::knn::Knn;
+use facedex_elastic::read::search::Hit;
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::document::Person;
 use facedex_elastic::{Client, ElasticError};
 use serde::Serialize;
 

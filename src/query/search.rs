@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use facedex_elastic::collection::Collection;
-use facedex_elastic::effort::{Asked, Effort, Question};
-use facedex_elastic::filter::Filter;
-use facedex_elastic::knn::Knn;
-use facedex_elastic::search::{self, Hit};
+use facedex_elastic::read::effort::{Asked, Effort, Question};
+use facedex_elastic::read::knn::Knn;
+use facedex_elastic::read::search::{self, Hit};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::filter::Filter;
 use facedex_elastic::{Client, ElasticError};
 use facedex_face::models::catalog::Embedder;
 use serde::Serialize;

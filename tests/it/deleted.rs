@@ -39,7 +39,7 @@ fn every_spelling_of_a_person_goes_and_nobody_else() {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    facedex_elastic::document::image_hash(bytes)
+    facedex_elastic::schema::document::image_hash(bytes)
 }
 
 /// A copy of the picture, saved again in other ways: another file each time.

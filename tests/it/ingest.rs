@@ -44,8 +44,9 @@ fn a_folder_of_people_is_stored_once_with_its_names() {
         .iter()
         .find(|(_, document)| document["image"]["uri"].as_str().unwrap().ends_with("obama-1.jpg"))
         .unwrap();
-    let hash =
-        facedex_elastic::document::image_hash(&std::fs::read(photo("gallery/Barack_Obama/obama-1.jpg")).unwrap());
+    let hash = facedex_elastic::schema::document::image_hash(
+        &std::fs::read(photo("gallery/Barack_Obama/obama-1.jpg")).unwrap(),
+    );
     assert_eq!(*id, format!("{hash}-0"));
     assert_eq!(obama["person"], json!({"id": "Barack_Obama", "name": "Barack Obama"}));
     assert_eq!(obama["image"]["hash"], hash.as_str());

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::harness::images::{animated_gif, encode, open, turned_jpeg};
 use crate::harness::{Space, full};
-use facedex_elastic::document::image_hash;
+use facedex_elastic::schema::document::image_hash;
 use facedex_face::image::{Limits, decode};
 
 /// No file may take longer: a hang, not a measurement.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use facedex_elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
-use facedex_elastic::store::{PhotoRecord, WriteMode, store};
+use facedex_elastic::schema::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
+use facedex_elastic::write::store::{PhotoRecord, WriteMode, store};
 use facedex_elastic::{Destination, ElasticError};
 use facedex_face::Rect;
 use facedex_face::geometry::Point;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use elasticsearch::http::Method;
-use facedex_elastic::client::{Client, Payload};
-use facedex_elastic::scratch;
+use facedex_elastic::transport::client::{Client, Payload};
+use facedex_elastic::write::scratch;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::Command;

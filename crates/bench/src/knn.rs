@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use facedex_elastic::Client;
-use facedex_elastic::collection::Layout;
-use facedex_elastic::effort::{Asked, Question};
+use facedex_elastic::read::effort::{Asked, Question};
+use facedex_elastic::schema::collection::Layout;
 use facedex_face::models::catalog::Embedder;
 pub use peers::PEERS;
 use record::{Filter, IndexKey, Place, Record, SearchKey, Segments};

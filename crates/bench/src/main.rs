@@ -20,9 +20,10 @@ use clap::{Args, Parser, Subcommand};
 use facedex::cli::{self, Models, SUCCESS, client, cores, print_json, show};
 use facedex::config::GlobalArgs;
 use facedex::terminal;
-use facedex_elastic::collection::{Layout, open_or_create};
-use facedex_elastic::retry::RetryPolicy;
-use facedex_elastic::{Destination, scratch};
+use facedex_elastic::Destination;
+use facedex_elastic::schema::collection::{Layout, open_or_create};
+use facedex_elastic::transport::retry::RetryPolicy;
+use facedex_elastic::write::scratch;
 use secrecy::ExposeSecret;
 
 use self::error::BenchError;

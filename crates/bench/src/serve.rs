@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use facedex_elastic::Destination;
-use facedex_elastic::collection::Collection;
-use facedex_elastic::effort::{Asked, Effort, Question};
-use facedex_elastic::knn::Knn;
 use facedex_elastic::lifecycle::optimize;
+use facedex_elastic::read::effort::{Asked, Effort, Question};
+use facedex_elastic::read::knn::Knn;
+use facedex_elastic::schema::collection::Collection;
 use facedex_face::FaceEngine;
 use facedex_face::image::{Limits, decode};
 use serde::Serialize;
@@ -184,7 +184,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
 }
 
 async fn prepare(plan: &Plan, population: &Arc<Population>, told: &impl Fn(&str)) -> Result<(), BenchError> {
-    let there = facedex_elastic::search::count(&plan.to.client, &plan.collection.name, &[]).await?;
+    let there = facedex_elastic::read::search::count(&plan.to.client, &plan.collection.name, &[]).await?;
     if there >= plan.faces {
         return Ok(());
     }
@@ -298,7 +298,7 @@ async fn photo_by_turns(
         look(plan, engine, photo)?;
         let engine_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let begin = Instant::now();
-        facedex_elastic::search::count(&plan.to.client, &plan.collection.name, &[]).await?;
+        facedex_elastic::read::search::count(&plan.to.client, &plan.collection.name, &[]).await?;
         let count_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let (status, knn_ms) = ask(straight(number)).await;
         parts.push((status, engine_ms + count_ms + knn_ms));

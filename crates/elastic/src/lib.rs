@@ -1,45 +1,21 @@
-//! Documents in, hits out: everything that speaks to Elasticsearch. Knows nothing of pixels.
+//! Faces in Elasticsearch: documents in, hits out. Nothing here sees a pixel or runs a model.
+//!
+//! The modules stand in the order of their floors; each takes from those above it in this list alone: [`transport`] (requests and
+//! their failures), [`wire`] (Elasticsearch's forms: bulk, search replies, points in time), [`schema`] (what is stored, and what
+//! a collection's name means), [`read`], [`write`], [`people`] (all faces of one person), [`lifecycle`] (what happens to a
+//! collection after it was made), [`transfer`] (in and out as files). [`events`] is written on the side.
 
-pub mod alive;
-pub mod bulk;
-pub mod client;
-pub mod clusters;
-pub mod collection;
-pub mod connection;
-pub mod destination;
-pub mod document;
-pub mod effort;
-pub mod embedding;
 pub mod error;
-pub mod event;
 pub mod events;
-pub mod faces;
-pub mod filter;
-pub mod fingerprint;
-mod hits;
-pub mod knn;
-mod lenient;
 pub mod lifecycle;
-pub mod load;
-mod mget;
-pub mod neighbours;
-mod node;
-pub mod persons;
-pub mod purge;
-pub mod recall;
-pub mod retry;
-mod scan;
-mod schema;
-pub mod scratch;
-pub mod search;
-pub mod server;
-pub mod status;
-pub mod store;
-mod template;
-pub mod tombstones;
-pub mod trace;
-pub mod vectors;
+pub mod people;
+pub mod read;
+pub mod schema;
+pub mod transfer;
+pub mod transport;
+pub mod wire;
+pub mod write;
 
-pub use client::Client;
-pub use destination::Destination;
 pub use error::ElasticError;
+pub use transport::client::Client;
+pub use wire::destination::Destination;

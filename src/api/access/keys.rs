@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::ValueEnum;
-use facedex_elastic::collection;
+use facedex_elastic::schema::collection;
 use jiff::{SignedDuration, Timestamp};
 use rand::TryRng;
 use rand::rngs::SysRng;

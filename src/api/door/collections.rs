@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use facedex_elastic::collection::{self, Collection};
+use facedex_elastic::schema::collection::{self, Collection};
 use facedex_elastic::{Client, ElasticError};
 
 /// A collection that is made anew under its name with other models is searched for this long as if it were the old one.

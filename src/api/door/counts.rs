@@ -2,7 +2,7 @@
 //! counted and not fetched, also by aggregations that count each bucket as a query, so that `k` comes out in place of the number of faces above it. Such a count is refused, with the
 //! form that counts right.
 
-use facedex_elastic::server::{Version, Versions};
+use facedex_elastic::transport::node_versions::{Version, Versions};
 
 use super::places::Place;
 use super::splice::Refusal;

@@ -27,7 +27,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
-use facedex_elastic::collection;
+use facedex_elastic::schema::collection;
 
 use self::collections::Collections;
 pub use self::error::shape;

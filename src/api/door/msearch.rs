@@ -9,7 +9,7 @@ use axum::http::header::{ACCEPT, ACCEPT_ENCODING};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use facedex_elastic::collection::Collection;
+use facedex_elastic::schema::collection::Collection;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde::Deserialize;

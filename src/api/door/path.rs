@@ -1,7 +1,7 @@
 //! What of Elasticsearch can be reached through the door: these paths, spelt exactly so.
 
 use axum::http::{Method, StatusCode};
-use facedex_elastic::collection::check_name;
+use facedex_elastic::schema::collection::check_name;
 
 use super::error::DoorError;
 

@@ -10,7 +10,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use facedex_elastic::client::Foreign;
+use facedex_elastic::transport::client::Foreign;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::{GzDecoder, GzEncoder};

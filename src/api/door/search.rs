@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use axum::response::Response;
 use bytes::Bytes;
-use facedex_elastic::collection::Collection;
+use facedex_elastic::schema::collection::Collection;
 use facedex_face::FaceEngine;
 
 use super::counts::Similarities;

@@ -11,13 +11,14 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use facedex_base::address::without_login;
-use facedex_elastic::collection::{self, Collection};
-use facedex_elastic::document::{
+use facedex_elastic::people::faces;
+use facedex_elastic::people::faces::FaceRecord;
+use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::document::{
     Person, check_label, check_person_id, check_person_name, face_id, image_hash, parse_label,
 };
-use facedex_elastic::faces::FaceRecord;
-use facedex_elastic::store::{Outcome, PhotoRecord, WriteMode, store};
-use facedex_elastic::{faces, tombstones};
+use facedex_elastic::schema::tombstones;
+use facedex_elastic::write::store::{Outcome, PhotoRecord, WriteMode, store};
 use facedex_face::gate::Gate;
 use facedex_face::likeness;
 use facedex_face::select::Subject;

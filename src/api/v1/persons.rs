@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use axum::{Extension, Json};
-use facedex_elastic::document::{Person, check_label, check_person_name};
-use facedex_elastic::faces::FaceRecord;
-use facedex_elastic::lifecycle::versions::Reach;
-use facedex_elastic::persons::{self, Change, Faces, People};
-use facedex_elastic::search::MAX_HITS;
-use facedex_elastic::{ElasticError, collection};
+use facedex_elastic::ElasticError;
+use facedex_elastic::people::faces::FaceRecord;
+use facedex_elastic::people::{self, Change, Faces, People};
+use facedex_elastic::read::search::MAX_HITS;
+use facedex_elastic::schema::collection;
+use facedex_elastic::schema::document::{Person, check_label, check_person_name};
+use facedex_elastic::schema::versions::Reach;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -81,7 +82,7 @@ pub(super) async fn list(
     let found = collection::open(&app.elastic, &options.collection).await?;
     let (search, after) = (options.search.as_deref(), options.after.as_deref());
     let search = search.filter(|text| !text.is_empty());
-    let people = persons::list(&app.elastic, &found.name, search, after, options.limit.into()).await?;
+    let people = people::list(&app.elastic, &found.name, search, after, options.limit.into()).await?;
     Ok(Json(people))
 }
 
@@ -120,7 +121,7 @@ pub(super) async fn get(
         ));
     }
     let found = collection::open(&app.elastic, &options.collection).await?;
-    let page = persons::page(&app.elastic, &found.name, &id, offset, limit).await?;
+    let page = people::page(&app.elastic, &found.name, &id, offset, limit).await?;
     if page.total == 0 {
         return Err(nobody(&id));
     }
@@ -199,7 +200,7 @@ pub(super) async fn change(
     let visible_only = app.settings.visible_only;
     let changing = async move {
         let _turn = turns.lock().await;
-        let changed = persons::change(&to, &person, &change).await.map_err(busy)?;
+        let changed = people::change(&to, &person, &change).await.map_err(busy)?;
         changed.ids.iter().for_each(|id| caller.entry.face(id));
         whole(&changed.reach, visible_only, changed.updated)?;
         Ok(changed)
@@ -247,7 +248,7 @@ pub(super) async fn delete(
     caller.entry.collection_of(&collection.name, &collection.collection_id);
     let erasing = async move {
         let _turn = turns.lock().await;
-        let erased = persons::erase(&to, &faces).await.map_err(busy)?;
+        let erased = people::erase(&to, &faces).await.map_err(busy)?;
         erased.ids.iter().for_each(|id| caller.entry.face(id));
         whole(&erased.reach, visible_only, erased.faces)?;
         Ok(erased)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json};
-use facedex_elastic::collection;
-use facedex_elastic::status::{self, Status};
+use facedex_elastic::lifecycle::status::{self, Status};
+use facedex_elastic::schema::collection;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

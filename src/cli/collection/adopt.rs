@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use facedex_elastic::collection::{self, Collection};
 use facedex_elastic::lifecycle::LifecycleError;
 use facedex_elastic::lifecycle::adopt::{self, Adopted, Deletions};
 use facedex_elastic::lifecycle::remove::{self, Removed};
+use facedex_elastic::schema::collection::{self, Collection};
 use facedex_elastic::{Client, Destination};
 use serde::{Deserialize, Serialize};
 

@@ -5,10 +5,11 @@ use std::io::{BufReader, BufWriter, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use facedex_elastic::collection::Collection;
+use facedex_elastic::Destination;
 use facedex_elastic::lifecycle::LifecycleError;
-use facedex_elastic::lifecycle::export::{self, Header, Progress};
-use facedex_elastic::{Destination, search};
+use facedex_elastic::read::search;
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::transfer::export::{self, Header, Progress};
 use serde::Serialize;
 
 use super::{NameArg, PatienceArgs};

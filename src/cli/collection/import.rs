@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use facedex_elastic::alive::Alive;
-use facedex_elastic::collection::{self, Collection, Layout};
-use facedex_elastic::lifecycle::deepface::{Common, Store};
-use facedex_elastic::lifecycle::export::{Header, Line, check_space};
-use facedex_elastic::lifecycle::import::{Import, Imported, Record};
 use facedex_elastic::lifecycle::imports::{self, TakenBack};
-use facedex_elastic::{Client, Destination, load};
+use facedex_elastic::schema::collection::{self, Collection, Layout};
+use facedex_elastic::transfer::deepface::{Common, Store};
+use facedex_elastic::transfer::export::{Header, Line, check_space};
+use facedex_elastic::transfer::import::{Import, Imported, Record};
+use facedex_elastic::write::alive::Alive;
+use facedex_elastic::write::load;
+use facedex_elastic::{Client, Destination};
 use facedex_face::models::catalog::{Metric, Space};
 use serde::Serialize;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use facedex_elastic::Destination;
-use facedex_elastic::collection::{Collection, IndexType, Layout};
 use facedex_elastic::lifecycle::migrate::{Care, Goal, Migration, Outcome, Step};
 use facedex_elastic::lifecycle::reconcile::{Carrier, Copier};
 use facedex_elastic::lifecycle::remove;
-use facedex_elastic::lifecycle::versions::Version;
-use facedex_elastic::search;
+use facedex_elastic::read::search;
+use facedex_elastic::schema::collection::{Collection, IndexType, Layout};
+use facedex_elastic::schema::versions::Version;
 use serde::Serialize;
 
 use super::{NameArg, PatienceArgs};

@@ -1,8 +1,8 @@
 //! `facedex collection status`
 
+use facedex_elastic::lifecycle::status::{self, Status};
 use facedex_elastic::lifecycle::storage::{self, Storage};
-use facedex_elastic::lifecycle::versions::State;
-use facedex_elastic::status::{self, Status};
+use facedex_elastic::schema::versions::State;
 use facedex_elastic::{Client, ElasticError};
 use serde::Serialize;
 

@@ -1,10 +1,11 @@
 //! `facedex collection optimize`, `check` and `repair`
 
 use clap::Args;
-use facedex_elastic::collection::Collection;
+use facedex_elastic::Destination;
 use facedex_elastic::lifecycle::check::{self, Report};
 use facedex_elastic::lifecycle::optimize::{self, Merge};
-use facedex_elastic::{Destination, recall};
+use facedex_elastic::lifecycle::recall;
+use facedex_elastic::schema::collection::Collection;
 use serde::Serialize;
 
 use super::{NameArg, PatienceArgs};

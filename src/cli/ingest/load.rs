@@ -1,9 +1,9 @@
 //! `facedex ingest --bulk-load`: how a load begins and ends.
 
 use facedex_elastic::Destination;
-use facedex_elastic::alive::Alive;
-use facedex_elastic::collection::Collection;
-use facedex_elastic::load::{self, Ended};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::write::alive::Alive;
+use facedex_elastic::write::load::{self, Ended};
 
 use super::IngestArgs;
 use crate::error::Error;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use facedex_elastic::lifecycle::versions::Reach;
-use facedex_elastic::persons::{self, Erased, Faces};
-use facedex_elastic::purge::{self, Purged};
+use facedex_elastic::people::purge::{self, Purged};
+use facedex_elastic::people::{self, Erased, Faces};
+use facedex_elastic::schema::versions::Reach;
 use serde::Serialize;
 
 use super::{PlaceArgs, Places};
@@ -78,7 +78,7 @@ pub(super) async fn delete(args: &DeleteArgs, global: &GlobalArgs) -> Result<u8,
     let mut ended = Ok(());
     if args.dry_run {
         for to in &places.all {
-            let erased = persons::rehearse(to, &faces).await?;
+            let erased = people::rehearse(to, &faces).await?;
             deletion.collections.insert(to.collection.clone(), erased);
         }
     } else {
@@ -115,7 +115,7 @@ async fn ask(args: &DeleteArgs, places: &Places, faces: &Faces) -> Result<(), Er
         for to in &places.all {
             counts.push(format!(
                 "{} in {}",
-                persons::rehearse(to, faces).await?.faces,
+                people::rehearse(to, faces).await?.faces,
                 to.collection
             ));
         }
@@ -141,7 +141,7 @@ async fn erase_all(
     deletion: &mut Deletion,
 ) -> Result<(), Error> {
     for to in &places.all {
-        let erased = persons::erase(to, faces).await?;
+        let erased = people::erase(to, faces).await?;
         erased.ids.iter().for_each(|id| entry.face(id));
         deletion.collections.insert(to.collection.clone(), erased);
     }

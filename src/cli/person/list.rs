@@ -1,8 +1,8 @@
 //! `facedex person list`
 
 use clap::Args;
-use facedex_elastic::collection;
-use facedex_elastic::persons::{self, ListedPerson};
+use facedex_elastic::people::{self, ListedPerson};
+use facedex_elastic::schema::collection;
 use serde::Serialize;
 
 use crate::cli::tables::{rendered, table};
@@ -54,7 +54,7 @@ pub(super) async fn list(args: &ListArgs, global: &GlobalArgs) -> Result<u8, Err
     let mut after = args.after.clone();
     loop {
         let limit = PAGE.min(most - listing.persons.len());
-        let page = persons::list(
+        let page = people::list(
             &client,
             &collection.name,
             args.search.as_deref(),

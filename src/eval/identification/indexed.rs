@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use facedex_elastic::collection::{Collection, Layout};
-use facedex_elastic::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash};
-use facedex_elastic::retry::RetryPolicy;
-use facedex_elastic::store::{PhotoRecord, WriteMode, store};
-use facedex_elastic::{Client, Destination, ElasticError, scratch};
+use facedex_elastic::schema::collection::{Collection, Layout};
+use facedex_elastic::schema::document::{
+    FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash,
+};
+use facedex_elastic::transport::retry::RetryPolicy;
+use facedex_elastic::write::scratch;
+use facedex_elastic::write::store::{PhotoRecord, WriteMode, store};
+use facedex_elastic::{Client, Destination, ElasticError};
 use facedex_face::models::catalog::Embedder;
 use futures_util::StreamExt as _;
 use futures_util::stream;

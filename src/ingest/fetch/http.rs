@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use facedex_base::errors::chain;
-use facedex_elastic::retry::{Backoff, RetryPolicy};
+use facedex_elastic::transport::retry::{Backoff, RetryPolicy};
 use facedex_face::image::Limits;
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::{Attempt, Policy};

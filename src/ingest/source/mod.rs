@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use facedex_elastic::document::Person;
+use facedex_elastic::schema::document::Person;
 use url::Url;
 
 use super::journal::Journal;

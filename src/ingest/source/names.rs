@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::BufRead;
 use std::path::PathBuf;
 
-use facedex_elastic::document::Person;
+use facedex_elastic::schema::document::Person;
 use serde_json::{Map, Value};
 
 use super::archive::short_hash;

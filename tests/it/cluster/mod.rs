@@ -11,7 +11,7 @@ use std::process::Child;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use facedex_elastic::document::{face_id, image_hash};
+use facedex_elastic::schema::document::{face_id, image_hash};
 use serde_json::{Value, json};
 
 use self::searchers::{Searchers, Seen};

@@ -38,7 +38,7 @@ fn store(space: &Space, id: &str, document: Value) {
 /// The document of a face of this photo, which lies elsewhere.
 fn elsewhere(from: &Space, bytes: &[u8], uri: &str, dims: usize) -> (String, Value) {
     let mut document = from.documents().into_values().next().unwrap();
-    let hash = facedex_elastic::document::image_hash(bytes);
+    let hash = facedex_elastic::schema::document::image_hash(bytes);
     document["face"]["embedding"] = json!(vector(99)[..dims]);
     document["image"]["uri"] = json!(uri);
     document["image"]["hash"] = json!(hash);

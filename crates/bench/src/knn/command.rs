@@ -11,8 +11,8 @@ use facedex::cli::{SUCCESS, client, cores, recipe, show};
 use facedex::config::GlobalArgs;
 use facedex::eval::plot;
 use facedex::terminal;
-use facedex_elastic::collection::{IndexType, Layout};
-use facedex_elastic::effort::{Asked, MAX_CANDIDATES, Question};
+use facedex_elastic::read::effort::{Asked, MAX_CANDIDATES, Question};
+use facedex_elastic::schema::collection::{IndexType, Layout};
 use serde::Serialize;
 
 use crate::error::BenchError;

@@ -109,8 +109,8 @@ mod tests {
     use super::*;
     use crate::knn::record::{Filter, Level, Place, Segments};
     use crate::knn::truth::Recall;
-    use facedex_elastic::collection::IndexType;
-    use facedex_elastic::effort::Effort;
+    use facedex_elastic::read::effort::Effort;
+    use facedex_elastic::schema::collection::IndexType;
 
     #[test]
     fn what_was_measured_is_known_again_and_a_torn_line_is_not() {

@@ -1,9 +1,9 @@
 //! What larger collections will cost: curves through the measured sizes, checked against the largest of them, which they
 //! have not seen. docs/scale.md has the assumptions.
 
-use facedex_elastic::collection::IndexType;
-use facedex_elastic::effort::Effort;
 use facedex_elastic::lifecycle::plan::{Need, OTHER_BYTES, Wish};
+use facedex_elastic::read::effort::Effort;
+use facedex_elastic::schema::collection::IndexType;
 use serde::Serialize;
 
 use super::record::{Filter, Record, SearchKey, Segments};
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::knn::record::{IndexKey, Level, Place};
     use crate::knn::truth::Recall;
-    use facedex_elastic::effort;
+    use facedex_elastic::read::effort;
 
     fn record(faces: u64) -> Record {
         let index = IndexKey {

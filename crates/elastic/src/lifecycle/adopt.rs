@@ -7,14 +7,15 @@ use elasticsearch::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::versions::{self, Reach};
-use crate::bulk::{self, Operation, Verdict};
-use crate::client::Payload;
-use crate::collection::{self, Collection, Indices, Stray, survey, unseen};
-use crate::document::StoredFace;
-use crate::mget::mget;
-use crate::schema::{self, FACES};
-use crate::{Destination, ElasticError, tombstones};
+use crate::schema::collection::{self, Collection, Indices, Stray, survey, unseen};
+use crate::schema::document::StoredFace;
+use crate::schema::mapping::{self, FACES};
+use crate::schema::tombstones;
+use crate::schema::versions::{self, Reach};
+use crate::transport::client::Payload;
+use crate::wire::bulk::{self, Operation, Verdict};
+use crate::wire::mget::mget;
+use crate::{Destination, ElasticError};
 
 /// What was found, and done unless it was a rehearsal.
 #[derive(Debug, Clone, Serialize)]
@@ -78,7 +79,7 @@ pub async fn adopt(to: &Destination, deletions: &Deletions, dry_run: bool) -> Re
         note(to, &collection, deletions).await?;
         adopted.ids = remove_deleted(to, &collection).await?;
         move_aliases(to, &collection, &strays).await?;
-        schema::bring_up_if_there(&to.client, FACES, &collection.index).await?;
+        mapping::bring_up_if_there(&to.client, FACES, &collection.index).await?;
     }
     adopted.removed = adopted.ids.len() as u64;
     Ok(adopted)
@@ -191,8 +192,8 @@ async fn separate(
         let mut meta = described.mappings["_meta"].clone();
         meta["collection_id"] = json!(separated.collection_id);
         meta["copy_of"] = json!(collection.collection_id);
-        schema::put_meta(&to.client, index, &meta).await?;
-        schema::bring_up_if_there(&to.client, FACES, index).await?;
+        mapping::put_meta(&to.client, index, &meta).await?;
+        mapping::bring_up_if_there(&to.client, FACES, index).await?;
     }
     Ok(separated)
 }

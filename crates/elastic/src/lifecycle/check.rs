@@ -9,17 +9,23 @@ use serde::{Deserialize as _, Serialize};
 use serde_json::{Value, json};
 
 use super::drift::drift;
+use super::imports;
 use super::walk::{Photo, Read, Walk, with_view};
-use super::{imports, versions};
-use crate::client::Payload;
-use crate::collection::{self, Collection, survey, unseen};
-use crate::document::{face_id, flaws};
-use crate::embedding::{self, Fields};
-use crate::hits::STRICT;
-use crate::{Destination, ElasticError, load, purge, recall, template, tombstones};
+use crate::lifecycle::recall;
+use crate::people::purge;
+use crate::schema::collection::{self, Collection, survey, unseen};
+use crate::schema::document::{face_id, flaws};
+use crate::schema::embedding::{self, Fields};
+use crate::schema::template;
+use crate::schema::tombstones;
+use crate::schema::versions;
+use crate::transport::client::Payload;
+use crate::wire::reply::STRICT;
+use crate::write::load;
+use crate::{Destination, ElasticError};
 
 /// A vector's length may differ from 1 by this much: single-precision arithmetic accounts for less than a tenth of it.
-pub(super) const LENGTH_TOLERANCE: f64 = 1e-3;
+pub(crate) const LENGTH_TOLERANCE: f64 = 1e-3;
 /// Faces of two photos with a cosine above this, and the same figures, are of the same pixels.
 const SAME_PIXELS: f64 = 0.9999;
 /// Groups that one request for figures brings.

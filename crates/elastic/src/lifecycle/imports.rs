@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::LifecycleError;
-use super::versions::{self, Reach, Version, Work};
-use crate::alive::{self, Alive};
-use crate::bulk::{self, Operation, Verdict};
-use crate::client::Payload;
-use crate::collection::Collection;
-use crate::hits::{Reply, STRICT, Versioned};
-use crate::persons;
+use crate::people;
+use crate::schema::collection::Collection;
+use crate::schema::versioned::Versioned;
+use crate::schema::versions::{self, Reach, Version, Work};
+use crate::transport::client::Payload;
+use crate::wire::bulk::{self, Operation, Verdict};
+use crate::wire::reply::{Reply, STRICT};
+use crate::write::alive::{self, Alive};
 use crate::{Client, Destination, ElasticError};
 
 /// Faces that are deleted in one go.
@@ -159,7 +160,7 @@ fn of_import(run: &str) -> Value {
 /// Counts what [`take_back`] would delete from the collection's current index.
 pub async fn count(to: &Destination, run: &str) -> Result<u64, ElasticError> {
     to.refresh().await?;
-    persons::count(to, &to.collection, &of_import(run)).await
+    people::count(to, &to.collection, &of_import(run)).await
 }
 
 /// Deletes the faces that an import wrote, from every index of the collection. They are not noted as deleted on request: an

@@ -18,13 +18,15 @@ use super::LifecycleError;
 use super::imports;
 use super::reconcile::{Carrier, Round, round};
 use super::sample::{Sample, sample};
-use super::versions::{self, State, Version, building_alias};
-use crate::alive::{self, Alive};
-use crate::client::Payload;
-use crate::collection::{self, Collection, Layout};
-use crate::retry::Backoff;
-use crate::schema::{self, FACES};
-use crate::{Client, Destination, ElasticError, load, template};
+use crate::schema::collection::{self, Collection, Layout};
+use crate::schema::mapping::{self, FACES};
+use crate::schema::template;
+use crate::schema::versions::{self, State, Version, building_alias};
+use crate::transport::client::Payload;
+use crate::transport::retry::Backoff;
+use crate::write::alive::{self, Alive};
+use crate::write::load;
+use crate::{Client, Destination, ElasticError};
 
 /// So few changes can be caught up with while writers wait.
 const FEW: u64 = 500;
@@ -281,13 +283,13 @@ impl Migration {
                 }
             }
             self.from
-                .patiently(|| schema::bring_up_if_there(&self.client, FACES, &self.next))
+                .patiently(|| mapping::bring_up_if_there(&self.client, FACES, &self.next))
                 .await?;
             return self.show_life().await;
         };
         expect_left(&self.client, &begun.index).await?;
         self.from
-            .patiently(|| schema::bring_up_if_there(&self.client, FACES, &begun.index))
+            .patiently(|| mapping::bring_up_if_there(&self.client, FACES, &begun.index))
             .await?;
         let found = collection::describe_index(&self.client, &self.collection.name, &begun.index).await?;
         if self.goal.is_met(&found) {

@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::storage::{self, Storage};
-use crate::client::Payload;
-use crate::collection::Collection;
-use crate::hits::STRICT;
-use crate::{Client, Destination, ElasticError, load};
+use crate::schema::collection::Collection;
+use crate::transport::client::Payload;
+use crate::wire::reply::STRICT;
+use crate::write::load;
+use crate::{Client, Destination, ElasticError};
 
 /// Faces newer than this are a sign of a collection that is still written to.
 const RECENT: Duration = Duration::from_secs(3600);

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 
 use super::LifecycleError;
 use super::walk::{Face, Photo, Read, View, Walk, with_view};
-use crate::bulk::{self, Action, Operation, Verdict, Version};
-use crate::embedding::Form;
-use crate::mget::mget;
+use crate::schema::embedding::Form;
+use crate::wire::bulk::{self, Action, Operation, Verdict, Version};
+use crate::wire::mget::mget;
 use crate::{Client, Destination, ElasticError};
 
 /// Faces that are carried in one go. Photos are not torn apart.

@@ -7,10 +7,12 @@ use serde_json::Value;
 
 use super::LifecycleError;
 use super::migrate::expect_left;
-use super::versions::{self, Reach, State, Version};
-use crate::client::Payload;
-use crate::collection::{Collection, unseen};
-use crate::{Client, Destination, ElasticError, search, tombstones};
+use crate::read::search;
+use crate::schema::collection::{Collection, unseen};
+use crate::schema::tombstones;
+use crate::schema::versions::{self, Reach, State, Version};
+use crate::transport::client::Payload;
+use crate::{Client, Destination, ElasticError};
 
 /// What was removed.
 #[derive(Debug, Clone, Serialize)]

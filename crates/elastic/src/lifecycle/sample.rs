@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 
 use super::LifecycleError;
 use super::walk::Face;
-use crate::client::Payload;
-use crate::collection::Collection;
-use crate::effort::{Asked, Question};
-use crate::hits::{Reply, STRICT};
-use crate::knn::Knn;
-use crate::search::{self, Hit};
-use crate::{Destination, ElasticError, embedding};
+use crate::read::effort::{Asked, Question};
+use crate::read::knn::Knn;
+use crate::read::search::{self, Hit};
+use crate::schema::collection::Collection;
+use crate::schema::embedding;
+use crate::transport::client::Payload;
+use crate::wire::reply::{Reply, STRICT};
+use crate::{Destination, ElasticError};
 
 const OPERATION: &str = "choose a sample of faces";
 /// Neighbours that are compared.

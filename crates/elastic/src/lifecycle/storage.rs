@@ -6,9 +6,9 @@ use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::plan;
-use super::versions::{self, State, Version};
-use crate::client::Payload;
-use crate::collection::{Collection, IndexType, survey};
+use crate::schema::collection::{Collection, IndexType, survey};
+use crate::schema::versions::{self, State, Version};
+use crate::transport::client::Payload;
 use crate::{Client, ElasticError};
 
 /// What a collection costs.

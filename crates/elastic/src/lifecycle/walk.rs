@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use serde::Deserialize;
 use serde_json::{Number, Value, json};
 
-use crate::bulk::Version;
-use crate::collection::VECTOR_FIELD;
-use crate::embedding::{self, Fields, Form};
-use crate::scan::Scan;
+use crate::schema::collection::VECTOR_FIELD;
+use crate::schema::embedding::{self, Fields, Form};
+use crate::wire::bulk::Version;
+use crate::wire::scan::Scan;
 use crate::{Destination, ElasticError};
 
 /// A face as a walk meets it.

@@ -1,7 +1,7 @@
 //! What an enrolment answers.
 
-use facedex_elastic::document::{FaceDocument, Person, face_id};
-use facedex_elastic::store::{Outcome, PhotoRecord};
+use facedex_elastic::schema::document::{FaceDocument, Person, face_id};
+use facedex_elastic::write::store::{Outcome, PhotoRecord};
 use facedex_face::Rect;
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -49,9 +49,9 @@ fn nothing_else_was_asked(door: &Door) {
             [names] => {
                 let (name, alias) = names.split_once(',').unwrap_or((names, ""));
                 let is_own = alias == format!("facedex-faces-{name}@*");
-                method == "GET" && is_own && facedex_elastic::collection::check_name(name).is_ok()
+                method == "GET" && is_own && facedex_elastic::schema::collection::check_name(name).is_ok()
             }
-            [name, "_search" | "_count" | "_msearch"] => facedex_elastic::collection::check_name(name).is_ok(),
+            [name, "_search" | "_count" | "_msearch"] => facedex_elastic::schema::collection::check_name(name).is_ok(),
             _ => false,
         };
         assert!(allowed && ["GET", "HEAD", "POST"].contains(&method), "{head}");

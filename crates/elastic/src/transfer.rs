@@ -1,0 +1,5 @@
+//! Collections in and out as files.
+
+pub mod deepface;
+pub mod export;
+pub mod import;

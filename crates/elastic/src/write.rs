@@ -1,0 +1,6 @@
+//! Faces that are stored, stored again, and kept out; who writes at the moment.
+
+pub mod alive;
+pub mod load;
+pub mod scratch;
+pub mod store;
