@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use facedex_elastic::ElasticError;
-use facedex_elastic::schema::collection;
+use facedex_elastic::schema::resolve;
 use serde::Serialize;
 
 use super::error::{ApiError, Code};
@@ -57,7 +57,7 @@ async fn ready(State(app): State<Arc<App>>) -> Result<Json<Readiness>, ApiError>
         None => None,
         Some(name) => Some(
             check(async {
-                let found = collection::open(&app.elastic, name).await?;
+                let found = resolve::open(&app.elastic, name).await?;
                 found.expect_space(&app.inference.embedder().space)
             })
             .await,

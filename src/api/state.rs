@@ -9,7 +9,8 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use facedex_elastic::events::writer::Events;
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::make;
 use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::transport::trace;
 use facedex_elastic::{Client, Destination};
@@ -94,7 +95,7 @@ impl App {
     /// A collection to write to, ready to be changed. Somebody waits for the answer: it is tried for half of the request's
     /// time, not for ever.
     pub async fn destination(&self, collection: &Collection) -> Result<Destination, ApiError> {
-        collection::expect_writable(&self.elastic, collection).await?;
+        make::expect_writable(&self.elastic, collection).await?;
         let patience = self.settings.timeout / 2;
         let policy = RetryPolicy {
             cap: Duration::from_secs(2),
@@ -108,7 +109,7 @@ impl App {
         let prepared = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         let is_ready = prepared().contains(&ready);
         if !is_ready {
-            collection::prepare(&to, collection).await?;
+            make::prepare(&to, collection).await?;
             prepared().insert(ready);
         }
         Ok(to)

@@ -9,8 +9,10 @@ use facedex_elastic::Destination;
 use facedex_elastic::people::clusters::{self, Updated};
 use facedex_elastic::read::effort::{Asked, Effort, MAX_CANDIDATES, Question};
 use facedex_elastic::read::search;
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
 use facedex_elastic::schema::filter::Filter;
+use facedex_elastic::schema::make;
+use facedex_elastic::schema::resolve;
 use facedex_elastic::transport::retry::RetryPolicy;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -133,7 +135,7 @@ pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, E
         None => Threshold::for_comparison(&embedder, args.max_fmr)?,
     };
     let client = Arc::new(client(global)?);
-    let collection = collection::open(&client, &args.collection.collection).await?;
+    let collection = resolve::open(&client, &args.collection.collection).await?;
     collection.expect_space(&embedder.space)?;
     search::count_among(&client, &collection, &args.filter).await?;
     let grouping = Grouping {
@@ -176,7 +178,7 @@ pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, E
     let written = match args.dry_run {
         true => None,
         false => {
-            collection::prepare(&to, &collection).await?;
+            make::prepare(&to, &collection).await?;
             Some(clusters::write(&to, &changes).await?)
         }
     };

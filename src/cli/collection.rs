@@ -13,7 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use facedex_elastic::schema::collection::{self, Collection, IndexType, Layout};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::layout::{IndexType, Layout};
+use facedex_elastic::schema::make;
+use facedex_elastic::schema::resolve;
 use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::{Client, Destination};
 use serde::Serialize;
@@ -142,7 +145,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
         CollectionCommand::Import(args) => return import::import(args, &Arc::new(client), global).await,
         CollectionCommand::Check(args) => {
             // A copy or a restored index is for it to say.
-            let found = collection::in_doubt(&client, &args.collection.name).await?;
+            let found = resolve::in_doubt(&client, &args.collection.name).await?;
             let at = Destination::new(Arc::new(client), &found, args.patience.policy());
             return upkeep::check(args, &at, &found, global).await;
         }
@@ -156,7 +159,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 replicas: args.replicas,
             };
             if args.dry_run {
-                let index = collection::expect_free(&client, &args.collection.name).await?;
+                let index = make::expect_free(&client, &args.collection.name).await?;
                 let planned = Planned {
                     name: &args.collection.name,
                     index: &index,
@@ -168,7 +171,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
                 })?;
                 return Ok(SUCCESS);
             }
-            let made = collection::create(&client, &args.collection.name, &embedder.embedding_space(), &layout).await?;
+            let made = make::create(&client, &args.collection.name, &embedder.embedding_space(), &layout).await?;
             show(global, &made, || {
                 format!("created collection {} (index {})\n", made.name, made.index)
             })?;
@@ -180,7 +183,7 @@ pub(super) async fn run(command: &CollectionCommand, global: &GlobalArgs) -> Res
         }
         CollectionCommand::Status(args) => status::run(&client, &args.name, global).await?,
         CollectionCommand::List => {
-            let listed = collection::list(&client).await?;
+            let listed = resolve::list(&client).await?;
             show(global, &listed, || tables::collections(&listed))?;
         }
     }
@@ -216,7 +219,7 @@ pub(super) struct PatientArg {
 
 /// The collection as a place to read.
 async fn opened(client: Client, name: &str, patience: &PatienceArgs) -> Result<(Destination, Collection), Error> {
-    let found = collection::open(&client, name).await?;
+    let found = resolve::open(&client, name).await?;
     Ok((Destination::new(Arc::new(client), &found, patience.policy()), found))
 }
 

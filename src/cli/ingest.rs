@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use clap::Args;
 use facedex_elastic::events::writer::Events;
-use facedex_elastic::schema::collection::{self, Collection, Layout};
+use facedex_elastic::schema::collection::Collection;
 use facedex_elastic::schema::document::parse_label;
+use facedex_elastic::schema::layout::Layout;
+use facedex_elastic::schema::make;
+use facedex_elastic::schema::resolve;
 use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::wire::destination::Destination;
 use facedex_elastic::write::alive::Alive;
@@ -350,11 +353,11 @@ async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run
     let space = facts.embedding_space();
     let collection = match args.dry_run {
         true => {
-            let collection = collection::open(&client, name).await?;
+            let collection = resolve::open(&client, name).await?;
             collection.expect_space(&space.name)?;
             collection
         }
-        false => collection::open_or_create(&client, name, &space, &Layout::default()).await?,
+        false => make::open_or_create(&client, name, &space, &Layout::default()).await?,
     };
     let policy = RetryPolicy {
         patience: args.resume.patience,
@@ -363,7 +366,7 @@ async fn target(args: &IngestArgs, global: &GlobalArgs, engine: &FaceEngine, run
     };
     let to = Destination::new(Arc::clone(&client), &collection, policy);
     if !args.dry_run {
-        collection::prepare(&to, &collection).await?;
+        make::prepare(&to, &collection).await?;
     }
     let alive = match args.dry_run {
         true => None,

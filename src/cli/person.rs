@@ -12,9 +12,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use facedex_elastic::Client;
 use facedex_elastic::people::{self, Change, Changed, Export};
-use facedex_elastic::schema::collection;
-use facedex_elastic::schema::collection::Unusable;
 use facedex_elastic::schema::document::{parse_person_id, parse_person_name};
+use facedex_elastic::schema::make;
+use facedex_elastic::schema::resolve;
+use facedex_elastic::schema::resolve::Unusable;
 use facedex_elastic::schema::versions::Reach;
 use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::wire::destination::Destination;
@@ -168,11 +169,11 @@ impl Places {
         let client: Arc<Client> = Arc::new(client(global)?);
         let (mut found, mut unusable) = (Vec::new(), Vec::new());
         if args.all_collections {
-            let listed = collection::list(&client).await?;
+            let listed = resolve::list(&client).await?;
             unusable = listed.unusable;
             for listed in listed.collections {
                 // Looked at more closely than a list does.
-                match collection::open(&client, &listed.name).await {
+                match resolve::open(&client, &listed.name).await {
                     Ok(collection) => found.push(collection),
                     Err(error) => unusable.push(Unusable {
                         reason: error.to_string(),
@@ -186,7 +187,7 @@ impl Places {
         } else {
             for name in &args.collection {
                 // One that is mistyped stops the command before anything is done.
-                found.push(collection::open(&client, name).await?);
+                found.push(resolve::open(&client, name).await?);
             }
         }
         let policy = RetryPolicy {
@@ -198,7 +199,7 @@ impl Places {
             // Two names of one collection are one.
             if all.iter().all(|to| to.id != collection.collection_id) {
                 let to = Destination::new(Arc::clone(&client), &collection, policy);
-                collection::prepare(&to, &collection).await?;
+                make::prepare(&to, &collection).await?;
                 all.push(to);
             }
         }

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use clap::Args;
 use facedex_elastic::read::effort::MAX_CANDIDATES;
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
 use facedex_elastic::schema::filter::Filter;
+use facedex_elastic::schema::resolve;
 use facedex_elastic::{Client, ElasticError};
 use facedex_face::Face;
 use facedex_face::gate::Gate;
@@ -112,7 +113,7 @@ pub(super) async fn each_photo<T>(
     let asked = args.knn.effort.asked()?;
     let client = client(global)?;
     let mut target = Target {
-        collection: collection::open(&client, &args.collection.collection).await?,
+        collection: resolve::open(&client, &args.collection.collection).await?,
         client: Arc::new(client),
         options: SearchOptions {
             k: args.knn.k.into(),

@@ -2,8 +2,9 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
 use facedex_elastic::schema::document::Person;
+use facedex_elastic::schema::resolve;
 
 use super::keys::Listed;
 use super::query::Answer;
@@ -239,7 +240,7 @@ pub(super) fn profile(shares: &Shares) -> String {
     )
 }
 
-pub(super) fn collections(listed: &collection::Listed) -> String {
+pub(super) fn collections(listed: &resolve::Listed) -> String {
     let mut text = usable(&listed.collections, listed.unusable.is_empty());
     for name in &listed.unusable {
         text.push_str(&format!(

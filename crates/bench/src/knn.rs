@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use facedex_elastic::Client;
 use facedex_elastic::read::effort::{Asked, Question};
-use facedex_elastic::schema::collection::Layout;
+use facedex_elastic::schema::layout::Layout;
 use facedex_face::models::catalog::Embedder;
 pub use peers::PEERS;
 use record::{Filter, IndexKey, Place, Record, SearchKey, Segments};

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::resolve;
 use facedex_elastic::{Client, ElasticError};
 
 /// A collection that is made anew under its name with other models is searched for this long as if it were the old one.
@@ -24,7 +25,7 @@ impl Collections {
         if let Some(collection) = self.remembered(name) {
             return Ok(collection);
         }
-        let found = collection::open(client, name).await.map(Arc::new);
+        let found = resolve::open(client, name).await.map(Arc::new);
         let mut known = self.known();
         match &found {
             Ok(collection) => known.insert(name.to_owned(), (Instant::now(), collection.clone())),

@@ -27,7 +27,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
-use facedex_elastic::schema::collection;
+use facedex_elastic::schema::resolve;
 
 use self::collections::Collections;
 pub use self::error::shape;
@@ -110,7 +110,7 @@ impl Door {
                 Ok(request::answer(reply, &caller.entry))
             }
             Route::Exists(name) => {
-                collection::open(&app.elastic, name).await?;
+                resolve::open(&app.elastic, name).await?;
                 Ok(local(&incoming.headers, StatusCode::OK, Body::empty()))
             }
             Route::Search(name) | Route::Count(name) => {

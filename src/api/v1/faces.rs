@@ -13,10 +13,11 @@ use axum::{Extension, Json};
 use facedex_base::address::without_login;
 use facedex_elastic::people::faces;
 use facedex_elastic::people::faces::FaceRecord;
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
 use facedex_elastic::schema::document::{
     Person, check_label, check_person_id, check_person_name, face_id, image_hash, parse_label,
 };
+use facedex_elastic::schema::resolve;
 use facedex_elastic::schema::tombstones;
 use facedex_elastic::write::store::{Outcome, PhotoRecord, WriteMode, store};
 use facedex_face::gate::Gate;
@@ -140,7 +141,7 @@ pub(super) async fn enrol(
         caller.may(Scope::Admin, &options.collection)?;
     }
     let order = Order::new(&app, &options)?;
-    let found = collection::open(&app.elastic, &options.collection).await?;
+    let found = resolve::open(&app.elastic, &options.collection).await?;
     found.expect_space(&app.inference.embedder().space)?;
     let Some(Input::Photo(encoded)) = inputs.pop() else {
         return Err(ApiError::parameter("photo", "missing"));
@@ -324,7 +325,7 @@ impl InCollection {
     ) -> Result<Collection, ApiError> {
         let Self { collection } = photo::options(query.as_deref())?;
         caller.may(scope, &collection)?;
-        Ok(collection::open(&app.elastic, &collection).await?)
+        Ok(resolve::open(&app.elastic, &collection).await?)
     }
 }
 
@@ -405,7 +406,7 @@ pub(super) async fn delete(
     let id = id(path)?;
     let DeleteOptions { collection, forget } = photo::options(query.as_deref())?;
     caller.may(if forget { Scope::Admin } else { Scope::Write }, &collection)?;
-    let collection = collection::open(&app.elastic, &collection).await?;
+    let collection = resolve::open(&app.elastic, &collection).await?;
     let to = app.destination(&collection).await?;
     let (face, visible_only) = (id.clone(), app.settings.visible_only);
     let turns = app.persons.clone();

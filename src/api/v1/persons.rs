@@ -9,8 +9,8 @@ use facedex_elastic::ElasticError;
 use facedex_elastic::people::faces::FaceRecord;
 use facedex_elastic::people::{self, Change, Faces, People};
 use facedex_elastic::read::search::MAX_HITS;
-use facedex_elastic::schema::collection;
 use facedex_elastic::schema::document::{Person, check_label, check_person_name};
+use facedex_elastic::schema::resolve;
 use facedex_elastic::schema::versions::Reach;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -79,7 +79,7 @@ pub(super) async fn list(
     if !(1..=1000).contains(&options.limit) {
         return Err(ApiError::parameter("limit", "from 1 to 1000"));
     }
-    let found = collection::open(&app.elastic, &options.collection).await?;
+    let found = resolve::open(&app.elastic, &options.collection).await?;
     let (search, after) = (options.search.as_deref(), options.after.as_deref());
     let search = search.filter(|text| !text.is_empty());
     let people = people::list(&app.elastic, &found.name, search, after, options.limit.into()).await?;
@@ -120,7 +120,7 @@ pub(super) async fn get(
             format!("offset + limit is at most {MAX_HITS}"),
         ));
     }
-    let found = collection::open(&app.elastic, &options.collection).await?;
+    let found = resolve::open(&app.elastic, &options.collection).await?;
     let page = people::page(&app.elastic, &found.name, &id, offset, limit).await?;
     if page.total == 0 {
         return Err(nobody(&id));

@@ -9,8 +9,9 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::{Extension, Json};
 use facedex_elastic::ElasticError;
 use facedex_elastic::read::effort::{Asked, MAX_CANDIDATES};
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
 use facedex_elastic::schema::filter::Filter;
+use facedex_elastic::schema::resolve;
 use facedex_face::select::FaceChoice;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -166,7 +167,7 @@ impl Question {
         };
         let settle = async {
             let start = Instant::now();
-            let collection = collection::open(&app.elastic, &given.collection).await?;
+            let collection = resolve::open(&app.elastic, &given.collection).await?;
             let embedder = app.inference.embedder();
             collection.expect_space(&embedder.space)?;
             let (threshold, stored) = threshold(&app.elastic, &collection, embedder, &given.filter, limit)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json};
 use facedex_elastic::lifecycle::status::{self, Status};
-use facedex_elastic::schema::collection;
+use facedex_elastic::schema::resolve;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -78,7 +78,7 @@ pub(super) async fn collections(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<CollectionNames>, ApiError> {
     caller.may_do(Scope::Read)?;
-    let all = collection::list(&app.elastic).await?;
+    let all = resolve::list(&app.elastic).await?;
     Ok(Json(CollectionNames {
         collections: all
             .collections

@@ -7,7 +7,8 @@ use clap::Args;
 use facedex_elastic::lifecycle::LifecycleError;
 use facedex_elastic::lifecycle::adopt::{self, Adopted, Deletions};
 use facedex_elastic::lifecycle::remove::{self, Removed};
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::resolve;
 use facedex_elastic::{Client, Destination};
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +130,7 @@ struct AdoptReport<'a> {
 
 pub(super) async fn adopt(args: &AdoptArgs, client: Client, global: &GlobalArgs) -> Result<u8, Error> {
     let client = Arc::new(client);
-    let found = collection::in_doubt(&client, &args.collection.name).await?;
+    let found = resolve::in_doubt(&client, &args.collection.name).await?;
     let (deletions, short) = deletions(&args.deleted_by, &found)?;
     let to = Destination::new(client, &found, args.how.patience.policy());
     if args.how.dry_run {
@@ -242,7 +243,7 @@ struct DeleteReport {
 
 pub(super) async fn delete(args: &DeleteArgs, client: Client, global: &GlobalArgs) -> Result<u8, Error> {
     let client = Arc::new(client);
-    let found = collection::open(&client, &args.name).await?;
+    let found = resolve::open(&client, &args.name).await?;
     let to = Destination::new(client, &found, args.how.patience.policy());
     let mut removed = remove::look(&to, args.tombstones).await?;
     removed.reach.expect_all(args.how.visible_only)?;

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use facedex_elastic::lifecycle::imports::{self, TakenBack};
-use facedex_elastic::schema::collection::{self, Collection, Layout};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::layout::Layout;
+use facedex_elastic::schema::make;
+use facedex_elastic::schema::resolve;
 use facedex_elastic::transfer::deepface::{Common, Store};
 use facedex_elastic::transfer::export::{Header, Line, check_space};
 use facedex_elastic::transfer::import::{Import, Imported, Record};
@@ -169,7 +172,7 @@ impl Target {
 /// what is imported.
 async fn open(args: &ImportArgs, from: &Path, client: &Arc<Client>, space: &Space, of: &str) -> Result<Target, Error> {
     let name = &args.collection.name;
-    if let Ok(found) = collection::open(client, name).await
+    if let Ok(found) = resolve::open(client, name).await
         && found.space != space.name
     {
         let reason = format!(
@@ -179,9 +182,9 @@ async fn open(args: &ImportArgs, from: &Path, client: &Arc<Client>, space: &Spac
         );
         return Err(unusable(from, reason).into());
     }
-    let found = collection::open_or_create(client, name, space, &Layout::default()).await?;
+    let found = make::open_or_create(client, name, space, &Layout::default()).await?;
     let to = Destination::new(Arc::clone(client), &found, args.patience.policy());
-    collection::prepare(&to, &found).await?;
+    make::prepare(&to, &found).await?;
     let begun = imports::begin(&to, &found, of).await?;
     load::end_left_behind(&to, &found, &begun.run).await?;
     Ok(Target {

@@ -9,7 +9,8 @@ use facedex_elastic::lifecycle::migrate::{Care, Goal, Migration, Outcome, Step};
 use facedex_elastic::lifecycle::reconcile::{Carrier, Copier};
 use facedex_elastic::lifecycle::remove;
 use facedex_elastic::read::search;
-use facedex_elastic::schema::collection::{Collection, IndexType, Layout};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::layout::{IndexType, Layout};
 use facedex_elastic::schema::versions::Version;
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use facedex_elastic::lifecycle::plan::{self, Limit, Need, Wish};
 use facedex_elastic::read::effort;
-use facedex_elastic::schema::collection::Layout;
+use facedex_elastic::schema::layout::Layout;
 use facedex_face::models::catalog::Catalog;
 use serde::Serialize;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use facedex_elastic::schema::collection::{IndexType, Layout};
+use facedex_elastic::schema::layout::{IndexType, Layout};
 use facedex_elastic::write::scratch;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use facedex_elastic::people::{self, ListedPerson};
-use facedex_elastic::schema::collection;
+use facedex_elastic::schema::resolve;
 use serde::Serialize;
 
 use crate::cli::tables::{rendered, table};
@@ -42,7 +42,7 @@ struct Listing {
 
 pub(super) async fn list(args: &ListArgs, global: &GlobalArgs) -> Result<u8, Error> {
     let client = client(global)?;
-    let collection = collection::open(&client, &args.collection.collection).await?;
+    let collection = resolve::open(&client, &args.collection.collection).await?;
     let most = args
         .limit
         .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use facedex_elastic::schema::collection::{Collection, Layout};
+use facedex_elastic::schema::collection::Collection;
 use facedex_elastic::schema::document::{
     FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash,
 };
+use facedex_elastic::schema::layout::Layout;
 use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::write::scratch;
 use facedex_elastic::write::store::{PhotoRecord, WriteMode, store};

@@ -12,7 +12,7 @@ use facedex::config::GlobalArgs;
 use facedex::eval::plot;
 use facedex::terminal;
 use facedex_elastic::read::effort::{Asked, MAX_CANDIDATES, Question};
-use facedex_elastic::schema::collection::{IndexType, Layout};
+use facedex_elastic::schema::layout::{IndexType, Layout};
 use serde::Serialize;
 
 use crate::error::BenchError;

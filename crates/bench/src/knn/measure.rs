@@ -12,7 +12,9 @@ use facedex_elastic::lifecycle::storage;
 use facedex_elastic::read::effort::Question;
 use facedex_elastic::read::knn::Knn;
 use facedex_elastic::read::search;
-use facedex_elastic::schema::collection::{self, Collection};
+use facedex_elastic::schema::collection::Collection;
+use facedex_elastic::schema::make;
+use facedex_elastic::schema::resolve;
 use facedex_elastic::transport::client::Payload;
 use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::write::load;
@@ -137,7 +139,7 @@ impl Bench {
             self.fill(size, key, &name, told).await?;
             fill_seconds = Some(start.elapsed().as_secs_f64());
         }
-        let collection = collection::open(&self.client, &name).await?;
+        let collection = resolve::open(&self.client, &name).await?;
         let to = Destination::new(Arc::clone(&self.client), &collection, RetryPolicy::default());
         let start = Instant::now();
         match key.segments {
@@ -166,7 +168,7 @@ impl Bench {
 
     async fn fill(&self, size: &Size, key: &IndexKey, name: &str, told: &impl Fn(&str)) -> Result<(), BenchError> {
         let space = self.embedder.embedding_space();
-        let made = collection::create(&self.client, name, &space, &key.layout()).await?;
+        let made = make::create(&self.client, name, &space, &key.layout()).await?;
         let to = Destination::new(Arc::clone(&self.client), &made, RetryPolicy::default());
         load::begin(&self.client, &made, "bench").await?;
         let filling = Filling {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use facedex_elastic::lifecycle::storage::OffHeap;
 use facedex_elastic::read::effort::Effort;
-use facedex_elastic::schema::collection::{IndexType, Layout};
+use facedex_elastic::schema::layout::{IndexType, Layout};
 use serde::{Deserialize, Serialize};
 
 use super::truth::Recall;

@@ -110,7 +110,7 @@ mod tests {
     use crate::knn::record::{Filter, Level, Place, Segments};
     use crate::knn::truth::Recall;
     use facedex_elastic::read::effort::Effort;
-    use facedex_elastic::schema::collection::IndexType;
+    use facedex_elastic::schema::layout::IndexType;
 
     #[test]
     fn what_was_measured_is_known_again_and_a_torn_line_is_not() {

@@ -3,7 +3,7 @@
 
 use facedex_elastic::lifecycle::plan::{Need, OTHER_BYTES, Wish};
 use facedex_elastic::read::effort::Effort;
-use facedex_elastic::schema::collection::IndexType;
+use facedex_elastic::schema::layout::IndexType;
 use serde::Serialize;
 
 use super::record::{Filter, Record, SearchKey, Segments};

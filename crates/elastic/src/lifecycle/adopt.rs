@@ -7,9 +7,10 @@ use elasticsearch::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::schema::collection::{self, Collection, Indices, Stray, survey, unseen};
+use crate::schema::collection::{self, Collection};
 use crate::schema::document::StoredFace;
 use crate::schema::mapping::{self, FACES};
+use crate::schema::resolve::{self, Indices, Stray, survey, unseen};
 use crate::schema::tombstones;
 use crate::schema::versions::{self, Reach};
 use crate::transport::client::Payload;
@@ -61,7 +62,7 @@ pub struct Deletions {
 /// Makes the index that the name stands for the collection. What was deleted on request is removed from it, and every other
 /// index of the same id that is no part of it gets an id of its own.
 pub async fn adopt(to: &Destination, deletions: &Deletions, dry_run: bool) -> Result<Adopted, ElasticError> {
-    let (collection, strays) = collection::found(&to.client, &to.collection).await?;
+    let (collection, strays) = resolve::found(&to.client, &to.collection).await?;
     let indices = survey(&to.client).await?;
     let mut adopted = begin(to, &collection, &indices).await?;
     adopted.moved = strays.iter().map(|stray| stray.alias.clone()).collect();
@@ -130,7 +131,7 @@ const BATCH: usize = 1000;
 
 /// Gives the index that the name stands for an id of its own.
 pub async fn adopt_as_copy(to: &Destination, dry_run: bool) -> Result<Adopted, ElasticError> {
-    let (collection, strays) = collection::found(&to.client, &to.collection).await?;
+    let (collection, strays) = resolve::found(&to.client, &to.collection).await?;
     let indices = survey(&to.client).await?;
     let mut adopted = begin(to, &collection, &indices).await?;
     adopted.moved = strays.iter().map(|stray| stray.alias.clone()).collect();
@@ -179,7 +180,7 @@ async fn separate(
     let described = indices
         .get(index)
         .ok_or_else(|| ElasticError::unexpected("look at all indices", format!("{index} is gone; run it again")))?;
-    let holds_deleted = match collection::is_closed(described) {
+    let holds_deleted = match resolve::is_closed(described) {
         true => 0,
         false => tombstones::brought_back(&to.client, &of_copy).await?,
     };

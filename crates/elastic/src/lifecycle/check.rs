@@ -13,9 +13,10 @@ use super::imports;
 use super::walk::{Photo, Read, Walk, with_view};
 use crate::lifecycle::recall;
 use crate::people::purge;
-use crate::schema::collection::{self, Collection, survey, unseen};
+use crate::schema::collection::Collection;
 use crate::schema::document::{face_id, flaws};
 use crate::schema::embedding::{self, Fields};
+use crate::schema::resolve::{self, survey, unseen};
 use crate::schema::template;
 use crate::schema::tombstones;
 use crate::schema::versions;
@@ -164,7 +165,7 @@ async fn indices(
             format!("{copy}; `facedex collection adopt` says which one is meant")
         });
     }
-    for stray in collection::found(&to.client, &collection.name).await?.1 {
+    for stray in resolve::found(&to.client, &collection.name).await?.1 {
         report.copies.add(examples, || {
             format!(
                 "the alias {} stands for {}; `facedex collection adopt` makes {} the collection",

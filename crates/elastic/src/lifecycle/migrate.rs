@@ -18,8 +18,10 @@ use super::LifecycleError;
 use super::imports;
 use super::reconcile::{Carrier, Round, round};
 use super::sample::{Sample, sample};
-use crate::schema::collection::{self, Collection, Layout};
+use crate::schema::collection::Collection;
+use crate::schema::layout::Layout;
 use crate::schema::mapping::{self, FACES};
+use crate::schema::resolve;
 use crate::schema::template;
 use crate::schema::versions::{self, State, Version, building_alias};
 use crate::transport::client::Payload;
@@ -129,7 +131,7 @@ impl Migration {
     /// Looks at what there is; `None` where the collection is as wanted. Changes nothing.
     pub async fn plan(at: &Destination, goal: Goal) -> Result<Option<Self>, LifecycleError> {
         let client = Arc::clone(&at.client);
-        let collection = collection::open(&client, &at.collection).await?;
+        let collection = resolve::open(&client, &at.collection).await?;
         if goal.is_met(&collection) {
             return Ok(None);
         }
@@ -242,7 +244,7 @@ impl Migration {
         }
         let now = self
             .from
-            .patiently(|| collection::open(&self.client, &self.collection.name))
+            .patiently(|| resolve::open(&self.client, &self.collection.name))
             .await?;
         if now.index == self.collection.index {
             self.settings(&self.collection.index, &json!({"index": {"blocks": {"write": null}}}))
@@ -291,7 +293,7 @@ impl Migration {
         self.from
             .patiently(|| mapping::bring_up_if_there(&self.client, FACES, &begun.index))
             .await?;
-        let found = collection::describe_index(&self.client, &self.collection.name, &begun.index).await?;
+        let found = resolve::describe_index(&self.client, &self.collection.name, &begun.index).await?;
         if self.goal.is_met(&found) {
             return self.show_life().await;
         }
@@ -424,7 +426,7 @@ impl Migration {
 
     /// Refuses a new index that finds less than the old one.
     async fn try_searches(&self, care: &Care, searches: usize, told: &dyn Fn(Step)) -> Result<Sample, LifecycleError> {
-        let new = collection::describe_index(&self.client, &self.collection.name, &self.next).await?;
+        let new = resolve::describe_index(&self.client, &self.collection.name, &self.next).await?;
         let tried = sample(&self.to, &self.collection, &new, searches).await?;
         told(Step::Sampled(tried));
         tried.expect(care.min_agreement)?;
@@ -466,7 +468,7 @@ impl Migration {
             .await;
         if let Err(error) = switched {
             // An answer that was lost, or another run that was faster: what counts is where the alias is.
-            let now = collection::open(&self.client, &self.collection.name).await?;
+            let now = resolve::open(&self.client, &self.collection.name).await?;
             if now.index != *new {
                 return Err(error.into());
             }

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::read::effort::{self, Asked, Question};
-use crate::schema::collection::{IndexType, Layout};
+use crate::schema::layout::{IndexType, Layout};
 
 /// "Size your shards": a shard of more than this is slow to move and to recover.
 pub const LARGEST_SHARD: u64 = 50 << 30;

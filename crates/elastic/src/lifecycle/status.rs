@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::lifecycle::recall;
-use crate::schema::collection::{self, Collection};
+use crate::schema::collection::Collection;
+use crate::schema::resolve;
 use crate::transport::client::Payload;
 use crate::transport::node_versions::Versions;
 use crate::{Client, ElasticError};
@@ -37,7 +38,7 @@ pub struct Status {
 pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError> {
     const OPERATION: &str = "tell the collection's status";
     let versions = client.versions().await?;
-    let collection = collection::open(client, name).await?;
+    let collection = resolve::open(client, name).await?;
     let aggregations = json!({
         "size": 0,
         "track_total_hits": true,

@@ -6,7 +6,9 @@ use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::plan;
-use crate::schema::collection::{Collection, IndexType, survey};
+use crate::schema::collection::Collection;
+use crate::schema::layout::IndexType;
+use crate::schema::resolve::survey;
 use crate::schema::versions::{self, State, Version};
 use crate::transport::client::Payload;
 use crate::{Client, ElasticError};

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use serde::Deserialize;
 use serde_json::{Number, Value, json};
 
-use crate::schema::collection::VECTOR_FIELD;
 use crate::schema::embedding::{self, Fields, Form};
+use crate::schema::layout::VECTOR_FIELD;
 use crate::wire::bulk::Version;
 use crate::wire::scan::Scan;
 use crate::{Destination, ElasticError};

@@ -7,8 +7,9 @@ use serde_json::{Number, Value, json};
 
 use super::of_person;
 use super::view::View;
-use crate::schema::collection::{VECTOR_FIELD, unseen};
 use crate::schema::embedding::{self, Fields};
+use crate::schema::layout::VECTOR_FIELD;
+use crate::schema::resolve::unseen;
 use crate::schema::versions;
 use crate::{Destination, ElasticError};
 

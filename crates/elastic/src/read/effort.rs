@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema::collection::{IndexType, Layout};
+use crate::schema::layout::{IndexType, Layout};
 
 /// Elasticsearch's own limit of `k`, `num_candidates` and of what it rescores.
 pub const MAX_CANDIDATES: usize = 10_000;

@@ -9,8 +9,9 @@ use facedex_base::space::Metric;
 use serde_json::{Value, json};
 
 use crate::read::effort::{Effort, MAX_CANDIDATES};
-use crate::schema::collection::{Collection, VECTOR_FIELD};
+use crate::schema::collection::Collection;
 use crate::schema::filter::{self, Filter};
+use crate::schema::layout::VECTOR_FIELD;
 use crate::transport::node_versions::{Version, Versions};
 
 /// From here on the section reads its numbers as the query does.

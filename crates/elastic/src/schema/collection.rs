@@ -1,104 +1,18 @@
-//! Collections: the template, the versioned index, the alias that users name, and the embedding space in `_meta`.
+//! A collection, as Elasticsearch describes its index: the alias that users name, the embedding space and the id in `_meta`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use elasticsearch::http::Method;
 use facedex_base::space::{Metric, Space};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use self::origin::Origin;
-use crate::schema::mapping;
-use crate::schema::mapping::{FACES, VERSION_FIELD};
-use crate::schema::template;
-use crate::schema::tombstones;
-use crate::transport::client::Payload;
-use crate::{Client, ElasticError};
-
-pub(crate) mod origin;
-mod prepare;
-mod resolve;
-
-pub use self::prepare::{expect_writable, prepare};
-pub(crate) use self::resolve::{
-    Indices, Stray, claim, describe_index, found, is_closed, open_among_all, survey, unseen,
-};
-pub use self::resolve::{Listed, Unusable, in_doubt, list, open, open_or_create};
+use crate::ElasticError;
+use crate::schema::layout::{IndexType, Layout};
+use crate::schema::mapping::VERSION_FIELD;
+use crate::schema::origin::Origin;
 
 /// Every faces index begins with this.
 pub(crate) const INDEX_PREFIX: &str = "facedex-faces-";
-/// The vector field.
-pub const VECTOR_FIELD: &str = "face.embedding";
-
-/// How Elasticsearch indexes the vectors (`index_options.type` of `dense_vector`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "clap", value(rename_all = "snake_case"))]
-pub enum IndexType {
-    /// A graph over float vectors: the most memory, no loss but the graph's own.
-    Hnsw,
-    /// A graph over vectors of one byte a dimension, with float vectors on disk to rescore.
-    #[default]
-    Int8Hnsw,
-    /// Half a byte a dimension.
-    Int4Hnsw,
-    /// One bit a dimension ("better binary quantisation").
-    BbqHnsw,
-    /// No graph: every vector is compared; exact, and linear in the number of faces.
-    Flat,
-}
-
-impl IndexType {
-    /// All of them, in the order in which they are documented.
-    pub const ALL: [Self; 5] = [Self::Hnsw, Self::Int8Hnsw, Self::Int4Hnsw, Self::BbqHnsw, Self::Flat];
-
-    /// The name Elasticsearch has for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hnsw => "hnsw",
-            Self::Int8Hnsw => "int8_hnsw",
-            Self::Int4Hnsw => "int4_hnsw",
-            Self::BbqHnsw => "bbq_hnsw",
-            Self::Flat => "flat",
-        }
-    }
-
-    /// Whether candidates are found on shortened vectors, so that rescoring with the whole ones gains something.
-    pub fn is_quantised(self) -> bool {
-        !matches!(self, Self::Hnsw | Self::Flat)
-    }
-}
-
-/// How a new collection's index is laid out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// How vectors are indexed.
-    pub index_type: IndexType,
-    /// Edges a node of the graph has.
-    pub m: u32,
-    /// Candidates tracked while the graph is built.
-    pub ef_construction: u32,
-    /// Primary shards.
-    pub shards: u32,
-    /// Copies of each; without a number one copy as soon as there is a second node.
-    pub replicas: Option<u32>,
-}
-
-impl Default for Layout {
-    fn default() -> Self {
-        Self {
-            index_type: IndexType::default(),
-            // Beside 16: a tenth more memory, and up to 44 % less work for the same recall (docs/benchmarks.md).
-            m: 32,
-            ef_construction: 100,
-            shards: 1,
-            replicas: None,
-        }
-    }
-}
-
 /// A collection as it stands in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -200,10 +114,10 @@ pub(crate) struct Described {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Alias {
-    filter: Option<Value>,
-    index_routing: Option<String>,
-    search_routing: Option<String>,
-    is_write_index: Option<bool>,
+    pub(super) filter: Option<Value>,
+    pub(super) index_routing: Option<String>,
+    pub(super) search_routing: Option<String>,
+    pub(super) is_write_index: Option<bool>,
 }
 
 /// What [`check_name`] takes, as a regular expression, but for names that begin as an index of ours does.
@@ -220,52 +134,6 @@ pub fn check_name(name: &str) -> Result<(), ElasticError> {
         Ok(())
     } else {
         Err(ElasticError::BadName { name: name.to_owned() })
-    }
-}
-
-/// Refuses a name that is taken or could not be an alias; gives the index that a new collection of this name has.
-pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticError> {
-    check_name(name)?;
-    match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => Ok(format!("{INDEX_PREFIX}{name}-000001")),
-        Err(error) => Err(error),
-        Ok(existing) => Err(ElasticError::Exists {
-            name: name.to_owned(),
-            reason: format!("space {}, index {}", existing.space, existing.index),
-        }),
-    }
-}
-
-/// Makes a collection: template, index, alias.
-pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout) -> Result<Collection, ElasticError> {
-    let index = expect_free(client, name).await?;
-    template::install_faces_template(client).await?;
-    let versions = client.versions().await?;
-    let mut body = template::index_body(layout, space, &uuid::Uuid::new_v4().to_string(), &versions);
-    body["aliases"] = json!({name: {"is_write_index": true}, write_alias(name, &space.name): {}});
-    let made: Result<Value, _> = client
-        .json(
-            "create the collection",
-            Method::Put,
-            &format!("/{index}"),
-            &[],
-            Payload::Json(&body),
-        )
-        .await;
-    match made {
-        Err(ElasticError::Refused { kind, .. }) if kind == "resource_already_exists_exception" => {
-            // The look-up before found no alias.
-            Err(ElasticError::Exists {
-                name: name.to_owned(),
-                reason: format!("its index {index} is there, without the alias: add the alias, or remove the index"),
-            })
-        }
-        Err(error) => Err(error),
-        Ok(_) => {
-            mapping::bring_up_if_there(client, FACES, &index).await?;
-            tombstones::leave_to_the_former(client, name).await?;
-            open(client, name).await
-        }
     }
 }
 

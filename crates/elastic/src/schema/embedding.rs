@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value, json};
 
-use crate::schema::collection::VECTOR_FIELD;
+use crate::schema::layout::VECTOR_FIELD;
 use crate::transport::node_versions::{Version, Versions};
 
 /// From here on `docvalue_fields` gives vectors as base64.

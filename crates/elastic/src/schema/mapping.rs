@@ -7,7 +7,7 @@
 use elasticsearch::http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::schema::collection::origin::{Mark, Origin};
+use crate::schema::origin::{Mark, Origin};
 use crate::transport::client::Payload;
 use crate::{Client, ElasticError};
 

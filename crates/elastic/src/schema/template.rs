@@ -4,7 +4,8 @@ use elasticsearch::http::Method;
 use facedex_base::space::{Metric, Space};
 use serde_json::{Value, json};
 
-use crate::schema::collection::{Collection, IndexType, Layout};
+use crate::schema::collection::Collection;
+use crate::schema::layout::{IndexType, Layout};
 use crate::schema::mapping::{FACES, Schema};
 use crate::transport::client::Payload;
 use crate::transport::node_versions::{Version, Versions};

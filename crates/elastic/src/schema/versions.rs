@@ -8,8 +8,9 @@ use elasticsearch::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::schema::collection::origin::Origin;
-use crate::schema::collection::{self, Collection, Described, INDEX_PREFIX, Indices, is_closed, survey, unseen};
+use crate::schema::collection::{Collection, Described, INDEX_PREFIX};
+use crate::schema::origin::Origin;
+use crate::schema::resolve::{self, Indices, is_closed, survey, unseen};
 use crate::transport::client::Payload;
 use crate::{Client, Destination, ElasticError};
 
@@ -149,7 +150,7 @@ pub async fn list(client: &Client, collection: &Collection) -> Result<Whole, Ela
 /// The same by the collection's name, looked up anew.
 pub async fn of(to: &Destination) -> Result<Whole, ElasticError> {
     to.patiently(async || {
-        let all = collection::open_among_all(&to.client, &to.collection);
+        let all = resolve::open_among_all(&to.client, &to.collection);
         let ((collection, indices), sees_all) = tokio::try_join!(all, to.client.sees_all_indices())?;
         whole(&collection, &indices, sees_all)
     })
@@ -422,7 +423,7 @@ mod tests {
             });
             described.insert(name.clone(), serde_json::from_value(whole).unwrap());
         }
-        let collection = collection::describe("c", live, &described[live]).unwrap();
+        let collection = crate::schema::collection::describe("c", live, &described[live]).unwrap();
         let (versions, copies) = sorted(&collection, &described);
         let mut all: Vec<_> = versions
             .into_iter()

@@ -12,6 +12,7 @@ use crate::lifecycle::check::LENGTH_TOLERANCE;
 use crate::schema::collection;
 use crate::schema::document::check_stored_person;
 use crate::schema::embedding::Form;
+use crate::schema::make;
 use crate::schema::tombstones::{self, DeletedFaces, PhotoKeys, Tombstone, Tombstones};
 use crate::wire::bulk::{self, Action, Operation, Verdict};
 use crate::write::store::take_back_deleted;
@@ -258,8 +259,7 @@ async fn write(
     let within = to.through(&collection::write_alias(&to.collection, &space));
     let verdicts = match bulk::execute(&within, &operations).await {
         Err(error) if matches!(error, ElasticError::NoCollection { .. }) || error.is_not_found() => {
-            to.patiently(|| collection::claim(&to.client, &to.collection, &space))
-                .await?;
+            to.patiently(|| make::claim(&to.client, &to.collection, &space)).await?;
             bulk::execute(&within, &operations).await?
         }
         other => other?,

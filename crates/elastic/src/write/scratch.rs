@@ -6,7 +6,10 @@ use elasticsearch::http::Method;
 use facedex_base::space::Space;
 use serde_json::Value;
 
-use crate::schema::collection::{self, Collection, Layout};
+use crate::schema::collection::Collection;
+use crate::schema::layout::Layout;
+use crate::schema::make;
+use crate::schema::resolve;
 use crate::transport::client::Payload;
 use crate::write::alive::{self, Alive};
 use crate::{Client, ElasticError};
@@ -19,7 +22,7 @@ const WORK: &str = "measurement";
 /// Makes one. It is in use as long as the second part of the answer is held.
 pub async fn create(client: &Arc<Client>, space: &Space, layout: &Layout) -> Result<(Collection, Alive), ElasticError> {
     let name = format!("{PREFIX}{}", uuid::Uuid::new_v4().simple());
-    let made = collection::create(client, &name, space, layout).await?;
+    let made = make::create(client, &name, space, layout).await?;
     let alive = alive::show(client, &made.index, WORK).await?;
     Ok((made, alive))
 }
@@ -31,7 +34,7 @@ fn is_ours(name: &str) -> bool {
 
 /// Removes those that nobody uses any more.
 pub async fn sweep(client: &Client) -> Result<(), ElasticError> {
-    let listed = collection::list(client).await?.collections;
+    let listed = resolve::list(client).await?.collections;
     for listed in listed.into_iter().filter(|listed| is_ours(&listed.name)) {
         match is_in_use(client, &listed.index).await {
             Ok(true) => continue,
@@ -66,7 +69,7 @@ async fn is_in_use(client: &Client, index: &str) -> Result<bool, ElasticError> {
 
 /// Removes the index of such a collection, if there is one.
 pub async fn remove(client: &Client, name: &str) -> Result<(), ElasticError> {
-    let found = match collection::open(client, name).await {
+    let found = match resolve::open(client, name).await {
         Ok(found) => found,
         // The run failed before it made one.
         Err(ElasticError::NoCollection { .. }) => return Ok(()),

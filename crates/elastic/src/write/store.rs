@@ -13,6 +13,7 @@ use facedex_base::Rect;
 use crate::schema::collection;
 use crate::schema::document::{FaceDocument, StoredFace, face_id};
 use crate::schema::embedding::Form;
+use crate::schema::make;
 use crate::schema::tombstones::{Lifted, PhotoKeys};
 use crate::wire::bulk::{self, Action, Operation, Verdict, Version};
 use crate::wire::mget::mget;
@@ -167,8 +168,7 @@ async fn write_within_space(
     let within = to.through(&collection::write_alias(&to.collection, space));
     match write(&within, mode, photos).await {
         Err(error) if matches!(error, ElasticError::NoCollection { .. }) || error.is_not_found() => {
-            to.patiently(|| collection::claim(&to.client, &to.collection, space))
-                .await?;
+            to.patiently(|| make::claim(&to.client, &to.collection, space)).await?;
             write(&within, mode, photos).await
         }
         other => other,

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use elasticsearch::http::Method;
-use facedex_base::space::Space;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::origin::Origin;
-use super::{Alias, Collection, Described, INDEX_PREFIX, Layout, check_name, create, describe, write_alias};
 use crate::error::block;
+use crate::schema::collection::{Alias, Collection, Described, INDEX_PREFIX, check_name, describe, write_alias};
+use crate::schema::origin::Origin;
 use crate::schema::tombstones;
 use crate::schema::versions;
 use crate::transport::client::Payload;
@@ -192,36 +191,6 @@ impl Alias {
             "the alias takes no writes (is_write_index is false), so that nothing could be deleted by it; set that to true",
         )
     }
-}
-
-/// Looks a collection up and makes it where it is missing; in both cases it holds vectors of the space.
-pub async fn open_or_create(
-    client: &Client,
-    name: &str,
-    space: &Space,
-    layout: &Layout,
-) -> Result<Collection, ElasticError> {
-    match open(client, name).await {
-        Err(ElasticError::NoCollection { .. }) => match create(client, name, space, layout).await {
-            // Somebody else made it in between: theirs is as good.
-            Err(ElasticError::Exists { .. }) => open(client, name).await,
-            other => other,
-        },
-        other => other,
-    }
-    .and_then(|collection| collection.expect_space(&space.name).map(|()| collection))
-}
-
-/// Gives a collection of this space, which another version of facedex made or whose alias was renamed, the alias by which
-/// vectors are written.
-pub(crate) async fn claim(client: &Client, name: &str, space: &str) -> Result<(), ElasticError> {
-    let collection = open(client, name).await?;
-    collection.expect_space(space)?;
-    let path = format!("/{}/_alias/{}", collection.index, write_alias(name, space));
-    let _: Value = client
-        .json("add an alias", Method::Put, &path, &[], Payload::None)
-        .await?;
-    Ok(())
 }
 
 /// Looks at an index of a collection that its alias may not stand for.
