@@ -7,14 +7,14 @@ use facedex_face::models::catalog::CatalogError;
 use facedex_face::models::fetch::FetchError;
 use facedex_face::models::runtime::RuntimeError;
 
-use crate::api::ServeError;
-use crate::api::access::KeysError;
-use crate::api::audit::AuditError;
 use crate::config::ConfigError;
 use crate::eval::EvalError;
 use crate::ingest::IngestError;
 use crate::kibana::KibanaError;
 use crate::query::QueryError;
+use crate::server::ServeError;
+use crate::server::access::KeysError;
+use crate::server::audit::AuditError;
 
 /// Anything that ends a command with exit code 2.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,6 @@
 //! facedex detects, aligns and embeds faces, bulk-loads them into an Elasticsearch `dense_vector` index, and answers
 //! searches by photo. ARCHITECTURE.md has the bird's-eye view.
 
-pub mod api;
 pub mod budget;
 pub mod canvas;
 pub mod cli;
@@ -11,4 +10,5 @@ pub mod eval;
 pub mod ingest;
 pub mod kibana;
 pub mod query;
+pub mod server;
 pub mod terminal;

@@ -7,8 +7,8 @@ use clap::Args;
 use facedex_elastic::Destination;
 use facedex_face::models::catalog;
 
-use crate::api::audit::{Action, Audit, Entry};
 use crate::error::Error;
+use crate::server::audit::{Action, Audit, Entry};
 
 /// Where it is written.
 #[derive(Debug, Args)]

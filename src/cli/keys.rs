@@ -10,11 +10,11 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use super::{NEGATIVE, SUCCESS, print_json, print_text, show, tables};
-use crate::api::access::KeysError;
-use crate::api::access::file::KeyFile;
-use crate::api::access::keys::{Collections, Key, Scope, Standing};
 use crate::config::GlobalArgs;
 use crate::error::Error;
+use crate::server::access::KeysError;
+use crate::server::access::file::KeyFile;
+use crate::server::access::keys::{Collections, Key, Scope, Standing};
 use crate::terminal;
 
 /// Which keys file.

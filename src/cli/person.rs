@@ -23,9 +23,9 @@ use serde::Serialize;
 
 use super::audit::{AuditArgs, CommandLog};
 use super::{SUCCESS, client, print, show};
-use crate::api::audit::{Action, Entry};
 use crate::config::GlobalArgs;
 use crate::error::Error;
+use crate::server::audit::{Action, Entry};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PersonCommand {

@@ -11,11 +11,11 @@ use clap::builder::BoolishValueParser;
 use super::events::EventsArgs;
 use super::keys::KeysFileArg;
 use super::{Models, SUCCESS, client, cores};
-use crate::api::access::AccessSettings;
-use crate::api::access::origin::parse as parse_origin;
-use crate::api::{self, Settings};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::error::Error;
+use crate::server::access::AccessSettings;
+use crate::server::access::origin::parse as parse_origin;
+use crate::server::{self, Settings};
 
 /// An address, or the first one of a name.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
@@ -141,6 +141,6 @@ pub(super) async fn run(args: &ServeArgs, global: &GlobalArgs) -> Result<u8, Err
         max_photos: args.max_photos,
         timeout: args.timeout,
     };
-    api::serve(settings, client(global)?, engines).await?;
+    server::serve(settings, client(global)?, engines).await?;
     Ok(SUCCESS)
 }

@@ -13,12 +13,12 @@ use facedex_elastic::{Client, Destination};
 use serde::{Deserialize, Serialize};
 
 use super::{NameArg, PatienceArgs};
-use crate::api::audit::Action;
 use crate::cli::audit::AuditArgs;
 use crate::cli::confirm::{ConfirmArgs, confirmed};
 use crate::cli::{SUCCESS, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
+use crate::server::audit::Action;
 
 /// How it is done.
 #[derive(Debug, Args)]

@@ -10,11 +10,11 @@ use facedex_elastic::schema::versions::Reach;
 use serde::Serialize;
 
 use super::{PlaceArgs, Places};
-use crate::api::audit::{Action, Entry};
 use crate::cli::confirm::{ConfirmArgs, confirmed};
 use crate::cli::{NEGATIVE, SUCCESS, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
+use crate::server::audit::{Action, Entry};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DeleteArgs {

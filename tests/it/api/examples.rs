@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::bytes;
-use super::door::clients::{clients, version};
+use super::es_proxy::clients::{clients, version};
 use crate::harness::api::Api;
 use crate::harness::{Space, photo, root, run};
 

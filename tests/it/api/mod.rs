@@ -2,9 +2,9 @@
 
 mod access;
 mod audit;
-mod door;
 mod enrol;
 mod errors;
+mod es_proxy;
 mod examples;
 mod keys;
 mod load;

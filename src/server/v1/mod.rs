@@ -1,0 +1,78 @@
+//! The face API under `/v1`.
+
+mod answer_schema;
+pub mod faces;
+pub mod identify;
+pub mod persons;
+pub mod question;
+pub mod represent;
+pub mod search;
+pub mod stats;
+pub mod verify;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::routing::{get, post};
+use facedex_face::select::FaceChoice;
+use serde::{Deserialize, Deserializer};
+
+use super::error::{ApiError, Code};
+use super::state::App;
+
+/// The routes.
+pub fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/search", post(search::search))
+        .route("/identify", post(identify::identify))
+        .route("/verify", post(verify::verify))
+        .route("/represent", post(represent::represent))
+        .route("/faces", post(faces::enrol))
+        .route("/faces/{id}", get(faces::get).delete(faces::delete))
+        .route("/faces/{id}/thumbnail", get(faces::thumbnail))
+        .route("/persons", get(persons::list))
+        .route(
+            "/persons/{id}",
+            get(persons::get).patch(persons::change).delete(persons::delete),
+        )
+        .route("/stats", get(stats::stats))
+        .route("/collections", get(stats::collections))
+        .fallback(async || ApiError::plain(Code::NotFound))
+}
+
+type IdInPath = Result<Path<String>, PathRejection>;
+
+/// The id in a path.
+fn id(path: IdInPath) -> Result<String, ApiError> {
+    path.map(|Path(id)| id)
+        .map_err(|error| ApiError::parameter("id", error.body_text()))
+}
+
+/// Which faces, as text or as a number.
+fn face_choice<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FaceChoice, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected all, largest, central or a face's number, counted from 0"
+    )]
+    enum Raw {
+        Number(u32),
+        Text(String),
+    }
+    match Raw::deserialize(deserializer)? {
+        Raw::Number(number) => Ok(FaceChoice::Ordinal(number as usize)),
+        Raw::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+/// A similarity that somebody chose.
+fn check_similarity(value: Option<f64>) -> Result<(), ApiError> {
+    match value {
+        Some(value) if !(-1.0..=1.0).contains(&value) => {
+            Err(ApiError::parameter("min_similarity", "a cosine lies between -1 and 1"))
+        }
+        _ => Ok(()),
+    }
+}
