@@ -22,6 +22,7 @@ test: cargo ## Set everything up; check the format and the lints; run all tests 
 	@dev/moto prepare >/dev/null
 	@dev/clients prepare >/dev/null
 	cargo fmt --all --check
+	@dev/walls
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace
 
@@ -58,6 +59,7 @@ bench-instructions: cargo photos ## Instructions of our own part, compared with 
 
 lint: cargo ## Format and lints alone
 	cargo fmt --all --check
+	@dev/walls
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 lint-deploy: ## Compose file, Dockerfile and Kubernetes manifests against their schemas; no Docker is needed

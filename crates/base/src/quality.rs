@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What can be said of a face's picture besides who it shows.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Quality {
     /// Shorter side of the box, in photo pixels.

@@ -191,6 +191,23 @@ pub struct IngestFields {
     pub host: String,
 }
 
+impl FaceFields {
+    /// A face of which nothing is known but its embedding and its box.
+    pub fn of(embedding: Vec<f32>, bbox: Rect) -> Self {
+        Self {
+            embedding,
+            bbox,
+            landmarks: [bbox.centre(); 5],
+            score: 1.0,
+            quality: Quality {
+                size: bbox.width.min(bbox.height),
+                ..Quality::default()
+            },
+            thumbnail: None,
+        }
+    }
+}
+
 impl FaceDocument {
     /// The document as JSON, its vector in this form.
     pub fn encode(&self, form: Form) -> Result<Bytes, ElasticError> {

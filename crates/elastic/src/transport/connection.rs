@@ -57,6 +57,20 @@ pub enum Trust {
 }
 
 impl Connection {
+    /// To one node, without credentials but those in the address: a request may take a minute, and 10 s pass until a node
+    /// counts as gone.
+    pub fn to(url: Url) -> Self {
+        Self {
+            urls: vec![url],
+            credentials: None,
+            trust: Trust::default(),
+            proxy: None,
+            compress: false,
+            timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+
     /// The official client for this address, if it can do what is asked for: it takes no rules of our own about
     /// certificates, so that an authority known by its fingerprint alone is beyond it.
     pub(crate) fn official(&self, url: &Url) -> Result<Option<Transport>, ElasticError> {

@@ -2,19 +2,18 @@
 
 mod deleted;
 mod name;
+mod photo;
 mod rewrite;
 
 use std::collections::HashMap;
 
 use self::deleted::Deleted;
 pub(crate) use self::deleted::take_back_deleted;
-use facedex_base::Rect;
-
+pub use self::photo::{PhotoFacts, PhotoRecord};
 use crate::schema::collection;
-use crate::schema::document::{FaceDocument, StoredFace, face_id};
+use crate::schema::document::{StoredFace, face_id};
 use crate::schema::embedding::Form;
 use crate::schema::make;
-use crate::schema::tombstones::{Lifted, PhotoKeys};
 use crate::wire::bulk::{self, Action, Operation, Verdict, Version};
 use crate::wire::mget::mget;
 use crate::{Destination, ElasticError};
@@ -31,48 +30,6 @@ pub enum WriteMode {
     Replace,
     /// Rewrite it, with the people given now. What is not given stays as it is.
     Overwrite,
-}
-
-/// A photo with all of its faces, in order of their ordinals.
-#[derive(Debug, Clone)]
-pub struct PhotoRecord {
-    /// The photo's hash, the first part of its faces' ids.
-    pub hash: String,
-    /// The engine that found the faces.
-    pub engine: String,
-    /// The run that writes them.
-    pub run: String,
-    /// Whether the person's name was made of a folder's: one that is stored for the same id is better.
-    pub name_is_folders: bool,
-    /// One a face that is to be stored.
-    pub faces: Vec<FaceDocument>,
-}
-
-impl PhotoRecord {
-    /// What tells the photo, for its tombstones.
-    pub fn keys(&self) -> PhotoKeys {
-        match self.faces.first() {
-            Some(face) => (&face.image).into(),
-            None => PhotoKeys::of_file(&self.hash),
-        }
-    }
-
-    /// What may come back of it, if that was deleted: the face of the person whom it is given to; without a person, what was
-    /// nobody's.
-    pub fn lifted(&self) -> Lifted {
-        let named = self.faces.iter().filter(|face| face.person.is_some());
-        let boxes: Vec<Rect> = named.map(|face| face.face.bbox).collect();
-        Lifted {
-            photo: self.keys(),
-            unnamed: boxes.is_empty(),
-            boxes,
-        }
-    }
-
-    /// The `_id` of the face at this place of `faces`.
-    fn id(&self, place: usize) -> String {
-        face_id(&self.hash, self.faces[place].ordinal)
-    }
 }
 
 /// How a face ended.

@@ -124,7 +124,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Detector {
-    /// The family, whose decoding is in `src/face/`.
+    /// The family, whose decoding is in `crates/face/src/detect/`.
     pub family: Family,
     /// The models of its later stages.
     #[serde(default)]
