@@ -33,7 +33,7 @@ pub enum ConfigError {
     },
     /// A key is no flag.
     #[error(
-        "{path}: {key:?} is no setting; keys are the long names of flags, in a table named after a command or at the top"
+        "{path}: {key:?} is no setting; keys are the long names of flags, in a table named after a command or at the top, those of facedex-bench in [bench]"
     )]
     UnknownKey {
         /// The file.
@@ -185,9 +185,14 @@ impl From<&PhotoLimitArgs> for Limits {
     }
 }
 
+/// The table of the file that `facedex-bench` reads, and nobody else.
+const BENCH: &str = "bench";
+
 /// Makes the values of the configuration file the defaults of the command's flags. The file is the one that
-/// `arguments` or the environment name, else `facedex.toml`; it is given back where there is one. What only `kin` knows, a
-/// command that shares the file, is passed over.
+/// `arguments` or the environment name, else `facedex.toml`; it is given back where there is one.
+///
+/// `facedex-bench` shares the file and gives `facedex` as its kin: its own settings stand in `[bench]`, of those at the top it takes
+/// what it has, and what its kin alone has is passed over.
 pub fn with_file(
     command: Command,
     kin: Option<Command>,
@@ -218,8 +223,17 @@ pub fn with_file(
         },
     })?;
     let mut table = without_rivals(table, &given(&command, arguments));
+    let of_bench = table.get(BENCH).and_then(Value::as_table).cloned();
+    if of_bench.is_some() {
+        table.remove(BENCH);
+    }
     if let Some(kin) = kin {
-        table.retain(|key, _| knows(&command, key) || !knows(&kin, key));
+        let is_kins = |key: &str, value: &Value| match value {
+            Value::Table(_) => kin.get_subcommands().any(|sub| sub.get_name() == key),
+            _ => !has_flag(&command, key) && has_flag(&kin, key),
+        };
+        table.retain(|key, value| !is_kins(key, value));
+        table.extend(of_bench.unwrap_or_default());
     }
     Ok((apply(command, &table, &path)?, Some(path)))
 }
@@ -239,9 +253,9 @@ const RIVALS: [(&str, &str); 11] = [
     ("elasticsearch-bearer-token", "elasticsearch-password"),
 ];
 
-/// Whether the command, or one below it, has such a setting, or a table of settings of that name.
-fn knows(command: &Command, key: &str) -> bool {
-    command.get_subcommands().any(|sub| sub.get_name() == key) || set_default(command.clone(), key, &[]).1
+/// Whether the command, or one below it, has such a flag.
+fn has_flag(command: &Command, key: &str) -> bool {
+    set_default(command.clone(), key, &[]).1
 }
 
 /// Which of the rivals the command line or the environment gives.

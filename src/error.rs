@@ -48,7 +48,7 @@ pub enum Error {
     Query(#[from] QueryError),
     /// Benchmarks were asked for here.
     #[error(
-        "benchmarks are a command of their own: `facedex-bench {0}`; `cargo build --release --workspace` builds it"
+        "benchmarks are a command of their own: `facedex-bench {0}`, with the same arguments; `cargo build --release --workspace` builds it"
     )]
     BenchIsApart(String),
     /// Kibana.

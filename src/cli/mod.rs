@@ -24,6 +24,7 @@ mod sources;
 pub mod tables;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -119,8 +120,9 @@ enum Command {
     /// It is a command of its own, which is told there.
     #[command(hide = true)]
     Bench {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
+        // No key of a settings file is called so.
+        #[arg(id = "bench arguments", trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
     /// Bring the dashboards into Kibana, and back
     #[command(subcommand)]
@@ -189,7 +191,14 @@ fn run(cli: &Cli) -> Result<u8, Error> {
         Command::Collection(command) => tasks.block_on(collection::run(command, global)),
         Command::Person(command) => tasks.block_on(person::run(command, global)),
         Command::Models(command) => models::run(command, global),
-        Command::Bench { arguments } => Err(Error::BenchIsApart(arguments.join(" "))),
+        Command::Bench { arguments } => {
+            // The rest may hold a password.
+            let which = arguments
+                .first()
+                .filter(|word| !word.to_string_lossy().starts_with('-'));
+            let which = which.map_or_else(|| "--help".into(), |word| word.to_string_lossy().into_owned());
+            Err(Error::BenchIsApart(which))
+        }
         Command::Kibana(command) => tasks.block_on(kibana::run(command, global)),
         Command::Eval(command) => tasks.block_on(eval::run(command, global)),
         Command::Keys(command) => keys::run(command, global),

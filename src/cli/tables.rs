@@ -32,19 +32,16 @@ pub fn table(header: &[&str], numbers: &[usize]) -> Table {
 }
 
 /// The table without the spaces that would pad its last column.
-/// The table as text.
 pub fn rendered(rows: &Table) -> String {
     rows.trim_fmt() + "\n"
 }
 
-/// The table without its header.
 /// The table without its header.
 pub fn body(rows: &Table) -> String {
     rendered(rows).lines().skip(1).map(|line| format!("{line}\n")).collect()
 }
 
 /// Bytes as people read them, in powers of 1024.
-/// So many bytes, in binary units.
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }

@@ -1,4 +1,4 @@
-//! A photo to an answer: the decisions. The wire is `elastic/search.rs`'s.
+//! A photo to an answer: the decisions. The wire is `read/search.rs` of facedex-elastic's.
 
 pub mod answer;
 pub mod cluster;

@@ -44,20 +44,21 @@ fn ingest_is_measured_beside_inference_alone_and_leaves_nothing() {
 #[test]
 fn benchmarks_are_a_command_of_their_own() {
     let ran = Space::new().run(&["bench", "knn", "--faces", "2000"]).expect(2);
-    assert!(
-        ran.stderr.contains("`facedex-bench knn --faces 2000`"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("`facedex-bench knn`"), "{}", ran.stderr);
 }
 
 #[test]
 fn a_settings_file_of_facedex_serves_it_too() {
     let space = Space::new();
     let settings = space.folder.path().join("facedex.toml");
-    std::fs::write(&settings, "collection = \"x\"\nprecision = \"fast\"\n[search]\nk = 3\n").unwrap();
+    std::fs::write(&settings, "collection = \"x\"\nprecision = \"fast\"\n[search]\nk = 3\n[serve]\nlisten = \"127.0.0.1:0\"\n[bench.serve]\nfaces = 2000\n").unwrap();
     let ran = space.bench(&["serve", "nowhere.jpg"]).expect(2);
     assert!(ran.stderr.contains("cannot read nowhere.jpg"), "{}", ran.stderr);
+    // And the other way round.
+    space.run(&["models", "path", "runtime"]).expect(0);
+    std::fs::write(&settings, "[bench]\nfases = 1\n").unwrap();
+    let ran = space.bench(&["serve", "nowhere.jpg"]).expect(2);
+    assert!(ran.stderr.contains("\"fases\" is no setting"), "{}", ran.stderr);
     std::fs::write(&settings, "colection = \"x\"\n").unwrap();
     let ran = space.bench(&["serve", "nowhere.jpg"]).expect(2);
     assert!(ran.stderr.contains("\"colection\" is no setting"), "{}", ran.stderr);

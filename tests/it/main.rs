@@ -1,6 +1,6 @@
 //! Integration tests by area, through the real binary, against a real Elasticsearch and on real photos.
 //!
-//! `cargo test` alone is enough: models and photos are fetched where they are missing, and a node is started, unless
+//! `cargo test --workspace` alone is enough: models and photos are fetched where they are missing, and a node is started, unless
 //! `FACEDEX_TEST_ELASTICSEARCH_URL` names one. `ELASTICSEARCH_URL` is never looked at.
 
 #![allow(

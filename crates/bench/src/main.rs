@@ -30,6 +30,10 @@ use secrecy::ExposeSecret;
 use self::error::BenchError;
 use self::ingest::Plan;
 
+/// The same as facedex has: what is put beside it in this process is measured alike.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measure facedex beside what would be run instead.
 ///
 /// Exit codes: 0 done, 2 error.
@@ -133,11 +137,14 @@ fn main() -> ExitCode {
 
 fn run(Cli { global, command }: &Cli) -> Result<u8, BenchError> {
     let tasks = tokio::runtime::Runtime::new().map_err(facedex::error::Error::from)?;
-    match command {
+    let ended = match command {
         BenchCommand::Ingest(args) => tasks.block_on(bench_ingest(args, global)),
         BenchCommand::Serve(args) => tasks.block_on(bench_serve(args, global)),
         BenchCommand::Knn(args) => tasks.block_on(knn::command::run(args, global)),
-    }
+    };
+    // Whatever still runs must not keep the process from ending.
+    tasks.shutdown_background();
+    ended
 }
 
 /// The command that is measured: it lies beside this one.

@@ -1,4 +1,4 @@
-//! Makes a collection, writes three vectors and finds one: `cargo run --example search http://127.0.0.1:9200`.
+//! Makes a collection, writes three vectors and finds one: `cargo run -p facedex-elastic --example search http://127.0.0.1:9200`.
 
 use std::sync::Arc;
 

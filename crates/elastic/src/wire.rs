@@ -4,5 +4,5 @@
 pub mod bulk;
 pub mod destination;
 pub(crate) mod mget;
-pub(crate) mod reply;
+pub mod reply;
 pub(crate) mod scan;

@@ -1,4 +1,4 @@
-//! A photo's faces and the beginning of each one's embedding: `cargo run --example embed PHOTO`. `facedex models fetch` must have
+//! A photo's faces and the beginning of each one's embedding: `cargo run -p facedex-face --example embed PHOTO`. `facedex models fetch` must have
 //! run before.
 
 use facedex_face::image::{Limits, decode, read};

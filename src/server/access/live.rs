@@ -262,7 +262,7 @@ mod tests {
         }
         fs::remove_file(file.path()).unwrap();
         live.refresh();
-        assert_eq!(count(&live), Some(1), "removing the file must not open the proxy");
+        assert_eq!(count(&live), Some(1), "removing the file must not let everybody in");
         assert!(live.broken().is_some());
         fs::write(file.path(), good).unwrap();
         live.refresh();

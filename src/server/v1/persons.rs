@@ -8,10 +8,10 @@ use axum::{Extension, Json};
 use facedex_elastic::ElasticError;
 use facedex_elastic::people::faces::FaceRecord;
 use facedex_elastic::people::{self, Change, Faces, People};
-use facedex_elastic::read::search::MAX_HITS;
 use facedex_elastic::schema::document::{Person, check_label, check_person_name};
 use facedex_elastic::schema::resolve;
 use facedex_elastic::schema::versions::Reach;
+use facedex_elastic::wire::reply::MAX_HITS;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

@@ -1,5 +1,7 @@
 //! One test for each code of the table that this server can be made to answer. Those of keys are in the tests of keys.
 
+use std::net::TcpListener;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
@@ -363,8 +365,10 @@ fn elasticsearch_unavailable_and_not_ready() {
 
 #[test]
 fn timeout() {
-    let space = Space::new();
-    let api = Api::start(&space, &["--timeout", "1ms"]);
-    api.post_photo("/v1/represent", bytes("query/obama-3.jpg"))
-        .refused(504, "timeout");
+    // It takes connections and answers nothing, for longer than a request may take.
+    let node = TcpListener::bind("127.0.0.1:0").unwrap();
+    let space = Space::at(&format!("http://{}", node.local_addr().unwrap()));
+    let api = Api::start(&space, &["--timeout", "300ms"]);
+    api.get("/v1/collections").refused(504, "timeout");
+    drop(node);
 }

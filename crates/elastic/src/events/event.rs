@@ -119,7 +119,7 @@ pub struct Facedex {
     pub query: Option<QueryFigures>,
 }
 
-/// `facedex.ingest.*`: what [`crate::ingest::Summary`] counts, of a whole run or since the event before.
+/// `facedex.ingest.*`: what a run's summary counts, of a whole run or since the event before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "each is the summary's count of the same name")]
 pub struct IngestCounts {

@@ -17,9 +17,6 @@ use crate::transport::client::Payload;
 use crate::wire::reply::{Hits, STRICT};
 use crate::{Client, ElasticError};
 
-/// The most hits that one search gives (`index.max_result_window`).
-pub const MAX_HITS: usize = 10_000;
-
 /// What a hit needs of the stored document.
 const SOURCE: [&str; 4] = ["person", "image.uri", "face.box", "labels"];
 

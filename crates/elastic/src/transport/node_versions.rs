@@ -11,7 +11,7 @@ use elasticsearch::http::Method;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::transport::client::Payload;
-use crate::{Client, Destination, ElasticError};
+use crate::{Client, ElasticError};
 
 /// The oldest that is supported. From here on a knn query means the same everywhere.
 const OLDEST: Version = Version::new(8, 19, 0);
@@ -261,13 +261,6 @@ impl Client {
             let versions = nodes.map_err(|reason| unknown(reason, false))?;
             return Versions::of(versions).ok_or_else(|| unknown("no node told its version".to_owned(), false));
         }
-    }
-}
-
-impl Destination {
-    /// [`Client::versions`], repeated until there is an answer that repeating would not change.
-    pub async fn versions(&self) -> Result<Arc<Versions>, ElasticError> {
-        self.patiently(|| self.client.versions()).await
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::transport::client::Payload;
+use crate::transport::node_versions::Versions;
 use crate::transport::retry::{Backoff, RetryPolicy};
 use crate::{Client, ElasticError};
 
@@ -95,6 +96,11 @@ impl Destination {
             policy,
             pulse: Arc::default(),
         }
+    }
+
+    /// [`Client::versions`], repeated until there is an answer that repeating would not change.
+    pub async fn versions(&self) -> Result<Arc<Versions>, ElasticError> {
+        self.patiently(|| self.client.versions()).await
     }
 
     /// The same collection, written to at another place: an index of ours by its own name.

@@ -5,6 +5,9 @@ use serde::Deserialize;
 /// Shards that fail make the whole search fail: a missing shard must not look like missing faces.
 pub(crate) const STRICT: [(&str, &str); 1] = [("allow_partial_search_results", "false")];
 
+/// The most hits that one search gives (`index.max_result_window`).
+pub const MAX_HITS: usize = 10_000;
+
 /// The answer to a search for documents of one kind.
 #[derive(Deserialize)]
 pub(crate) struct Reply<T> {

@@ -12,12 +12,12 @@ use crate::server::access::{AccessSettings, KeysError};
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-struct EsProxy {
+struct Entrance {
     folder: tempfile::TempDir,
     access: Access,
 }
 
-impl EsProxy {
+impl Entrance {
     fn new(listen: SocketAddr, insecure: bool, rate_limit: Option<f64>) -> Result<Self, KeysError> {
         let folder = tempfile::tempdir().unwrap();
         let settings = AccessSettings {
@@ -106,7 +106,7 @@ fn what_each_route_needs() {
 
 #[test]
 fn without_keys_only_this_machine_and_its_own_pages_are_answered() {
-    let proxy = EsProxy::local();
+    let proxy = Entrance::local();
     let ask = |headers: &[(HeaderName, &str)]| proxy.code(Method::POST, "/v1/search", headers);
     let site = HeaderName::from_static("sec-fetch-site");
     assert_eq!(ask(&[(HOST, "localhost:8080")]), None);
@@ -144,8 +144,8 @@ fn without_keys_only_this_machine_and_its_own_pages_are_answered() {
 #[test]
 fn without_keys_other_addresses_need_to_be_asked_for() {
     let open = "0.0.0.0:8080".parse().unwrap();
-    assert!(matches!(EsProxy::new(open, false, None), Err(KeysError::NoKeys(_))));
-    let proxy = EsProxy::new(open, true, None).unwrap();
+    assert!(matches!(Entrance::new(open, false, None), Err(KeysError::NoKeys(_))));
+    let proxy = Entrance::new(open, true, None).unwrap();
     assert_eq!(proxy.code(Method::POST, "/v1/search", &[(HOST, "faces.example")]), None);
     let foreign = [(HOST, "faces.example"), (ORIGIN, "http://evil.example")];
     assert_eq!(
@@ -156,7 +156,7 @@ fn without_keys_other_addresses_need_to_be_asked_for() {
 
 #[test]
 fn a_key_is_asked_for_as_soon_as_there_is_one() {
-    let proxy = EsProxy::local();
+    let proxy = Entrance::local();
     assert_eq!(proxy.code(Method::GET, "/v1/stats", &[(HOST, "localhost")]), None);
     let read = proxy.key("web", Scope::Read, |_| {});
     assert_eq!(
@@ -174,7 +174,7 @@ fn a_key_is_asked_for_as_soon_as_there_is_one() {
 
 #[test]
 fn what_is_over_is_said_to_its_holder() {
-    let proxy = EsProxy::local();
+    let proxy = Entrance::local();
     let now = Timestamp::now();
     let revoked = proxy.key("revoked", Scope::Read, |key| key.revoked = Some(now));
     let expired = proxy.key("expired", Scope::Read, |key| key.expires = Some(now));
@@ -192,7 +192,7 @@ fn what_is_over_is_said_to_its_holder() {
 
 #[test]
 fn forms_of_other_sites_are_refused_also_where_a_proxy_adds_the_key() {
-    let proxy = EsProxy::local();
+    let proxy = Entrance::local();
     let secret = proxy.key("web", Scope::Admin, |_| {});
     let base = [(HOST, "faces.example"), (API_KEY, secret.expose_secret())];
     let with = |more: &[(HeaderName, &'static str)]| {
@@ -232,7 +232,7 @@ fn forms_of_other_sites_are_refused_also_where_a_proxy_adds_the_key() {
 
 #[test]
 fn wrong_keys_run_out_and_good_ones_do_not() {
-    let proxy = EsProxy::local();
+    let proxy = Entrance::local();
     let secret = proxy.key("web", Scope::Read, |_| {});
     let good = [(API_KEY, secret.expose_secret())];
     assert_eq!(proxy.code(Method::GET, "/v1/stats", &good), None);
@@ -262,7 +262,7 @@ fn wrong_keys_run_out_and_good_ones_do_not() {
 
 #[test]
 fn a_key_has_its_rate() {
-    let proxy = EsProxy::new(LISTEN, false, Some(2.0)).unwrap();
+    let proxy = Entrance::new(LISTEN, false, Some(2.0)).unwrap();
     let (one, other) = (
         proxy.key("one", Scope::Read, |_| {}),
         proxy.key("other", Scope::Read, |_| {}),

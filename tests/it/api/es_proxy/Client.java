@@ -11,7 +11,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
 
-/** Searches through the door with elasticsearch-java's own types. Prints what was found as one line of JSON. */
+/** Searches through the proxy with elasticsearch-java's own types. Prints what was found as one line of JSON. */
 public class Client {
     interface Call {
         Object run() throws Exception;

@@ -1,4 +1,4 @@
-// Searches through the door with @elastic/elasticsearch, as any service would. Prints what was found as one line of JSON.
+// Searches through the proxy with @elastic/elasticsearch, as any service would. Prints what was found as one line of JSON.
 const fs = require('node:fs')
 const { Client } = require('@elastic/elasticsearch')
 const manifest = `${process.env.NODE_PATH}/@elastic/elasticsearch/package.json`

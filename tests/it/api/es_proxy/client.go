@@ -1,4 +1,4 @@
-// Searches through the door with go-elasticsearch, as any service would. Prints what was found as one line of JSON.
+// Searches through the proxy with go-elasticsearch, as any service would. Prints what was found as one line of JSON.
 package main
 
 import (

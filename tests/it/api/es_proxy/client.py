@@ -1,4 +1,4 @@
-"""Searches through the door with elasticsearch-py, as any service would. Prints what was found as one line of JSON."""
+"""Searches through the proxy with elasticsearch-py, as any service would. Prints what was found as one line of JSON."""
 import json
 import sys
 

@@ -75,7 +75,7 @@ fn elasticsearch_py_works_unchanged() {
     let version = version(&proxy.space);
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", clients(&version).join("python"));
-    python.arg(root().join("tests/it/api/proxy/client.py"));
+    python.arg(root().join("tests/it/api/es_proxy/client.py"));
     check(
         &run(&proxy, python),
         &version,
@@ -89,7 +89,7 @@ fn the_client_for_node_works_unchanged() {
     let version = version(&proxy.space);
     let mut node = Command::new("node");
     node.env("NODE_PATH", clients(&version).join("node/node_modules"));
-    node.arg(root().join("tests/it/api/proxy/client.cjs"));
+    node.arg(root().join("tests/it/api/es_proxy/client.cjs"));
     check(
         &run(&proxy, node),
         &version,

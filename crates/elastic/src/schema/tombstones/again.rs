@@ -5,12 +5,11 @@ use serde_json::{Value, json};
 
 use super::all::{page, unbound};
 use super::{Tombstone, Tombstones};
-use crate::read::search::MAX_HITS;
 use crate::schema::collection::Collection;
 use crate::schema::versioned::Versioned;
 use crate::transport::client::Payload;
 use crate::wire::bulk::Version;
-use crate::wire::reply::{Reply, STRICT};
+use crate::wire::reply::{MAX_HITS, Reply, STRICT};
 use crate::{Client, ElasticError};
 
 /// Photos whose faces are looked for at once: all of their faces fit into one answer.

@@ -13,7 +13,7 @@ use crate::schema::document::{ImageFields, StoredImage};
 pub struct PhotoKeys {
     /// The hash of the file, the first part of its faces' ids.
     pub hash: String,
-    /// The hash of the coded picture (`face::likeness::coded`).
+    /// The hash of the coded picture (`coded` in facedex-face's `likeness`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coded: Option<String>,
     /// The coarse hash of the pixels, in hexadecimal digits.

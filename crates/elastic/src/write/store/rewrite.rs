@@ -13,13 +13,12 @@ use facedex_base::geometry::same_faces;
 use serde_json::json;
 
 use super::{Outcome, PhotoRecord, Stored, Versioned, WriteMode, compare, lacks};
-use crate::read::search::MAX_HITS;
 use crate::schema::document::{FaceDocument, Known, StoredFace, face_id};
 use crate::schema::embedding::Form;
 use crate::transport::client::Payload;
 use crate::wire::bulk::{self, Action, Operation, Verdict, Version};
 use crate::wire::mget::Doc;
-use crate::wire::reply::{Reply, STRICT};
+use crate::wire::reply::{MAX_HITS, Reply, STRICT};
 use crate::{Destination, ElasticError};
 
 /// A photo that changes under our hands this often is left to whoever changes it.
