@@ -237,7 +237,7 @@ pub enum ElasticError {
     },
     /// A condition on a label that is on no face.
     #[error(
-        "no face of collection {collection:?} has a label {key:?} to filter by; `facedex ingest --label {key}=VALUE` gives it"
+        "no face of collection {collection:?} has a label {key:?} to filter by: look how it is spelt, or give it with `facedex ingest --label {key}=VALUE`, to stored faces with --replace"
     )]
     UnknownLabel {
         /// The label's key.

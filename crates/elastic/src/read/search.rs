@@ -188,16 +188,15 @@ pub async fn count_among(
         return Ok((stored, stored));
     }
     let (faces, stored) = tokio::try_join!(count(client, name, filters), count(client, name, &[]))?;
-    // A label that is on some faces makes a difference, unless it is on all of them.
-    if stored > 0 && (faces == 0 || faces == stored) {
-        for key in filters.iter().filter_map(Filter::label) {
-            let labelled = json!({"exists": {"field": format!("labels.{key}")}});
-            if count_of(client, name, &labelled).await? == 0 {
-                return Err(ElasticError::UnknownLabel {
-                    key: key.to_owned(),
-                    collection: name.clone(),
-                });
-            }
+    // Where faces meet the conditions, the labels that they must have are there; where some do not, so are those that they must not.
+    let is_doubtful = |filter: &&Filter| stored > 0 && (faces == 0 || faces == stored && filter.is_negated());
+    for key in filters.iter().filter(is_doubtful).filter_map(Filter::label) {
+        let labelled = json!({"exists": {"field": format!("labels.{key}")}});
+        if count_of(client, name, &labelled).await? == 0 {
+            return Err(ElasticError::UnknownLabel {
+                key: key.to_owned(),
+                collection: name.clone(),
+            });
         }
     }
     Ok((faces, stored))

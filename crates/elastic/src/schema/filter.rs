@@ -57,6 +57,11 @@ impl Filter {
         })
     }
 
+    /// Whether it leaves out the faces that have the value.
+    pub(crate) fn is_negated(&self) -> bool {
+        self.negated
+    }
+
     /// The key of the label that the condition is about.
     pub(crate) fn label(&self) -> Option<&str> {
         self.field.strip_prefix("labels.")
