@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::made_up::{document, expect_same, id, vector};
-use crate::harness::Space;
-use crate::harness::node::{pause, wait_until};
+use crate::harness::node::{pause, request, wait_until};
 use crate::harness::proxy::{Fault, Kind, Proxy};
+use crate::harness::{Space, run};
 
 #[test]
 fn a_collection_moves_with_all_that_it_holds() {
@@ -251,4 +251,48 @@ fn the_index_that_a_migration_builds_is_its_own_while_it_goes_on() {
         1
     );
     assert_eq!(space.collection(0, "migrate", &["--index-type", "hnsw"])["faces"], 50);
+}
+
+/// A run that is killed may have asked for the switch already: Elasticsearch answers it while the next run looks.
+#[test]
+fn a_switch_that_a_killed_run_asked_for_comes_while_the_next_run_looks() {
+    let space = Space::new();
+    space.run(&["collection", "create", &space.name]).expect(0);
+    space.fill(0..50);
+    space.count();
+    let next = format!("facedex-faces-{}-000002", space.name);
+    let (old, name) = (space.index(), space.name.clone());
+    let (node, new) = (space.url.clone(), next.clone());
+    let proxy = Proxy::start(&space.url, move |seen| {
+        if seen.kind == Kind::Refresh && seen.number == 2 {
+            let (_, aliases) = request(&node, "GET", &format!("/{old},{new}/_alias"), None);
+            let of = |index: &str| aliases[index]["aliases"].as_object().unwrap().clone();
+            let mut actions: Vec<Value> = of(&new)
+                .keys()
+                .map(|alias| json!({"remove": {"index": new, "alias": alias}}))
+                .collect();
+            for (alias, mut properties) in of(&old) {
+                properties["index"] = json!(new);
+                properties["alias"] = json!(alias);
+                actions.push(json!({"remove": {"index": old, "alias": alias}}));
+                actions.push(json!({"add": properties}));
+            }
+            let (status, switched) = request(&node, "POST", "/_aliases", Some(json!({"actions": actions})));
+            assert_eq!(status, 200, "{switched}");
+        }
+        None
+    });
+    let mut command = space.command(&["collection", "migrate", &name, "--index-type", "hnsw", "--json"]);
+    command.env("ELASTICSEARCH_URL", &proxy.url);
+    let moved = run(command).expect(0).json();
+    assert!(proxy.count(Kind::Refresh) > 2, "{:?}", proxy.seen());
+    assert_eq!((&moved["to"], &moved["faces"]), (&json!(next), &json!(50)), "{moved}");
+    assert_eq!(space.live_index(), next);
+    // Nothing is left blocked that is written to, and nothing is left to do.
+    space.fill(50..51);
+    let again = space
+        .run(&["collection", "migrate", &name, "--index-type", "hnsw"])
+        .expect(0);
+    assert!(again.stdout.contains("nothing to do"), "{again:?}");
+    assert_eq!(space.count(), 51);
 }

@@ -5,19 +5,20 @@
 //! hands in one step: the writers' next attempt reaches the new index, and no search ever met half of it. The old index
 //! stays, blocked, until it is retired.
 
+mod goal;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use elasticsearch::http::Method;
-use facedex_base::space::Space;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::LifecycleError;
 use super::imports;
 use super::reconcile::{Carrier, Round, round};
 use super::sample::{Sample, sample};
+use crate::read::search;
 use crate::schema::collection::Collection;
 use crate::schema::layout::Layout;
 use crate::schema::mapping::{self, FACES};
@@ -29,6 +30,7 @@ use crate::transport::retry::Backoff;
 use crate::write::alive::{self, Alive};
 use crate::write::load;
 use crate::{Client, Destination, ElasticError};
+pub use goal::{Care, Goal, Outcome, Step};
 
 /// So few changes can be caught up with while writers wait.
 const FEW: u64 = 500;
@@ -42,74 +44,6 @@ const WORK: &str = "migration";
 
 /// Searches that are tried once more while writers wait, on what is then the final state.
 const SEARCHES_BLOCKED: usize = 10;
-
-/// What the next index is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Goal {
-    /// How it is laid out.
-    pub layout: Layout,
-    /// The embedding space of its vectors.
-    pub space: Space,
-}
-
-impl Goal {
-    /// Whether the collection is like that already. The number of copies can be changed without a migration.
-    fn is_met(&self, collection: &Collection) -> bool {
-        let layout = Layout {
-            replicas: self.layout.replicas,
-            ..collection.layout()
-        };
-        self.space == collection.embedding_space() && self.layout == layout
-    }
-}
-
-/// How thoroughly the new index is looked at before it is used.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Care {
-    /// Searches that are tried.
-    pub searches: usize,
-    /// The share of faces that they must find.
-    pub min_agreement: f64,
-    /// Whether to go on without faces that cannot be taken along.
-    pub leave_behind: bool,
-    /// The longest that writers may be made to wait.
-    pub max_pause: Duration,
-}
-
-/// What was done.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Outcome {
-    /// Faces in the new index.
-    pub faces: u64,
-    /// Faces that were written, repeatedly if they changed.
-    pub carried: u64,
-    /// Faces that were removed again, since they were deleted meanwhile.
-    pub removed: u64,
-    /// Faces that could not be taken along.
-    pub left_behind: u64,
-    /// Looks at both indices.
-    pub rounds: u32,
-    /// For how long writers had to wait, in seconds.
-    pub blocked_seconds: f64,
-    /// How searches went.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sample: Option<Sample>,
-}
-
-/// What is going on, for those who watch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Step {
-    /// So many faces were passed in this round.
-    Passed(u32, u64),
-    /// A round has ended.
-    Round(u32, Round),
-    /// Elasticsearch copies the new index to other nodes.
-    Copying,
-    /// Writers wait, for about so long.
-    Blocked(Duration),
-    /// Some searches were tried.
-    Sampled(Sample),
-}
 
 /// A migration from one index of a collection to the next.
 pub struct Migration {
@@ -184,10 +118,39 @@ impl Migration {
         care: &Care,
         told: &dyn Fn(Step),
     ) -> Result<Outcome, LifecycleError> {
-        self.begin().await?;
         let mut outcome = Outcome::default();
+        if let Err(error) = self.walk(carrier, care, &mut outcome, told).await {
+            // The answer to the switch was lost, or a run that was killed had asked for it, and the name by which we
+            // write went away under our hands. What counts is where the alias is.
+            let now = self
+                .from
+                .patiently(|| resolve::open(&self.client, &self.collection.name))
+                .await;
+            if !now.is_ok_and(|now| now.index == self.next) {
+                return Err(error);
+            }
+            // The old index stays blocked: whoever still writes to it by its name would write into the void.
+            self.blocked = false;
+            outcome.faces = search::count(&self.client, &self.collection.name, &[]).await?;
+        }
+        if let Some(alive) = self.alive.take() {
+            alive.stop().await;
+        }
+        // Nobody reads it any more: an error is none.
+        let _ = alive::forget(&self.client, &self.next).await;
+        Ok(outcome)
+    }
+
+    async fn walk<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        care: &Care,
+        outcome: &mut Outcome,
+        told: &dyn Fn(Step),
+    ) -> Result<(), LifecycleError> {
+        self.begin().await?;
         for _ in 0..ROUNDS_BEFORE {
-            let done = self.look(carrier, &mut outcome, told).await?;
+            let done = self.look(carrier, outcome, told).await?;
             self.expect_all(&done, care)?;
             if done.carried + done.removed <= FEW {
                 break;
@@ -195,7 +158,7 @@ impl Migration {
         }
         self.complete(told).await?;
         let start = Instant::now();
-        self.look(carrier, &mut outcome, told).await?;
+        self.look(carrier, outcome, told).await?;
         // One look to catch up, one to prove that nothing differs.
         let expected = start.elapsed() * 2;
         outcome.sample = Some(self.try_searches(care, care.searches, told).await?);
@@ -212,7 +175,7 @@ impl Migration {
         let proven = tokio::time::timeout(care.max_pause, async {
             self.block().await?;
             told(Step::Blocked(expected));
-            self.settle(carrier, care, &mut outcome, told).await?;
+            self.settle(carrier, care, outcome, told).await?;
             let searches = care.searches.min(SEARCHES_BLOCKED);
             self.try_searches(care, searches, told).await
         });
@@ -222,12 +185,7 @@ impl Migration {
         })??;
         self.switch().await?;
         outcome.blocked_seconds = start.elapsed().as_secs_f64();
-        if let Some(alive) = self.alive.take() {
-            alive.stop().await;
-        }
-        // Nobody reads it any more: an error is none.
-        let _ = alive::forget(&self.client, &self.next).await;
-        Ok(outcome)
+        Ok(())
     }
 
     /// Shows others that the next index is being built, until this is dropped.
@@ -456,23 +414,11 @@ impl Migration {
             actions.push(json!({"remove": {"index": old, "alias": alias, "must_exist": true}}));
             actions.push(json!({"add": add}));
         }
-        let switched: Result<Value, _> = self
+        let body = json!({"actions": actions});
+        let _: Value = self
             .client
-            .json(
-                "switch the alias",
-                Method::Post,
-                "/_aliases",
-                &[],
-                Payload::Json(&json!({"actions": actions})),
-            )
-            .await;
-        if let Err(error) = switched {
-            // An answer that was lost, or another run that was faster: what counts is where the alias is.
-            let now = resolve::open(&self.client, &self.collection.name).await?;
-            if now.index != *new {
-                return Err(error.into());
-            }
-        }
+            .json("switch the alias", Method::Post, "/_aliases", &[], Payload::Json(&body))
+            .await?;
         // The old index stays blocked: whoever still writes to it by its name would write into the void.
         self.blocked = false;
         Ok(())
