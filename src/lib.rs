@@ -5,6 +5,7 @@ pub mod budget;
 pub mod canvas;
 pub mod cli;
 pub mod config;
+pub mod enrol;
 pub mod error;
 pub mod eval;
 pub mod ingest;

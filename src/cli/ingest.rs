@@ -31,6 +31,7 @@ use super::sources::SourceArgs;
 use super::{CollectionArg, Models, NEGATIVE, SUCCESS, client, cores, show, tables};
 use crate::budget::ThreadBudget;
 use crate::config::{GlobalArgs, PhotoLimitArgs};
+use crate::enrol::Enroller;
 use crate::error::Error;
 use crate::ingest::dead_letter::DeadLetter;
 use crate::ingest::deliver::Delivery;
@@ -255,13 +256,15 @@ pub(super) async fn run(args: &IngestArgs, global: &GlobalArgs) -> Result<u8, Er
         journal,
         report: report::Report::begin(events.clone(), &args.collection.collection, &run_id, &host),
         recipe: Recipe {
-            run: run_id,
-            host,
             limits: (&args.limits).into(),
-            subject: args.subject,
-            gate: args.quality.gate(),
-            labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
-            thumbnails: args.thumbnails,
+            enroller: Enroller {
+                run: run_id,
+                host,
+                subject: args.subject,
+                gate: args.quality.gate(),
+                labels: args.label.iter().cloned().collect::<BTreeMap<_, _>>(),
+                thumbnails: args.thumbnails,
+            },
         },
         pixels: ThreadBudget::new(
             args.speed

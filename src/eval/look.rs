@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use facedex_face::detect::shrink;
-use facedex_face::image::{Limits, decode, read};
+use facedex_face::image::{ImageError, Limits, read};
 use facedex_face::select::FaceChoice;
-use facedex_face::{Face, FaceEngine, FaceError};
+use facedex_face::{DecodedPhoto, Face, FaceEngine, FaceError};
 
 use super::EvalError;
 use super::cache::{Cache, Look};
@@ -93,21 +93,25 @@ impl Looker<'_> {
         let (look, took_ms) = match self.cache.get(&known) {
             Some(look) => (look, None),
             None => {
-                let photo = match decode(&bytes, &self.limits) {
-                    Ok(photo) if factor < 1.0 => shrink(&photo, factor),
-                    Ok(photo) => photo,
+                let decoded = DecodedPhoto::new(&bytes, &self.limits, |_| Ok::<_, ImageError>(()));
+                let mut decoded = match decoded {
+                    Ok((decoded, ())) => decoded,
                     Err(error) => return Ok(unreadable(hash, error.to_string())),
                 };
+                if factor < 1.0 {
+                    decoded.pixels = shrink(&decoded.pixels, factor);
+                }
                 // Loaded when the first photo needs it: a second run needs none.
                 let engine = match engine {
                     Some(engine) => engine,
                     None => engine.insert((self.engine)()?),
                 };
                 let start = Instant::now();
+                let photo = decoded.faces(engine)?;
                 let look = Look {
-                    width: photo.width(),
-                    height: photo.height(),
-                    faces: engine.faces(&photo)?,
+                    width: photo.pixels.width(),
+                    height: photo.pixels.height(),
+                    faces: photo.faces,
                 };
                 let took = start.elapsed().as_secs_f64() * 1e3;
                 self.cache.put(&known, &look)?;

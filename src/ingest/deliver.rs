@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::prepare::Prepared;
 use super::progress::Progress;
 use super::report::Report;
+use super::source::Entry;
 use super::{Failure, IngestError, Stage, Summary};
 
 /// How documents are sent.
@@ -80,7 +81,7 @@ impl Ledger {
     }
 
     /// Counts a photo that Elasticsearch has answered for; its mark if it is done.
-    fn settle(&mut self, photo: &Prepared, stored: &Stored) -> Result<Option<Mark>, IngestError> {
+    fn settle(&mut self, entry: &Entry, run: &str, stored: &Stored) -> Result<Option<Mark>, IngestError> {
         let outcomes = &stored.outcomes;
         let summary = &mut self.summary;
         summary.removed += stored.removed as u64;
@@ -102,7 +103,7 @@ impl Ledger {
                 }
                 Outcome::Conflict { stored } => {
                     summary.conflicts += 1;
-                    let given = photo.entry.person.as_ref().map_or("", |person| &person.id);
+                    let given = entry.person.as_ref().map_or("", |person| &person.id);
                     conflict = Some(format!(
                         "the same photo is stored with this face as {stored:?}, given now as {given:?}; --overwrite stores it as given"
                     ));
@@ -110,7 +111,7 @@ impl Ledger {
                 Outcome::Unnamed { named: true } => summary.named += 1,
                 Outcome::Unnamed { named: false } => {
                     summary.unnamed += 1;
-                    let given = photo.entry.person.as_ref().map_or("", |person| &person.id);
+                    let given = entry.person.as_ref().map_or("", |person| &person.id);
                     conflict = Some(format!(
                         "the same photo is stored with this face without a person, given now as {given:?}; --name-unnamed names it"
                     ));
@@ -130,13 +131,13 @@ impl Ledger {
         let is_done = refused.is_none() && conflict.is_none() && !outcomes.iter().any(lacks);
         for (stage, reason) in [(Stage::Index, refused), (Stage::Conflict, conflict)] {
             if let Some(reason) = reason {
-                let failure = Failure::new(&photo.entry, stage, reason, &photo.record.run);
+                let failure = Failure::new(entry, stage, reason, run);
                 self.fail(&failure)?;
             }
         }
         metrics::counter!("facedex_photos_total").increment(1);
         metrics::counter!("facedex_faces_total").increment(outcomes.len() as u64);
-        Ok(Mark::of(&photo.entry).filter(|_| is_done))
+        Ok(Mark::of(entry).filter(|_| is_done))
     }
 
     fn take(&mut self, message: Message) -> Result<Option<Box<Prepared>>, IngestError> {
@@ -172,7 +173,7 @@ pub async fn rehearse(messages: async_channel::Receiver<Message>, ledger: &mut L
     Ok(())
 }
 
-type Answer = (Vec<Prepared>, Result<Written, ElasticError>);
+type Answer = (Vec<Entry>, Result<Written, ElasticError>);
 
 /// What became of a batch.
 struct Written {
@@ -247,24 +248,17 @@ struct Flights {
 
 impl Flights {
     fn launch(&mut self, batch: Batch) {
-        if batch.photos.is_empty() {
+        if batch.entries.is_empty() {
             return;
         }
         let (to, mode, restore, dry_run) = (self.to.clone(), self.mode, self.restore_deleted, self.dry_run);
-        let given = batch.photos.iter().filter_map(|photo| photo.entry.person.as_ref());
+        let given = batch.entries.iter().filter_map(|entry| entry.person.as_ref());
         let people: Vec<String> = given
             .filter(|person| self.people.insert(person.id.clone()))
             .map(|person| person.id.clone())
             .collect();
         self.in_air.spawn(async move {
-            let mut photos = batch.photos;
-            let records: Vec<PhotoRecord> = photos
-                .iter_mut()
-                .map(|photo| PhotoRecord {
-                    faces: std::mem::take(&mut photo.record.faces),
-                    ..photo.record.clone()
-                })
-                .collect();
+            let Batch { entries, records, .. } = batch;
             let written = match dry_run {
                 false => write(&to, mode, restore, &records, people).await,
                 true => store::rehearse(&to, mode, restore, &records)
@@ -274,7 +268,7 @@ impl Flights {
                         namesakes: Vec::new(),
                     }),
             };
-            (photos, written)
+            (entries, written)
         });
     }
 
@@ -290,15 +284,16 @@ impl Flights {
         landed: Result<Answer, tokio::task::JoinError>,
         ledger: &mut Ledger,
     ) -> Result<(), IngestError> {
-        let (photos, written) = landed.map_err(|error| IngestError::Worker(error.to_string()))?;
+        let (entries, written) = landed.map_err(|error| IngestError::Worker(error.to_string()))?;
         let throttled = self.to.pulse.throttled.load(Ordering::Relaxed);
         self.pace.landed(throttled > self.throttled);
         self.throttled = throttled;
-        let mut done = Vec::with_capacity(photos.len());
+        let mut done = Vec::with_capacity(entries.len());
         let Written { stored, namesakes } = written?;
         ledger.summary.namesakes.extend(namesakes);
-        for (photo, stored) in photos.iter().zip(stored) {
-            done.extend(ledger.settle(photo, &stored)?);
+        let run = ledger.summary.run.clone();
+        for (entry, stored) in entries.iter().zip(stored) {
+            done.extend(ledger.settle(entry, &run, &stored)?);
         }
         ledger.tell();
         ledger.journal.enter(&done)?;
@@ -337,7 +332,9 @@ async fn write(
 #[derive(Default)]
 struct Batch {
     since: Option<Instant>,
-    photos: Vec<Prepared>,
+    /// One a photo, in the order of `records`.
+    entries: Vec<Entry>,
+    records: Vec<PhotoRecord>,
     faces: usize,
     bytes: usize,
 }
@@ -348,15 +345,16 @@ impl Batch {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    fn push(&mut self, photo: Prepared) {
+    fn push(&mut self, Prepared { entry, record }: Prepared) {
         self.since.get_or_insert_with(Instant::now);
         // A photo without a face takes part too: it is done when the batch is.
-        self.faces += photo.record.faces.len().max(1);
-        for face in &photo.record.faces {
+        self.faces += record.faces.len().max(1);
+        for face in &record.faces {
             // About 12 digits a value of the vector, and a kilobyte for the rest.
             let thumbnail = face.face.thumbnail.as_ref().map_or(0, String::len);
             self.bytes += 12 * face.face.embedding.len() + 1024 + thumbnail;
         }
-        self.photos.push(photo);
+        self.entries.push(entry);
+        self.records.push(record);
     }
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use facedex_elastic::ElasticError;
-use facedex_elastic::schema::document::Person;
+use facedex_elastic::schema::document::{Person, TIMESTAMP};
 use facedex_face::FaceError;
 use serde::Serialize;
 
@@ -197,7 +197,7 @@ impl Failure {
 
 /// The present as Elasticsearch and people read it: RFC 3339, UTC, milliseconds.
 pub(crate) fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    jiff::Timestamp::now().strftime(TIMESTAMP).to_string()
 }
 
 /// A stage of the ingest.

@@ -83,7 +83,7 @@ impl Run {
             person_from_dir: self.person_from_dir,
             journal: Arc::clone(&journal),
             budget: budget.clone(),
-            run: self.recipe.run.clone(),
+            run: self.recipe.enroller.run.clone(),
             offers: offers_in,
             held: held_in,
             tasks: tokio::runtime::Handle::current(),
@@ -94,7 +94,7 @@ impl Run {
             limits: self.recipe.limits,
             budget,
             fetch: self.fetch,
-            run: self.recipe.run.clone(),
+            run: self.recipe.enroller.run.clone(),
             check: self.skip_indexed.map(|to| IndexCheck {
                 to,
                 engine: self.engines[0].fingerprint().to_owned(),
@@ -133,7 +133,7 @@ impl Run {
         drop((offers, held, loaded_in, loaded, messages_in));
         let mut ledger = Ledger {
             summary: Summary {
-                run: recipe.run.clone(),
+                run: recipe.enroller.run.clone(),
                 ..Summary::default()
             },
             dead_letter: self.dead_letter,

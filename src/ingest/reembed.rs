@@ -1,7 +1,6 @@
 //! Photos of stored faces, read again and embedded anew: how a collection comes into another embedding space.
 
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -11,8 +10,8 @@ use facedex_elastic::lifecycle::reconcile::Carrier;
 use facedex_elastic::lifecycle::walk::{self, Photo};
 use facedex_elastic::schema::document::image_hash;
 use facedex_face::geometry::same_faces;
-use facedex_face::image::{Encoded, Limits, read};
-use facedex_face::{Face, FaceEngine, Rect};
+use facedex_face::image::{ImageError, Limits, read};
+use facedex_face::{DecodedPhoto, Face, FaceEngine, Rect};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use url::Url;
@@ -122,13 +121,9 @@ impl Work<'_> {
         if image_hash(&bytes) != hash {
             return Err("the file there is another one than was ingested".to_owned());
         }
-        let found = catch_unwind(AssertUnwindSafe(|| {
-            let encoded = Encoded::open(&bytes, &self.limits).map_err(|error| error.to_string())?;
-            let _room = self.pixels.reserve(encoded.memory());
-            let pixels = encoded.decode().map_err(|error| error.to_string())?;
-            engine.faces(&pixels).map_err(|error| error.to_string())
-        }))
-        .map_err(|_| "the decoder or an engine panicked on it".to_owned())??;
+        let reserve = |bytes| Ok::<_, ImageError>(self.pixels.reserve(bytes));
+        let (decoded, _room) = DecodedPhoto::new(&bytes, &self.limits, reserve).map_err(|error| error.to_string())?;
+        let found = decoded.faces(engine).map_err(|error| error.to_string())?.faces;
         let pairs = pairs(photo, &found);
         if pairs.len() < photo.faces.len() {
             return Err(format!(

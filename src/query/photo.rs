@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use facedex_face::image::{ImageError, Limits, decode, read};
+use facedex_face::image::{ImageError, Limits, read};
 use facedex_face::select::FaceChoice;
-use facedex_face::{Face, FaceEngine};
+use facedex_face::{DecodedPhoto, Face, FaceEngine, Photo};
 use image::RgbImage;
 
 use super::QueryError;
@@ -32,20 +32,18 @@ impl QueryPhoto {
 
     /// The same with a photo that has been read.
     pub fn decode(engine: &mut FaceEngine, name: &str, bytes: &[u8], limits: &Limits) -> Result<Self, QueryError> {
-        let pixels = decode(bytes, limits).map_err(|source| QueryError::Image {
+        let decoded = DecodedPhoto::new(bytes, limits, |_| Ok(()));
+        let (decoded, ()) = decoded.map_err(|source| QueryError::Image {
             path: name.to_owned(),
             source,
         })?;
-        Self::of(engine, name.to_owned(), pixels)
+        Self::of(engine, name.to_owned(), decoded)
     }
 
     /// The same with one that has been decoded.
-    pub fn of(engine: &mut FaceEngine, path: String, pixels: RgbImage) -> Result<Self, QueryError> {
-        Ok(Self {
-            path,
-            faces: engine.faces(&pixels)?,
-            pixels,
-        })
+    pub fn of(engine: &mut FaceEngine, path: String, decoded: DecodedPhoto) -> Result<Self, QueryError> {
+        let Photo { pixels, faces, .. } = decoded.faces(engine)?;
+        Ok(Self { path, pixels, faces })
     }
 
     /// The ordinals of the chosen faces, at least one.

@@ -180,6 +180,10 @@ impl From<ImageError> for ApiError {
                 .with("limit", limit),
             ImageError::NotAnImage => Self::new(Code::NotAnImage, message),
             ImageError::Empty => Self::parameter("photo", message),
+            ImageError::Panicked => {
+                tracing::error!(reason = message, "looking at a photo panicked");
+                Self::plain(Code::Internal)
+            }
             ImageError::NoPixels { .. }
             | ImageError::Truncated { .. }
             | ImageError::Corrupt { .. }

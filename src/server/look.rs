@@ -4,9 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use axum::body::Bytes;
-use facedex_face::FaceEngine;
-use facedex_face::image::{Encoded, Limits};
-use image::RgbImage;
+use facedex_face::image::{ImageError, Limits};
+use facedex_face::{DecodedPhoto, FaceEngine};
 
 use super::error::{ApiError, Code};
 use super::inference::panicked;
@@ -16,14 +15,12 @@ use super::state::App;
 use crate::budget::Reservation;
 use crate::query::QueryError;
 
-/// A photo that was decoded.
+/// A photo of a request, decoded.
 pub struct Decoded {
     /// The file.
     pub bytes: Bytes,
-    /// EXIF's orientation, 1 to 8, by which the pixels were turned.
-    pub orientation: u8,
-    /// Upright pixels.
-    pub pixels: RgbImage,
+    /// Its pixels.
+    pub photo: DecodedPhoto,
 }
 
 impl App {
@@ -58,6 +55,18 @@ impl App {
     }
 }
 
+/// Why there are no pixels.
+enum NoPhoto {
+    Image(ImageError),
+    Room(ApiError),
+}
+
+impl From<ImageError> for NoPhoto {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
+}
+
 fn read(
     name: &str,
     encoded: photo::Encoded,
@@ -66,19 +75,15 @@ fn read(
     decoder: Decoder,
 ) -> Result<(Decoded, Reservation), ApiError> {
     let bytes = encoded.decode(name)?;
-    let named = |source| QueryError::Image {
-        path: name.to_owned(),
-        source,
-    };
-    let mut photo = Encoded::open(&bytes, limits).map_err(named)?;
-    let orientation = photo.orientation();
-    let (pixels, mut room) = memory.decode(decoder, photo.memory(), || photo.decode())?;
-    let pixels = pixels.map_err(named)?;
-    room.shrink_to(pixels.as_raw().len() as u64);
-    let decoded = Decoded {
-        bytes,
-        orientation,
-        pixels,
-    };
-    Ok((decoded, room))
+    let room = |bytes| memory.room(decoder, bytes).map_err(NoPhoto::Room);
+    let (photo, room) = DecodedPhoto::new(&bytes, limits, room).map_err(|error| match error {
+        NoPhoto::Image(source) => QueryError::Image {
+            path: name.to_owned(),
+            source,
+        }
+        .into(),
+        NoPhoto::Room(error) => error,
+    })?;
+    let room = room.keep(photo.pixels.as_raw().len() as u64);
+    Ok((Decoded { bytes, photo }, room))
 }

@@ -94,18 +94,16 @@ impl Memory {
         Decoder(Arc::clone(&self.decoders).acquire_owned().await.ok())
     }
 
-    /// Runs the decoding of a photo that takes `bytes` of memory. A small one waits for its room, a large one is refused
-    /// where there is none now. To be called on a thread that may wait.
-    pub fn decode<T>(
-        &self,
-        mut decoder: Decoder,
-        bytes: u64,
-        decode: impl FnOnce() -> T,
-    ) -> Result<(T, Reservation), ApiError> {
+    /// Room for a photo whose decoding takes `bytes` of memory. A small one waits for it, a large one is refused where there
+    /// is none now. To be called on a thread that may wait.
+    pub fn room(&self, decoder: Decoder, bytes: u64) -> Result<DecodingRoom, ApiError> {
         // Several small ones fit into their part.
         if bytes <= self.pixels.small.whole() / 3 {
-            let room = Handle::current().block_on(self.pixels.small.reserve(bytes));
-            return Ok((decode(), room));
+            let pixels = Handle::current().block_on(self.pixels.small.reserve(bytes));
+            return Ok(DecodingRoom {
+                pixels,
+                _decoder: Some(decoder),
+            });
         }
         let most = self.pixels.large.whole();
         if bytes > most {
@@ -117,15 +115,31 @@ impl Memory {
             return Err(ApiError::new(Code::TooManyPixels, message));
         }
         // It takes long, and there are few of its size: small ones go on beside it.
-        decoder.0 = None;
-        let room = self.pixels.large.try_reserve(bytes).ok_or_else(overloaded)?;
-        Ok((decode(), room))
+        drop(decoder);
+        let pixels = self.pixels.large.try_reserve(bytes).ok_or_else(overloaded)?;
+        Ok(DecodingRoom { pixels, _decoder: None })
     }
 }
 
 /// The right to decode a photo.
 #[derive(Debug)]
-pub struct Decoder(Option<OwnedSemaphorePermit>);
+pub struct Decoder(#[expect(dead_code, reason = "held for its destructor")] Option<OwnedSemaphorePermit>);
+
+/// What the decoding of a photo holds.
+#[derive(Debug)]
+pub struct DecodingRoom {
+    pixels: Reservation,
+    _decoder: Option<Decoder>,
+}
+
+impl DecodingRoom {
+    /// The photo is decoded and has `bytes`: what they take stays held, the rest is for others.
+    pub fn keep(self, bytes: u64) -> Reservation {
+        let mut pixels = self.pixels;
+        pixels.shrink_to(bytes);
+        pixels
+    }
+}
 
 /// The refusal of what would take more memory than there is.
 fn overloaded() -> ApiError {
@@ -270,18 +284,13 @@ mod tests {
         let decoder = || Decoder(None);
         tokio::task::spawn_blocking(move || {
             let large = 400 << 20;
-            let (_, room) = memory.decode(decoder(), large, || ()).unwrap();
-            assert_eq!(
-                memory.decode(decoder(), large, || ()).unwrap_err().code,
-                Code::Overloaded
-            );
-            assert_eq!(
-                memory.decode(decoder(), 1 << 30, || ()).unwrap_err().code,
-                Code::TooManyPixels
-            );
-            let ((), _small) = memory.decode(decoder(), 9 << 20, || ()).unwrap();
+            let room = memory.room(decoder(), large).unwrap();
+            let refused = |bytes| memory.room(decoder(), bytes).unwrap_err().code;
+            assert_eq!(refused(large), Code::Overloaded);
+            assert_eq!(refused(1 << 30), Code::TooManyPixels);
+            let _small = memory.room(decoder(), 9 << 20).unwrap();
             drop(room);
-            memory.decode(decoder(), large, || ()).unwrap();
+            memory.room(decoder(), large).unwrap();
         })
         .await
         .unwrap();

@@ -20,7 +20,6 @@ use serde_json::{Map, Value};
 use super::base64::decode;
 use super::error::{ApiError, Code};
 use super::form::Given;
-use super::look::Decoded;
 use super::state::App;
 use crate::query::photo::QueryPhoto;
 
@@ -374,8 +373,8 @@ pub async fn see(
         }
     };
     let path = name.to_owned();
-    app.look(name, encoded, move |engine, Decoded { pixels, .. }| {
-        let photo = QueryPhoto::of(engine, path, pixels)?;
+    app.look(name, encoded, move |engine, decoded| {
+        let photo = QueryPhoto::of(engine, path, decoded.photo)?;
         let chosen = if may_be_empty && photo.faces.is_empty() {
             Vec::new()
         } else {

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use facedex_elastic::schema::document::{FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person};
-use facedex_elastic::write::store::{PhotoRecord, WriteMode, store};
+use facedex_elastic::schema::document::{FaceFields, Person};
+use facedex_elastic::write::store::{PhotoFacts, PhotoRecord, WriteMode, store};
 use facedex_elastic::{Destination, ElasticError};
 use facedex_face::Rect;
-use facedex_face::geometry::Point;
-use facedex_face::quality::Quality;
 use tokio::task::JoinSet;
 
 use super::vectors::{Population, photo_hash};
@@ -73,66 +71,32 @@ pub async fn fill(to: &Destination, filling: &Filling, told: impl Fn(u64)) -> Re
 fn record(filling: &Filling, number: u64) -> PhotoRecord {
     let (person, photo) = (number / PHOTOS_A_PERSON, number % PHOTOS_A_PERSON);
     let hash = photo_hash(filling.seed, number);
-    let mut document = FaceDocument {
-        timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
-        face: FaceFields {
-            embedding: filling.population.face(person, photo),
-            bbox: Rect {
-                x: 60.0,
-                y: 60.0,
-                width: 110.0,
-                height: 130.0,
-            },
-            landmarks: [Point { x: 0.0, y: 0.0 }; 5],
-            score: 0.9,
-            quality: Quality {
-                size: 110.0,
-                sharpness: 0.5,
-                brightness: 0.5,
-                contrast: 0.2,
-                yaw: 0.0,
-                roll: 0.0,
-                visible: 1.0,
-            },
-            thumbnail: None,
-        },
-        person: Some(Person {
-            id: format!("person-{person}"),
-            name: None,
-        }),
-        image: ImageFields {
-            uri: format!("synthetic:{number}"),
-            hash: hash.clone(),
-            coded: None,
-            likeness: None,
-            orientation: 1,
-            width: 250,
-            height: 250,
-            faces: 1,
-            engine: ENGINE.to_owned(),
-            unfinished: false,
-            previous: Vec::new(),
-        },
-        labels: BTreeMap::new(),
-        label_pairs: Vec::new(),
-        cluster: None,
-        model: ModelFields {
-            space: filling.space.clone(),
-        },
-        ingest: IngestFields {
-            run: "synthetic".to_owned(),
-            host: "synthetic".to_owned(),
-        },
-        ordinal: 0,
+    let bbox = Rect {
+        x: 60.0,
+        y: 60.0,
+        width: 110.0,
+        height: 130.0,
     };
-    document.set_labels(selectivity_labels(number));
-    PhotoRecord {
-        name_is_folders: false,
-        hash,
-        engine: ENGINE.to_owned(),
-        run: "synthetic".to_owned(),
-        faces: vec![document],
+    let facts = PhotoFacts {
+        uri: &format!("synthetic:{number}"),
+        hash: &hash,
+        size: (250, 250),
+        space: &filling.space,
+        engine: ENGINE,
+        run: "synthetic",
+        host: "synthetic",
+        ..PhotoFacts::default()
+    };
+    let person_fields = Person {
+        id: format!("person-{person}"),
+        name: None,
+    };
+    let face = FaceFields::of(filling.population.face(person, photo), bbox);
+    let mut record = PhotoRecord::new(&facts, vec![(face, Some(person_fields))]);
+    for document in &mut record.faces {
+        document.set_labels(selectivity_labels(number));
     }
+    record
 }
 
 /// Labels that half, a tenth, a hundredth and a thousandth of the faces carry, for filtered searches.

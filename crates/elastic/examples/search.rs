@@ -6,7 +6,7 @@ use facedex_base::{Metric, Rect, Space};
 use facedex_elastic::read::effort::{Asked, Question};
 use facedex_elastic::read::knn::Knn;
 use facedex_elastic::read::search;
-use facedex_elastic::schema::document::{FaceFields, Person};
+use facedex_elastic::schema::document::{FaceFields, Person, image_hash};
 use facedex_elastic::schema::layout::Layout;
 use facedex_elastic::schema::make;
 use facedex_elastic::transport::connection::Connection;
@@ -40,10 +40,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let photo = PhotoFacts {
             uri: id,
-            bytes: id.as_bytes(),
+            hash: &image_hash(id.as_bytes()),
             size: (100, 120),
             space: &space.name,
             engine: "example/1",
+            run: "example",
+            ..PhotoFacts::default()
         };
         let person = Person {
             id: id.to_owned(),

@@ -72,6 +72,9 @@ pub enum ImageError {
         /// The decoder's words.
         reason: String,
     },
+    /// The decoder panicked.
+    #[error("the decoder panicked on this file")]
+    Panicked,
     /// The file could not be read.
     #[error("cannot read the file: {0}")]
     Io(#[from] std::io::Error),

@@ -9,6 +9,7 @@ pub mod image;
 pub mod landmarks;
 pub mod likeness;
 pub mod models;
+pub mod photo;
 pub mod quality;
 pub mod recipe;
 pub mod select;
@@ -17,6 +18,7 @@ pub mod thumbnail;
 pub use engine::{Face, FaceEngine};
 pub use facedex_base::geometry;
 pub use facedex_base::{Landmarks, Point, Rect};
+pub use photo::{DecodedPhoto, Photo};
 pub use recipe::{Precision, Recipe};
 
 use crate::models::runtime::RuntimeError;
@@ -40,4 +42,7 @@ pub enum FaceError {
         "the embedder returned a vector without direction; the model file may be damaged: run `facedex models fetch`"
     )]
     BadEmbedding,
+    /// A model, or what is around it, panicked.
+    #[error("the face engine panicked on this photo")]
+    Panicked,
 }

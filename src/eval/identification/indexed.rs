@@ -1,18 +1,15 @@
 //! The same searches through Elasticsearch: a collection is made for them, filled, asked as `facedex identify` asks, and
 //! removed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use facedex_elastic::schema::collection::Collection;
-use facedex_elastic::schema::document::{
-    FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, image_hash,
-};
+use facedex_elastic::schema::document::{Person, image_hash};
 use facedex_elastic::schema::layout::Layout;
 use facedex_elastic::transport::retry::RetryPolicy;
 use facedex_elastic::write::scratch;
-use facedex_elastic::write::store::{PhotoRecord, WriteMode, store};
+use facedex_elastic::write::store::{PhotoFacts, PhotoRecord, WriteMode, store};
 use facedex_elastic::{Client, Destination, ElasticError};
 use facedex_face::models::catalog::Embedder;
 use futures_util::StreamExt as _;
@@ -20,6 +17,7 @@ use futures_util::stream;
 use url::Url;
 
 use super::{Faces, Known, RANKS, Searched};
+use crate::enrol::fields;
 use crate::query::identify::identify;
 use crate::query::search::SearchOptions;
 use crate::query::threshold::Threshold;
@@ -98,56 +96,27 @@ async fn fill_and_ask(
     searches.into_iter().collect()
 }
 
+/// Stands for a run and a machine in documents that go when the evaluation ends.
+const RUN: &str = "evaluation";
+
 /// The document of an enrolled face. Its id comes from the path: two people may share a photo's bytes here.
 fn record(known: &Known, engine: &str, space: &str) -> Option<PhotoRecord> {
     let face = known.face.clone()?;
     let path = known.path.display().to_string();
     let hash = image_hash(path.as_bytes());
-    let run = "evaluation".to_owned();
-    let document = FaceDocument {
-        timestamp: jiff::Timestamp::now().to_string(),
-        face: FaceFields {
-            embedding: face.embedding,
-            bbox: face.bbox,
-            landmarks: face.landmarks,
-            score: face.score,
-            quality: face.quality,
-            thumbnail: None,
-        },
-        person: Some(Person {
-            id: known.person.clone(),
-            name: None,
-        }),
-        image: ImageFields {
-            uri: Url::from_file_path(&known.path).map_or(path, String::from),
-            hash: hash.clone(),
-            coded: None,
-            likeness: None,
-            orientation: 1,
-            width: 0,
-            height: 0,
-            faces: 1,
-            engine: engine.to_owned(),
-            unfinished: false,
-            previous: Vec::new(),
-        },
-        labels: BTreeMap::new(),
-        label_pairs: Vec::new(),
-        cluster: None,
-        model: ModelFields {
-            space: space.to_owned(),
-        },
-        ingest: IngestFields {
-            run: run.clone(),
-            host: run.clone(),
-        },
-        ordinal: 0,
+    let uri = Url::from_file_path(&known.path).map_or(path, String::from);
+    let facts = PhotoFacts {
+        uri: &uri,
+        hash: &hash,
+        space,
+        engine,
+        run: RUN,
+        host: RUN,
+        ..PhotoFacts::default()
     };
-    Some(PhotoRecord {
-        name_is_folders: false,
-        hash,
-        engine: engine.to_owned(),
-        run,
-        faces: vec![document],
-    })
+    let person = Person {
+        id: known.person.clone(),
+        name: None,
+    };
+    Some(PhotoRecord::new(&facts, vec![(fields(face, None), Some(person))]))
 }

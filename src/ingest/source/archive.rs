@@ -18,7 +18,7 @@ use url::Url;
 
 pub use self::kind::{Kind, kind};
 use super::folder::{self, claims_to_be_an_image};
-use super::{Content, Entry, Given, Held, Sink, Source, Stop, tar, zip};
+use super::{Content, Entry, Given, Held, Sink, Source, Stop, Wanted, tar, zip};
 
 mod kind;
 
@@ -129,7 +129,8 @@ impl Archive {
             Ok(content) if claims => content,
             Ok(content) => {
                 if let Err(error) = content.take(32).read_to_end(&mut bytes) {
-                    return self.broken(sink, &entry, error.to_string());
+                    let (key, wanted) = (entry.key.clone(), sink.wanted(entry)?);
+                    return self.broken(sink, &key, wanted, error.to_string());
                 }
                 if sniff(&bytes).is_none() {
                     return Ok(sink.skipped()?);
@@ -137,48 +138,52 @@ impl Archive {
                 content
             }
             Err(_) if !claims => return Ok(sink.skipped()?),
-            Err(reason) => {
-                if sink.wants(&mut entry)? {
-                    sink.failed(&entry, reason)?;
-                }
-                return Ok(());
-            }
+            Err(reason) => return Ok(sink.offer(entry, Err(reason))?),
         };
-        if !sink.wants(&mut entry)? {
+        let key = entry.key.clone();
+        let Some(wanted) = sink.wanted(entry)? else {
             return Ok(());
-        }
+        };
         if member.size > self.limit {
             let reason = ImageError::TooManyBytes { limit: self.limit };
-            return Ok(sink.failed(&entry, reason.to_string())?);
+            return Ok(sink.failed(wanted, reason.to_string())?);
         }
         let permit = sink.reserve(member.size);
         let rest = member.size.saturating_sub(bytes.len() as u64);
         bytes.reserve_exact(usize::try_from(rest).unwrap_or(0));
         // One more than declared: a size that is not true must not go unnoticed, and not cost more memory.
         if let Err(error) = content.take(rest + 1).read_to_end(&mut bytes) {
-            return self.broken(sink, &entry, error.to_string());
+            return self.broken(sink, &key, Some(wanted), error.to_string());
         }
         let (read, declared) = (bytes.len() as u64, member.size);
         if read < declared {
-            return self.broken(sink, &entry, format!("it ends after {read} of {declared} bytes"));
+            return self.broken(
+                sink,
+                &key,
+                Some(wanted),
+                format!("it ends after {read} of {declared} bytes"),
+            );
         }
         if read > declared {
             let reason = format!("the archive declares {declared} bytes, but there are more");
-            return Ok(sink.failed(&entry, reason)?);
+            return Ok(sink.failed(wanted, reason)?);
         }
         let bytes = Bytes::from(bytes);
-        Ok(sink.photo(entry, Content::Bytes(Held { bytes, permit }))?)
+        Ok(sink.photo(wanted, Content::Bytes(Held { bytes, permit }))?)
     }
 
     /// A zip's directory says where the next member is; a tar ends with the first that cannot be read.
-    fn broken(&self, sink: &mut Sink, entry: &Entry, reason: String) -> Result<(), End> {
-        if self.kind == Kind::Zip {
-            return Ok(sink.failed(entry, reason)?);
+    fn broken(&self, sink: &mut Sink, key: &str, photo: Option<Wanted>, reason: String) -> Result<(), End> {
+        let goes_on = self.kind == Kind::Zip;
+        if let Some(photo) = photo
+            && (goes_on || matches!(self.members, Members::Only(_)))
+        {
+            sink.failed(photo, reason.clone())?;
         }
-        if matches!(self.members, Members::Only(_)) {
-            sink.failed(entry, reason.clone())?;
+        match goes_on {
+            true => Ok(()),
+            false => Err(End::Broken(format!("{key}: {reason}"))),
         }
-        Err(End::Broken(format!("{}: {reason}", entry.key)))
     }
 
     /// Whether all that is asked for was offered.
@@ -251,14 +256,12 @@ impl Source for Archive {
             missing.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
             let reason = broken.unwrap_or_else(|| "the archive has no such member".to_owned());
             for (key, given) in missing {
-                let mut entry = self.entry(key.as_bytes(), key.clone(), given);
-                if sink.wants(&mut entry)? {
-                    sink.failed(&entry, reason.clone())?;
-                }
+                let entry = self.entry(key.as_bytes(), key.clone(), given);
+                sink.offer(entry, Err(reason.clone()))?;
             }
         } else if let Some(reason) = broken {
             let entry = folder::entry(&self.path, &self.path, None);
-            sink.failed(&entry, reason)?;
+            sink.broken(&entry, reason)?;
         }
         Ok(())
     }

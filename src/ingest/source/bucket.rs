@@ -34,14 +34,14 @@ impl Source for Prefix {
         let whole = self.entry(self.url.path(), String::from(self.url.clone()));
         let (bucket, prefix) = match self.fetch.buckets.open(&self.url) {
             Ok(open) => open,
-            Err(reason) => return sink.failed(&whole, reason),
+            Err(reason) => return sink.broken(&whole, reason),
         };
         let mut objects = bucket.list(Some(&prefix));
         while let Some(found) = tasks.block_on(objects.next()) {
             sink.check()?;
             let object = match found {
                 Ok(object) => object,
-                Err(error) => return sink.failed(&whole, format!("it cannot be listed any further: {error}")),
+                Err(error) => return sink.broken(&whole, format!("it cannot be listed any further: {error}")),
             };
             let key = object.location.as_ref();
             if key.split('/').any(|part| part.starts_with('.')) {
@@ -56,9 +56,7 @@ impl Source for Prefix {
             let mut entry = self.entry(key, String::from(url.clone()));
             entry.size = Some(object.size);
             entry.modified = Some(object.last_modified.into());
-            if sink.wants(&mut entry)? {
-                sink.photo(entry, Content::Remote(url))?;
-            }
+            sink.offer(entry, Ok(Content::Remote(url)))?;
         }
         Ok(())
     }

@@ -112,14 +112,14 @@ impl Source for Folder {
                     let reason = error
                         .io_error()
                         .map_or_else(|| error.to_string(), std::io::Error::to_string);
-                    sink.failed(&entry(&root.base, path, None), reason)?;
+                    sink.broken(&entry(&root.base, path, None), reason)?;
                     continue;
                 }
             };
             let metadata = file.metadata().ok();
             let named_by_user = root.named && file.depth() == 0;
             let path = file.into_path();
-            let mut entry = entry(&root.base, &path, metadata.as_ref());
+            let entry = entry(&root.base, &path, metadata.as_ref());
             // Opening a pipe waits for somebody to write to it; sockets and devices are no photos either.
             if !named_by_user && !metadata.is_some_and(|metadata| metadata.is_file()) {
                 sink.skipped()?;
@@ -133,14 +133,12 @@ impl Source for Folder {
                         continue;
                     }
                     Err(error) => {
-                        sink.failed(&entry, error.to_string())?;
+                        sink.offer(entry, Err(error.to_string()))?;
                         continue;
                     }
                 }
             }
-            if sink.wants(&mut entry)? {
-                sink.photo(entry, Content::File(path))?;
-            }
+            sink.offer(entry, Ok(Content::File(path)))?;
         }
         Ok(())
     }

@@ -67,10 +67,8 @@ impl Naming {
                 Ok((Place::File(path), row)) => self.offer_file(path, row, sink)?,
                 Ok((Place::Remote(url), row)) => offer_remote(url, row.given, sink)?,
                 Err(reason) => {
-                    let mut entry = entry(format!("line {line}"), self.list.clone(), Given::default());
-                    if sink.wants(&mut entry)? {
-                        sink.failed(&entry, format!("line {line}: {reason}"))?;
-                    }
+                    let entry = entry(format!("line {line}"), self.list.clone(), Given::default());
+                    sink.offer(entry, Err(format!("line {line}: {reason}")))?;
                 }
             }
         }
@@ -91,10 +89,7 @@ impl Naming {
                 };
                 for (member, given) in members {
                     let uri = archive::member_uri(&archive, member.as_bytes());
-                    let mut entry = entry(member, uri, given);
-                    if sink.wants(&mut entry)? {
-                        sink.failed(&entry, reason.clone())?;
-                    }
+                    sink.offer(entry(member, uri, given), Err(reason.clone()))?;
                 }
                 Ok(())
             }
@@ -106,7 +101,7 @@ impl Naming {
         if metadata.as_ref().is_ok_and(|metadata| metadata.is_dir()) && self.folders {
             return match Folder::new(std::slice::from_ref(&path)) {
                 Ok(mut folder) => folder.walk(sink),
-                Err(error) => sink.failed(&folder::entry(&path, &path, None), error.to_string()),
+                Err(error) => sink.broken(&folder::entry(&path, &path, None), error.to_string()),
             };
         }
         if !claims_to_be_an_image(&path)
@@ -118,17 +113,14 @@ impl Naming {
         // As it is written: the same on every machine.
         entry.key = row.name.to_string_lossy().into_owned();
         (entry.person, entry.labels) = (row.given.person, row.given.labels);
-        if !sink.wants(&mut entry)? {
-            return Ok(());
-        }
-        match metadata {
+        let content = match metadata {
             Ok(metadata) if metadata.is_dir() => {
-                let reason = "it is a folder; name its photos, or give it as a PATH";
-                sink.failed(&entry, reason.to_owned())
+                Err("it is a folder; name its photos, or give it as a PATH".to_owned())
             }
-            Ok(_) => sink.photo(entry, Content::File(path)),
-            Err(error) => sink.failed(&entry, error.to_string()),
-        }
+            Ok(_) => Ok(Content::File(path)),
+            Err(error) => Err(error.to_string()),
+        };
+        sink.offer(entry, content)
     }
 
     fn place(&self, name: &Path) -> Result<Place, String> {
@@ -161,10 +153,7 @@ pub(super) fn offer_remote(url: Url, given: Given, sink: &mut Sink) -> Result<()
     let mut entry = entry(uri.clone(), uri, given);
     let mut parts = url.path_segments().into_iter().flatten().rev().skip(1);
     entry.folder = parts.next().filter(|part| !part.is_empty()).map(archive::member_of);
-    if sink.wants(&mut entry)? {
-        sink.photo(entry, Content::Remote(url))?;
-    }
-    Ok(())
+    sink.offer(entry, Ok(Content::Remote(url)))
 }
 
 fn entry(key: String, uri: String, given: Given) -> Entry {

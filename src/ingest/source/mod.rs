@@ -158,7 +158,11 @@ impl std::str::FromStr for Shard {
     }
 }
 
-/// Where a source's photos go.
+/// A photo that is for this run: only [`Sink::wanted`] makes one.
+#[derive(Debug)]
+pub struct Wanted(Entry);
+
+/// Where a source's photos go. Which of them a run takes is decided here.
 pub struct Sink {
     /// The shard of this run, if the source is split.
     pub shard: Option<Shard>,
@@ -182,24 +186,33 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Whether the photo is for this run. To be asked before its content is read; when the answer is no, it has been
-    /// accounted for. Completes the entry with the person that its folder names.
-    pub fn wants(&mut self, entry: &mut Entry) -> Result<bool, Stop> {
+    /// Decides about a photo, or about why it cannot be read.
+    pub fn offer(&mut self, entry: Entry, content: Result<Content, String>) -> Result<(), Stop> {
+        match (self.wanted(entry)?, content) {
+            (None, _) => Ok(()),
+            (Some(wanted), Ok(content)) => self.photo(wanted, content),
+            (Some(wanted), Err(reason)) => self.failed(wanted, reason),
+        }
+    }
+
+    /// The photo, if it is for this run, with the person that its folder names; otherwise it has been accounted for. For
+    /// sources that read contents themselves: what is not wanted need not be read.
+    pub fn wanted(&mut self, mut entry: Entry) -> Result<Option<Wanted>, Stop> {
         if self.person_from_dir && entry.person.is_none() {
             entry.person = entry.person_of_folder();
         }
         if self.shard.is_some_and(|shard| !shard.holds(&entry.key)) {
-            return Ok(false);
+            return Ok(None);
         }
-        if self.journal.is_done(entry) {
+        if self.journal.is_done(&entry) {
             self.send(Offer::Done)?;
-            return Ok(false);
+            return Ok(None);
         }
         if let Some(Err(reason)) = entry.person.as_ref().map(Person::check) {
-            self.failed(entry, reason)?;
-            return Ok(false);
+            self.failed(Wanted(entry), reason)?;
+            return Ok(None);
         }
-        Ok(true)
+        Ok(Some(Wanted(entry)))
     }
 
     /// Waits until `bytes` may be held in memory.
@@ -208,7 +221,7 @@ impl Sink {
     }
 
     /// Offers a photo that is wanted.
-    pub fn photo(&mut self, entry: Entry, content: Content) -> Result<(), Stop> {
+    pub fn photo(&mut self, Wanted(entry): Wanted, content: Content) -> Result<(), Stop> {
         let way = match content {
             Content::Bytes(_) => &self.held,
             Content::File(_) | Content::Remote(_) => &self.offers,
@@ -223,8 +236,13 @@ impl Sink {
         self.send(Offer::Skipped)
     }
 
-    /// Records what cannot be read.
-    pub fn failed(&mut self, entry: &Entry, reason: String) -> Result<(), Stop> {
+    /// Records a wanted photo that cannot be read.
+    pub fn failed(&mut self, Wanted(entry): Wanted, reason: String) -> Result<(), Stop> {
+        self.broken(&entry, reason)
+    }
+
+    /// Records a folder, a list or an archive that cannot be read: every shard meets it.
+    pub fn broken(&mut self, entry: &Entry, reason: String) -> Result<(), Stop> {
         let failure = Failure::new(entry, Stage::Read, reason, &self.run);
         self.send(Offer::Failed(Box::new(failure)))
     }

@@ -109,8 +109,8 @@ pub(super) async fn vectors(
 /// The vector of the face that is meant.
 async fn embed(asker: &Asker<'_>, clause: FaceClause) -> Result<Vec<f32>, ApiError> {
     let image = Encoded::Plain(clause.image.into());
-    let work = move |engine: &mut FaceEngine, Decoded { pixels, .. }: Decoded| {
-        let mut photo = QueryPhoto::of(engine, "image".to_owned(), pixels)?;
+    let work = move |engine: &mut FaceEngine, decoded: Decoded| {
+        let mut photo = QueryPhoto::of(engine, "image".to_owned(), decoded.photo)?;
         let chosen = photo.choose(clause.face)?;
         let nobody = || QueryError::NoFace {
             path: photo.path.clone(),

@@ -30,8 +30,7 @@ use utoipa::{IntoParams, ToSchema};
 use self::enrolment::settle;
 pub use self::enrolment::{EnrolledFace, Enrolment};
 use super::{IdInPath, id};
-use crate::ingest::prepare::{FileKeys, Recipe, Refused};
-use crate::ingest::source::Entry;
+use crate::enrol::{About, Enroller, Refused};
 use crate::server::access::{Caller, Scope};
 use crate::server::error::{ApiError, Code};
 use crate::server::look::Decoded;
@@ -183,7 +182,7 @@ pub(super) async fn enrol(
 
 /// What is to be done with a photo.
 struct Order {
-    recipe: Recipe,
+    enroller: Enroller,
     person: Option<Person>,
     uri: Option<String>,
 }
@@ -222,10 +221,9 @@ impl Order {
             check_label(key, value).map_err(|reason| ApiError::parameter("labels", reason))?;
         }
         Ok(Self {
-            recipe: Recipe {
+            enroller: Enroller {
                 run: app.run.clone(),
                 host: app.host.clone(),
-                limits: app.settings.limits,
                 subject: match options.subject {
                     OneSubject::Only => Subject::Only,
                     OneSubject::Central => Subject::Central,
@@ -246,40 +244,22 @@ impl Order {
     /// The photo's documents.
     async fn prepare(self, app: &App, encoded: photo::Encoded) -> Result<PhotoRecord, ApiError> {
         app.look("photo", encoded, move |engine, decoded| {
-            let Decoded {
-                bytes,
-                orientation,
-                pixels,
-            } = decoded;
-            let hash = image_hash(&bytes);
-            let coded = likeness::coded(&bytes);
-            let faces = engine.faces(&pixels)?;
-            if faces.is_empty() {
+            let Decoded { bytes, photo } = decoded;
+            let photo = photo.faces(engine)?;
+            if photo.faces.is_empty() {
                 return Err(ApiError::plain(Code::NoFace).with("photo", "photo"));
             }
-            let entry = Entry {
-                key: hash.clone(),
+            let hash = image_hash(&bytes);
+            let about = About {
                 uri: self.uri.unwrap_or_else(|| format!("upload:{hash}")),
-                folder: None,
-                size: None,
-                modified: None,
+                hash,
+                coded: likeness::coded(&bytes),
                 person: self.person,
+                name_is_folders: false,
                 labels: BTreeMap::new(),
             };
-            let (engine, space) = (engine.fingerprint(), &engine.embedder().space);
-            self.recipe
-                .record(
-                    &entry,
-                    FileKeys {
-                        hash,
-                        coded,
-                        orientation,
-                    },
-                    &pixels,
-                    faces,
-                    engine,
-                    space,
-                )
+            self.enroller
+                .record(about, photo, engine)
                 .map_err(|refused| match refused {
                     Refused::Several(count) => ApiError::plain(Code::SeveralFaces).with("faces", count),
                     Refused::Poor(_) => ApiError::new(Code::Internal, refused.to_string()),

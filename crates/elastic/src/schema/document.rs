@@ -14,6 +14,9 @@ use crate::ElasticError;
 use crate::schema::embedding::{Form, Written};
 use crate::schema::lenient;
 
+/// How times are written, as [`jiff`] takes it: RFC 3339, UTC, milliseconds.
+pub const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
+
 /// A face that is to be stored.
 #[derive(Debug, Clone)]
 pub struct FaceDocument {

@@ -23,7 +23,7 @@ pub(crate) use self::all::{count, forget, leave_to_the_former, next_page, prepar
 use facedex_base::Rect;
 
 pub use self::photo::PhotoKeys;
-use crate::schema::document::{StoredFace, normal_name};
+use crate::schema::document::{StoredFace, TIMESTAMP, normal_name};
 use crate::schema::mapping::{self, TOMBSTONES};
 use crate::transport::client::Payload;
 use crate::wire::bulk::{self, Action, Operation, Verdict, Version};
@@ -365,7 +365,7 @@ fn id(to: &Destination, hash: &str) -> String {
 fn body(to: &Destination, photo: &PhotoKeys, faces: &[Tombstone]) -> Bytes {
     let of: BTreeSet<&str> = faces.iter().filter_map(|face| face.of.as_deref()).collect();
     let document = json!({
-        "@timestamp": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        "@timestamp": jiff::Timestamp::now().strftime(TIMESTAMP).to_string(),
         "collection": to.collection,
         "collection_id": to.id,
         "image": photo,

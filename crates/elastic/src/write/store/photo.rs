@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use facedex_base::Rect;
 
 use crate::schema::document::{
-    FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, face_id, image_hash,
+    FaceDocument, FaceFields, ImageFields, IngestFields, ModelFields, Person, TIMESTAMP, face_id,
 };
 use crate::schema::tombstones::{Lifted, PhotoKeys};
 
@@ -24,32 +24,41 @@ pub struct PhotoRecord {
     pub faces: Vec<FaceDocument>,
 }
 
-/// A photo, as somebody knows it who stores its faces.
-#[derive(Debug, Clone, Copy)]
+/// A photo, as somebody knows it who stores its faces. What is not known stays as it is by default.
+#[derive(Debug, Clone, Default)]
 pub struct PhotoFacts<'p> {
     /// Where it was read.
     pub uri: &'p str,
-    /// Its file.
-    pub bytes: &'p [u8],
+    /// The hash of its file, see [`image_hash`](crate::schema::document::image_hash).
+    pub hash: &'p str,
+    /// The hash of its coded picture, which stays when what is written around the picture changes.
+    pub coded: Option<String>,
+    /// What its picture looks like, in hexadecimal digits: tells a copy that was saved again.
+    pub likeness: Option<String>,
+    /// EXIF's orientation, 1 to 8; 0 counts as 1.
+    pub orientation: u8,
     /// Its upright size, width and height, in pixels.
     pub size: (u32, u32),
     /// The embedding space of its faces' vectors.
     pub space: &'p str,
     /// What found and embedded the faces, by a name that changes when it does. A photo's faces come from one engine.
     pub engine: &'p str,
+    /// The run that writes them: a UUID, the same for all photos of it.
+    pub run: &'p str,
+    /// The machine that writes them.
+    pub host: &'p str,
 }
 
 impl PhotoRecord {
     /// The faces of a photo, all of them, in order from the top; each with the person whom it shows, where that is known.
     pub fn new(photo: &PhotoFacts<'_>, faces: Vec<(FaceFields, Option<Person>)>) -> Self {
-        let hash = image_hash(photo.bytes);
-        let run = uuid::Uuid::new_v4().to_string();
+        let timestamp = jiff::Timestamp::now().strftime(TIMESTAMP).to_string();
         let image = ImageFields {
             uri: photo.uri.to_owned(),
-            hash: hash.clone(),
-            coded: None,
-            likeness: None,
-            orientation: 1,
+            hash: photo.hash.to_owned(),
+            coded: photo.coded.clone(),
+            likeness: photo.likeness.clone(),
+            orientation: photo.orientation.max(1),
             width: photo.size.0,
             height: photo.size.1,
             faces: u32::try_from(faces.len()).unwrap_or(u32::MAX),
@@ -58,7 +67,7 @@ impl PhotoRecord {
             previous: Vec::new(),
         };
         let document = |(ordinal, (face, person))| FaceDocument {
-            timestamp: jiff::Timestamp::now().to_string(),
+            timestamp: timestamp.clone(),
             face,
             person,
             image: image.clone(),
@@ -69,16 +78,16 @@ impl PhotoRecord {
                 space: photo.space.to_owned(),
             },
             ingest: IngestFields {
-                run: run.clone(),
-                host: String::new(),
+                run: photo.run.to_owned(),
+                host: photo.host.to_owned(),
             },
             ordinal,
         };
         let faces = faces.into_iter().enumerate().map(document).collect();
         Self {
-            hash,
+            hash: photo.hash.to_owned(),
             engine: photo.engine.to_owned(),
-            run,
+            run: photo.run.to_owned(),
             name_is_folders: false,
             faces,
         }
