@@ -152,8 +152,8 @@ pub(super) async fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<u8, E
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} faces looked up, {elapsed}") {
         bar.set_style(style);
     }
-    let told = |done: usize| bar.set_position(done as u64);
-    let found = neighbourhood(&to, &collection, &args.filter, &grouping, told).await;
+    let progress = |done: usize| bar.set_position(done as u64);
+    let found = neighbourhood(&to, &collection, &args.filter, &grouping, progress).await;
     bar.finish_and_clear();
     let found = found?;
     let vectors: Vec<&[f32]> = found.faces.iter().map(|face| face.vector.as_slice()).collect();

@@ -8,7 +8,7 @@ use clap::Args;
 use facedex_face::{Precision, Recipe};
 use serde::Serialize;
 
-use super::eval::LookArgs;
+use super::eval::ExtractArgs;
 use super::tables::{rendered, table};
 use super::{Models, SUCCESS, catalog, runtime, show};
 use crate::config::GlobalArgs;
@@ -38,7 +38,7 @@ pub(super) struct CompareArgs {
     precisions: Vec<Precision>,
 
     #[command(flatten)]
-    look: LookArgs,
+    extract: ExtractArgs,
 }
 
 #[derive(Serialize)]
@@ -76,9 +76,11 @@ pub(super) fn run(args: &CompareArgs, global: &GlobalArgs) -> Result<u8, Error> 
             for &precision in &args.precisions {
                 let recipe = Recipe::new(&catalog, Some(detector), Some(embedder), precision)?;
                 let models = Models::of(recipe, Arc::clone(&runtime), global)?;
-                let report = args.look.with_looker(&models, photos.len(), &[], |looker, engine| {
-                    Ok(verification::verify(looker, engine, &pairs, 0)?)
-                })?;
+                let report = args
+                    .extract
+                    .with_extractor(&models, photos.len(), &[], |extractor, engine| {
+                        Ok(verification::verify(extractor, engine, &pairs, 0)?)
+                    })?;
                 let used = models.recipe.models();
                 let licences: BTreeSet<&String> = used.iter().map(|model| &model.licence).collect();
                 rows.push(Row {

@@ -11,7 +11,7 @@ use super::{EvalError, io_error};
 
 /// All faces of a photo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Look {
+pub struct PhotoFaces {
     /// Upright width in pixels.
     pub width: u32,
     /// Upright height in pixels.
@@ -48,17 +48,17 @@ impl Cache {
     }
 
     /// What is known of the photo. A file that does not parse counts as none.
-    pub fn get(&self, hash: &str) -> Option<Look> {
+    pub fn get(&self, hash: &str) -> Option<PhotoFaces> {
         serde_json::from_slice(&fs::read(self.place(hash)?).ok()?).ok()
     }
 
     /// Remembers a photo; two processes may do so at once.
-    pub fn put(&self, hash: &str, look: &Look) -> Result<(), EvalError> {
+    pub fn put(&self, hash: &str, found: &PhotoFaces) -> Result<(), EvalError> {
         let Some(place) = self.place(hash) else { return Ok(()) };
         let folder = place.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(io_error(folder))?;
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io_error(folder))?;
-        serde_json::to_writer(&mut file, look)
+        serde_json::to_writer(&mut file, found)
             .map_err(std::io::Error::from)
             .map_err(io_error(&place))?;
         file.persist(&place).map_err(|error| io_error(&place)(error.error))?;
@@ -88,15 +88,15 @@ pub(super) mod tests {
     #[test]
     fn keeps_what_was_seen_by_engine_and_photo() {
         let folder = tempfile::tempdir().unwrap();
-        let look = Look {
+        let found = PhotoFaces {
             width: 3,
             height: 4,
             faces: vec![face_at(0.25, 1.5, 9.1)],
         };
         let cache = Cache::open(folder.path(), "a/1").unwrap();
         assert_eq!(cache.get("ab12"), None);
-        cache.put("ab12", &look).unwrap();
-        assert_eq!(Cache::open(folder.path(), "a/1").unwrap().get("ab12"), Some(look));
+        cache.put("ab12", &found).unwrap();
+        assert_eq!(Cache::open(folder.path(), "a/1").unwrap().get("ab12"), Some(found));
         assert_eq!(Cache::open(folder.path(), "a/2").unwrap().get("ab12"), None);
         assert_eq!(Cache::none().get("ab12"), None);
     }

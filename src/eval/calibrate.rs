@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
-use super::look::Looker;
+use super::extract::Extractor;
 use super::people::Photo;
 use super::plot::{Axis, Plot};
 use super::{EvalError, Interval};
@@ -92,7 +92,7 @@ struct Face<'s> {
 
 /// Compares the photos of all people but those who are held out, and tests the result with these.
 pub fn calibrate(
-    looker: &Looker<'_>,
+    extractor: &Extractor<'_>,
     engine: &str,
     embedder: &Embedder,
     photos: &[Photo],
@@ -100,7 +100,7 @@ pub fn calibrate(
     sizes: &[usize],
 ) -> Result<Report, EvalError> {
     let paths: Vec<PathBuf> = photos.iter().map(|photo| photo.path.clone()).collect();
-    let seen = looker.look(&paths)?;
+    let seen = extractor.extract(&paths)?;
     let mut names: Vec<&str> = photos.iter().map(|photo| photo.person.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -121,7 +121,7 @@ pub fn calibrate(
         .collect();
     let few = at_most(PHOTOS_A_PERSON, &faces, names.len());
     let inside: Vec<&Face<'_>> = few.iter().copied().filter(|face| !is_out[face.person]).collect();
-    let impostors = Impostors::compare(&inside, looker.workers);
+    let impostors = Impostors::compare(&inside, extractor.workers);
     let comparisons = impostors.total(&[1; GROUPS]);
     if comparisons < LEAST as u64 {
         return Err(EvalError::TooFew {
@@ -145,7 +145,7 @@ pub fn calibrate(
         undetected: seen.len() - faces.len(),
         comparisons,
         curve: impostors.curve(),
-        check: check(&calibrated, &faces, &probes, sizes, looker.workers)?,
+        check: check(&calibrated, &faces, &probes, sizes, extractor.workers)?,
         held_out: is_out.iter().filter(|out| **out).count(),
         table,
     })

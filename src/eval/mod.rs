@@ -5,15 +5,15 @@ pub mod bootstrap;
 pub mod cache;
 pub mod calibrate;
 pub mod clustering;
+pub mod contact_sheet;
+pub mod extract;
 pub mod folds;
 pub mod identification;
-pub mod look;
 pub mod pairs;
 pub mod people;
 pub mod plot;
 pub mod quality;
 pub mod roc;
-pub mod sheet;
 pub mod verification;
 
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use facedex_face::models::catalog::Embedder;
 use serde::Serialize;
 
 use super::EvalError;
-use super::look::Looker;
+use super::extract::Extractor;
 use super::people::Photo;
 use super::plot::{Axis, Plot};
 use crate::query::threshold::Threshold;
@@ -60,9 +60,14 @@ pub struct Report {
 }
 
 /// Draws the curves of a folder of people.
-pub fn discard(looker: &Looker<'_>, engine: &str, embedder: &Embedder, photos: &[Photo]) -> Result<Report, EvalError> {
+pub fn discard(
+    extractor: &Extractor<'_>,
+    engine: &str,
+    embedder: &Embedder,
+    photos: &[Photo],
+) -> Result<Report, EvalError> {
     let paths: Vec<PathBuf> = photos.iter().map(|photo| photo.path.clone()).collect();
-    let seen = looker.look(&paths)?;
+    let seen = extractor.extract(&paths)?;
     let mut people: BTreeMap<&str, Vec<&Face>> = BTreeMap::new();
     for (photo, seen) in photos.iter().zip(&seen) {
         if let Some(face) = &seen.subject {

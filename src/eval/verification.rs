@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::bootstrap::{self, intervals};
+use super::contact_sheet::BadPair;
+use super::extract::{Extracted, Extractor};
 use super::folds::{Judged, cross_validate, mean};
-use super::look::{Looker, Seen};
 use super::pairs::Pair;
 use super::plot::{Axis, Plot};
 use super::roc::{Comparisons, Curve};
-use super::sheet::BadPair;
 use super::{EvalError, Interval};
 use crate::query::verify;
 
@@ -88,7 +88,7 @@ pub struct OperatingPoint {
 }
 
 /// Compares the pairs; `worst` pairs of each kind are named.
-pub fn verify(looker: &Looker<'_>, engine: &str, pairs: &[Pair], worst: usize) -> Result<Report, EvalError> {
+pub fn verify(extractor: &Extractor<'_>, engine: &str, pairs: &[Pair], worst: usize) -> Result<Report, EvalError> {
     let mut places: BTreeMap<&Path, usize> = BTreeMap::new();
     for photo in pairs.iter().flat_map(|pair| [&pair.a, &pair.b]) {
         let next = places.len();
@@ -98,7 +98,7 @@ pub fn verify(looker: &Looker<'_>, engine: &str, pairs: &[Pair], worst: usize) -
     for (path, &at) in &places {
         photos[at] = (*path).to_owned();
     }
-    let seen = looker.look(&photos)?;
+    let seen = extractor.extract(&photos)?;
     let subjects = |pair: &Pair| [&pair.a, &pair.b].map(|photo| &seen[places[photo.as_path()]]);
     let similarity = |pair: &Pair| {
         let [a, b] = subjects(pair).map(|seen| seen.subject.as_ref());
@@ -186,7 +186,7 @@ fn measure(engine: &str, judged: &[Judged]) -> Report {
 }
 
 /// The median of what photos took that the cache did not know.
-pub(super) fn median_ms(seen: &[Seen]) -> Option<f64> {
+pub(super) fn median_ms(seen: &[Extracted]) -> Option<f64> {
     let mut times: Vec<f64> = seen.iter().filter_map(|seen| seen.took_ms).collect();
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied()

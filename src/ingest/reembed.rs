@@ -31,7 +31,7 @@ pub struct ReEmbedder<'t> {
     /// Memory for decoded photos, shared by all.
     pub pixels: ThreadBudget,
     /// Hears which photos cannot be taken along, and why.
-    pub told: &'t (dyn Fn(&str) + Sync),
+    pub report: &'t (dyn Fn(&str) + Sync),
     /// Hashes of those photos: they are not read again, above all not while writers wait.
     pub failed: Mutex<HashSet<String>>,
 }
@@ -43,7 +43,7 @@ impl Carrier for ReEmbedder<'_> {
             fetch: &self.fetch,
             limits: self.limits,
             pixels: &self.pixels,
-            told: self.told,
+            report: self.report,
             failed: &self.failed,
             photos: Mutex::new(photos),
             done: Mutex::new(HashMap::new()),
@@ -73,7 +73,7 @@ struct Work<'w> {
     fetch: &'w Fetcher,
     limits: Limits,
     pixels: &'w ThreadBudget,
-    told: &'w (dyn Fn(&str) + Sync),
+    report: &'w (dyn Fn(&str) + Sync),
     failed: &'w Mutex<HashSet<String>>,
     photos: Mutex<Vec<Photo>>,
     done: Mutex<HashMap<String, Value>>,
@@ -102,7 +102,7 @@ impl Work<'_> {
                     .unwrap_or_else(PoisonError::into_inner)
                     .extend(documents),
                 Err(reason) => {
-                    (self.told)(&format!("{uri}: {reason}"));
+                    (self.report)(&format!("{uri}: {reason}"));
                     failed().insert(hash);
                 }
             }

@@ -18,8 +18,8 @@ pub struct Report {
     run: String,
     host: String,
     start: Instant,
-    told_at: Instant,
-    told: IngestCounts,
+    reported_at: Instant,
+    reported: IngestCounts,
 }
 
 impl Report {
@@ -32,8 +32,8 @@ impl Report {
             run: run.to_owned(),
             host: host.to_owned(),
             start: now,
-            told_at: now,
-            told: IngestCounts::default(),
+            reported_at: now,
+            reported: IngestCounts::default(),
         };
         report.send(What::new(DATASET, "process", "start", "ingest-begin"), None, None);
         report
@@ -51,7 +51,7 @@ impl Report {
 
     /// Tells what was done since it last told, if that is long enough ago.
     pub fn progress(&mut self, so_far: &Summary) {
-        if self.told_at.elapsed() >= PERIOD {
+        if self.reported_at.elapsed() >= PERIOD {
             self.tell(so_far);
         }
     }
@@ -88,7 +88,7 @@ impl Report {
 
     /// The counts since it last told, which add up to those of the whole run.
     fn tell(&mut self, so_far: &Summary) {
-        let (now, before) = (counts(so_far), self.told);
+        let (now, before) = (counts(so_far), self.reported);
         let since = IngestCounts {
             images: now.images - before.images,
             faces: now.faces - before.faces,
@@ -100,8 +100,8 @@ impl Report {
             done_before: now.done_before - before.done_before,
         };
         let what = What::new(DATASET, "process", "info", "ingest-progress").metric();
-        self.send(what.taking(self.told_at.elapsed()), None, Some(since));
-        (self.told_at, self.told) = (Instant::now(), now);
+        self.send(what.taking(self.reported_at.elapsed()), None, Some(since));
+        (self.reported_at, self.reported) = (Instant::now(), now);
     }
 
     fn send(&self, what: What, error: Option<Failed>, ingest: Option<IngestCounts>) {

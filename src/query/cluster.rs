@@ -48,7 +48,7 @@ pub async fn neighbourhood(
     collection: &Collection,
     filters: &[Filter],
     grouping: &Grouping,
-    told: impl Fn(usize),
+    progress: impl Fn(usize),
 ) -> Result<Neighbourhood, ElasticError> {
     let pages = vectors::map(to, collection.shards, filters, Beside::Identity, Arc::new(|page| page)).await?;
     let mut faces: Vec<StoredVector> = pages.into_iter().flatten().collect();
@@ -86,7 +86,7 @@ pub async fn neighbourhood(
                 }
             }
         }
-        told(done);
+        progress(done);
     }
     drop(answers);
     let mut edges: Vec<(usize, usize, f64)> = edges.into_iter().map(|((a, b), at)| (a, b, at)).collect();

@@ -10,7 +10,7 @@ use super::state::App;
 
 /// What a route tells of a request, as an extension of its response.
 #[derive(Debug, Clone, Default)]
-pub struct Told {
+pub struct EventFacts {
     /// The collection.
     pub collection: Option<String>,
     /// What was asked, and what came out.
@@ -26,7 +26,7 @@ pub struct Decided {
     pub similarity: Option<f64>,
 }
 
-impl Told {
+impl EventFacts {
     /// Of a question, from the decisions on its faces.
     pub fn of(collection: Option<String>, threshold: f64, decisions: &[Decided]) -> Self {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -60,7 +60,7 @@ pub fn of(
     took: Duration,
 ) -> Option<Event> {
     let action = action(method, route)?;
-    let told = response.extensions().get::<Told>().cloned().unwrap_or_default();
+    let facts = response.extensions().get::<EventFacts>().cloned().unwrap_or_default();
     let status = response.status();
     let outcome = match status.is_client_error() || status.is_server_error() {
         true => "failure",
@@ -68,11 +68,11 @@ pub fn of(
     };
     let what = What::new("facedex.serve", "api", "access", action).ending(outcome);
     let facedex = Facedex {
-        collection: told.collection,
+        collection: facts.collection,
         run: app.run.clone(),
         route: Some(route.to_owned()),
         ingest: None,
-        query: told.query,
+        query: facts.query,
     };
     let mut event = Event::now(what.taking(took), &app.host, facedex);
     event.error = response.extensions().get::<Refused>().map(|Refused(code)| Failed {
@@ -131,8 +131,8 @@ mod tests {
     #[test]
     fn similarities_are_coarse() {
         let decided = |is_match, similarity| Decided { is_match, similarity };
-        let told = Told::of(None, 0.5, &[decided(true, Some(0.876_543)), decided(false, None)]);
-        let query = told.query.unwrap();
+        let facts = EventFacts::of(None, 0.5, &[decided(true, Some(0.876_543)), decided(false, None)]);
+        let query = facts.query.unwrap();
         assert_eq!((query.faces, query.matched, query.unknown), (2, 1, 1));
         assert_eq!(query.similarity, [0.88]);
     }

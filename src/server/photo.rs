@@ -321,18 +321,18 @@ pub struct ImageSize {
 
 /// What was seen in an input.
 #[derive(Debug)]
-pub struct Seen {
+pub struct FoundFaces {
     /// The photo's size; nothing is known of one whose embedding was given.
     pub size: Option<ImageSize>,
     /// How many faces the photo has.
     pub found: Option<usize>,
     /// The chosen ones.
-    pub faces: Vec<SeenFace>,
+    pub faces: Vec<ChosenFace>,
 }
 
 /// A face that was asked about.
 #[derive(Debug)]
-pub struct SeenFace {
+pub struct ChosenFace {
     /// Its number in the photo.
     pub ordinal: usize,
     /// The face, without its embedding.
@@ -341,7 +341,7 @@ pub struct SeenFace {
     pub embedding: Vec<f32>,
 }
 
-impl SeenFace {
+impl ChosenFace {
     /// The face to answer with.
     pub fn show(self, with_embedding: bool) -> Option<Face> {
         let embedding = if with_embedding { self.embedding } else { Vec::new() };
@@ -350,22 +350,22 @@ impl SeenFace {
 }
 
 /// Finds the chosen faces. `may_be_empty` lets a photo without any pass.
-pub async fn see(
+pub async fn find_faces(
     app: &App,
     name: &str,
     input: Input,
     choice: FaceChoice,
     may_be_empty: bool,
-) -> Result<Seen, ApiError> {
+) -> Result<FoundFaces, ApiError> {
     let encoded = match input {
         Input::Photo(encoded) => encoded,
         Input::Embedding(embedding) => {
-            let face = SeenFace {
+            let face = ChosenFace {
                 ordinal: 0,
                 face: None,
                 embedding,
             };
-            return Ok(Seen {
+            return Ok(FoundFaces {
                 size: None,
                 found: None,
                 faces: vec![face],
@@ -373,7 +373,7 @@ pub async fn see(
         }
     };
     let path = name.to_owned();
-    app.look(name, encoded, move |engine, decoded| {
+    app.infer(name, encoded, move |engine, decoded| {
         let photo = QueryPhoto::of(engine, path, decoded.photo)?;
         let chosen = if may_be_empty && photo.faces.is_empty() {
             Vec::new()
@@ -383,13 +383,13 @@ pub async fn see(
         let faces = chosen.into_iter().map(|ordinal| {
             let mut face = photo.faces[ordinal].clone();
             let embedding = std::mem::take(&mut face.embedding);
-            SeenFace {
+            ChosenFace {
                 ordinal,
                 face: Some(face),
                 embedding,
             }
         });
-        Ok(Seen {
+        Ok(FoundFaces {
             size: Some(ImageSize {
                 width: photo.pixels.width(),
                 height: photo.pixels.height(),

@@ -277,7 +277,7 @@ fn a_load_that_goes_on_is_left_alone_and_one_that_died_is_told_and_ended() {
     assert!(status().contains("a --bulk-load was cut off"), "{}", status());
     assert!(check().contains(&left(1)) && check().contains("a --bulk-load was cut off"));
     let repaired = repair();
-    assert!(repaired.stdout.contains("refresh and copies"), "{repaired:?}");
+    assert!(repaired.stdout.contains("refresh and replicas"), "{repaired:?}");
     assert_eq!(refresh(), Value::Null);
     assert!(check().contains(&left(0)), "{}", check());
     assert!(!status().contains("bulk-load"));

@@ -32,6 +32,7 @@ mod ingest;
 mod kept;
 mod kibana;
 mod kill;
+mod library;
 mod lifecycle;
 mod mutated;
 mod outage;

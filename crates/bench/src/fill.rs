@@ -36,7 +36,7 @@ pub struct Filling {
 }
 
 /// Writes the faces that are not there yet; `told` hears how many are done.
-pub async fn fill(to: &Destination, filling: &Filling, told: impl Fn(u64)) -> Result<(), BenchError> {
+pub async fn fill(to: &Destination, filling: &Filling, progress: impl Fn(u64)) -> Result<(), BenchError> {
     let done = Arc::new(AtomicU64::new(0));
     let mut writing: JoinSet<Result<u64, ElasticError>> = JoinSet::new();
     let mut starts = (0..filling.faces).step_by(BATCH as usize);
@@ -62,7 +62,7 @@ pub async fn fill(to: &Destination, filling: &Filling, told: impl Fn(u64)) -> Re
             None => return Ok(()),
             Some(written) => {
                 let written = written.map_err(|error| ElasticError::unexpected("make faces", error))??;
-                told(done.fetch_add(written, Ordering::Relaxed) + written);
+                progress(done.fetch_add(written, Ordering::Relaxed) + written);
             }
         }
     }

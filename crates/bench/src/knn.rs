@@ -9,9 +9,9 @@ mod frontier;
 mod measure;
 mod peers;
 pub mod record;
+mod report;
 mod results;
 pub mod scale;
-mod sheets;
 mod truth;
 mod turns;
 
@@ -146,7 +146,7 @@ impl Place {
 }
 
 /// Measures what the file lacks of the plan; `told` hears what is going on. All of the file's records come back.
-pub async fn run(plan: &Plan, told: impl Fn(&str)) -> Result<Vec<Record>, BenchError> {
+pub async fn run(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Record>, BenchError> {
     let mut results = Results::open(&plan.results, &plan.version)?;
     let bench = measure::Bench {
         client: Arc::clone(&plan.client),
@@ -168,7 +168,7 @@ pub async fn run(plan: &Plan, told: impl Fn(&str)) -> Result<Vec<Record>, BenchE
         if missing.is_empty() {
             continue;
         }
-        told(&format!("{faces} faces: making them up"));
+        progress(&format!("{faces} faces: making them up"));
         let mut size = measure::Size::new(faces, dims, plan.queries, plan.threads);
         let mut beside = Vec::new();
         for states in &missing {
@@ -176,9 +176,9 @@ pub async fn run(plan: &Plan, told: impl Fn(&str)) -> Result<Vec<Record>, BenchE
                 if !is_needed(&results, states, key) {
                     continue;
                 }
-                told(&format!("{faces} faces: {}", key.index_type.name()));
+                progress(&format!("{faces} faces: {}", key.index_type.name()));
                 let known = results.has_index(key);
-                let (collection, record) = bench.index(&size, key, &told).await?;
+                let (collection, record) = bench.index(&size, key, &progress).await?;
                 if !known {
                     results.add(record)?;
                 }
@@ -196,7 +196,7 @@ pub async fn run(plan: &Plan, told: impl Fn(&str)) -> Result<Vec<Record>, BenchE
             }
         }
         if let Some(script) = plan.script.as_ref().filter(|_| !peers.is_empty()) {
-            peers::run(script, &peers, &size, &beside, &mut results, &told).await?;
+            peers::run(script, &peers, &size, &beside, &mut results, &progress).await?;
             for states in &missing {
                 bench.remove_unless_kept(plan.keep, states).await?;
             }

@@ -50,7 +50,7 @@ pub async fn watch(mut command: Command, good: &[i32]) -> Result<Watched, BenchE
     let output = loop {
         tokio::select! {
             output = &mut ended => break output,
-            () = tokio::time::sleep((start.elapsed() / 50).clamp(PERIODS.0, PERIODS.1)) => usage.look(root),
+            () = tokio::time::sleep((start.elapsed() / 50).clamp(PERIODS.0, PERIODS.1)) => usage.sample(root),
         }
     };
     let wall = start.elapsed();
@@ -90,7 +90,7 @@ struct Usage {
 }
 
 impl Usage {
-    fn look(&mut self, root: Option<Pid>) {
+    fn sample(&mut self, root: Option<Pid>) {
         let what = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
         self.system
             .refresh_processes_specifics(ProcessesToUpdate::All, true, what);

@@ -100,7 +100,7 @@ pub struct Overload {
 }
 
 /// Fills the collection, starts a server and measures; `told` hears what is going on.
-pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> Result<Report, BenchError> {
+pub async fn run(plan: &Plan, engine: &mut FaceEngine, progress: impl Fn(&str)) -> Result<Report, BenchError> {
     // Before the collection is filled, which takes minutes.
     let photo = std::fs::read(&plan.photo).map_err(|reason| BenchError::Unreadable {
         path: plan.photo.clone(),
@@ -111,7 +111,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
         return Err(BenchError::NoPeer(script.clone()));
     }
     let population = Arc::new(Population::new(plan.collection.dims as usize, SEED));
-    prepare(plan, &population, &told).await?;
+    prepare(plan, &population, &progress).await?;
     let server = Server::start(facedex(plan)?).await?;
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -150,14 +150,14 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
         until_ready(ask_peer).await?;
     }
 
-    told("one client: by vector, straight and through /es/ by turns");
+    progress("one client: by vector, straight and through /es/ by turns");
     let vector = by_turns(&straight, &through, plan.length).await;
-    told("one client: by photo, in parts and through /v1/search by turns");
+    progress("one client: by photo, in parts and through /v1/search by turns");
     let photo = photo_by_turns(plan, engine, &photo, &straight, &ask_photo).await?;
     let (mut vector_load, mut vector_load_straight) = (Vec::new(), Vec::new());
     let (mut photo_load, mut photo_load_peer) = (Vec::new(), Vec::new());
     for &clients in &plan.clients {
-        told(&format!("{clients} clients"));
+        progress(&format!("{clients} clients"));
         vector_load_straight.push(closed_loop(&straight, clients, plan.length).await);
         vector_load.push(closed_loop(&through, clients, plan.length).await);
         photo_load.push(closed_loop(&ask_photo, clients, plan.length).await);
@@ -169,7 +169,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
     if let Some(peer) = peer {
         peer.stop().await?;
     }
-    told("more than can be served");
+    progress("more than can be served");
     let overload = overload(plan, &server, &ask_photo).await;
     Ok(Report {
         faces: plan.faces,
@@ -183,7 +183,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, told: impl Fn(&str)) -> R
     })
 }
 
-async fn prepare(plan: &Plan, population: &Arc<Population>, told: &impl Fn(&str)) -> Result<(), BenchError> {
+async fn prepare(plan: &Plan, population: &Arc<Population>, progress: &impl Fn(&str)) -> Result<(), BenchError> {
     let there = facedex_elastic::read::search::count(&plan.to.client, &plan.collection.name, &[]).await?;
     if there >= plan.faces {
         return Ok(());
@@ -196,12 +196,12 @@ async fn prepare(plan: &Plan, population: &Arc<Population>, told: &impl Fn(&str)
     };
     fill(&plan.to, &filling, |done| {
         if done % 50_000 == 0 {
-            told(&format!("{done} of {} faces written", plan.faces));
+            progress(&format!("{done} of {} faces written", plan.faces));
         }
     })
     .await?;
     plan.to.refresh().await?;
-    told("merging the segments");
+    progress("merging the segments");
     optimize::merge(&plan.to, &plan.collection).await?;
     optimize::settle(&plan.to.client, &plan.collection).await?;
     plan.to.refresh().await?;
@@ -424,8 +424,8 @@ impl Server {
     /// Ends it as a supervisor would, so that its own processes end too.
     async fn stop(mut self) -> Result<(), BenchError> {
         let id = self.child.id().map_or_else(String::new, |id| id.to_string());
-        let told = Command::new("kill").arg(id).status().await;
-        let ended = match told {
+        let killed = Command::new("kill").arg(id).status().await;
+        let ended = match killed {
             Ok(_) => tokio::time::timeout(STOPPING, self.child.wait()).await.is_ok(),
             Err(_) => false,
         };

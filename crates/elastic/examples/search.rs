@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use facedex_base::{Metric, Rect, Space};
-use facedex_elastic::read::effort::{Asked, Question};
-use facedex_elastic::read::knn::Knn;
 use facedex_elastic::read::search;
 use facedex_elastic::schema::document::{FaceFields, Person, image_hash};
 use facedex_elastic::schema::layout::Layout;
@@ -56,14 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     store(&to, WriteMode::Create, &photos).await?;
     to.refresh().await?;
 
-    let query = Knn {
-        vector: &[0.1, 0.9, 0.0],
-        k: 1,
-        effort: Asked::default().effort(Question::Search, &collection.layout(), 1, 3),
-        min_similarity: None,
-        filters: &[],
-    };
-    for hit in search::knn(&client, &collection, &query).await? {
+    for hit in search::nearest(&client, &collection, &[0.1, 0.9, 0.0], 1).await? {
         println!("{:.3} {:?}", hit.similarity, hit.person.map(|person| person.id));
     }
     Ok(())

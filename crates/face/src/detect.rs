@@ -16,7 +16,7 @@ use crate::FaceError;
 use crate::geometry::{Landmarks, Point, Rect};
 use crate::models::catalog::{Family, Model};
 use crate::models::runtime::{Runtime, RuntimeError};
-use crate::recipe::{Looks, Recipe};
+use crate::recipe::{DetectionScales, Recipe};
 
 /// Boxes that overlap a better one by more than this are the same face.
 const MAX_IOU: f32 = 0.3;
@@ -34,7 +34,7 @@ pub struct Detection {
 /// Finds faces in photos of any size.
 pub struct Detector {
     network: Network,
-    looks: Looks,
+    scales: DetectionScales,
 }
 
 enum Network {
@@ -56,7 +56,7 @@ impl Detector {
         };
         Ok(Self {
             network,
-            looks: recipe.precision.looks(),
+            scales: recipe.precision.detection_scales(),
         })
     }
 
@@ -64,7 +64,7 @@ impl Detector {
     pub fn load(runtime: &Runtime, model: &Model, threads: usize) -> Result<Self, FaceError> {
         Ok(Self {
             network: Network::YuNet(YuNet::load(runtime, model, threads)?),
-            looks: Looks::default(),
+            scales: DetectionScales::default(),
         })
     }
 
@@ -79,7 +79,7 @@ impl Detector {
     /// All faces of the photo, ordered by (y, x) of their boxes.
     pub fn detect(&mut self, photo: &RgbImage) -> Result<Vec<Detection>, FaceError> {
         let mut candidates = Vec::new();
-        for scale in self.looks.scales(photo.width(), photo.height()) {
+        for scale in self.scales.for_size(photo.width(), photo.height()) {
             let found = if scale < 1.0 {
                 self.candidates(&shrink(photo, scale))?
             } else {

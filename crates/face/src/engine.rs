@@ -10,7 +10,7 @@ use crate::detect::Detector;
 use crate::embed::Embedder;
 use crate::geometry::{Landmarks, Rect};
 use crate::landmarks::Refiner;
-use crate::models::catalog::Embedder as EmbedderFacts;
+use crate::models::catalog::{Catalog, Embedder as EmbedderFacts, Provider};
 use crate::models::runtime::Runtime;
 use crate::quality::{self, Quality};
 use crate::recipe::Recipe;
@@ -63,6 +63,18 @@ pub struct Spent {
 }
 
 impl FaceEngine {
+    /// Loads the default models, as `facedex models fetch` leaves them, on the processor. Each may use `threads` cores for one
+    /// photo.
+    ///
+    /// # Errors
+    ///
+    /// [`FaceError::Runtime`] where ONNX Runtime or a model is not there; the message says how to fetch it.
+    pub fn open(threads: usize) -> Result<Self, FaceError> {
+        let catalog = Catalog::builtin()?;
+        let runtime = Runtime::open(&catalog, None, Provider::Cpu)?;
+        Self::load(&runtime, &Recipe::default_of(&catalog)?, threads)
+    }
+
     /// Loads the models of a recipe; each of them may use `threads` cores for one photo.
     pub fn load(runtime: &Runtime, recipe: &Recipe, threads: usize) -> Result<Self, FaceError> {
         let members = recipe.members.iter().map(|(model, weight)| {

@@ -18,14 +18,18 @@ pub mod thumbnail;
 pub use engine::{Face, FaceEngine};
 pub use facedex_base::geometry;
 pub use facedex_base::{Landmarks, Point, Rect};
-pub use photo::{DecodedPhoto, Photo};
+pub use photo::{DecodedPhoto, Photo, PhotoError};
 pub use recipe::{Precision, Recipe};
 
+use crate::models::catalog::CatalogError;
 use crate::models::runtime::RuntimeError;
 
 /// What can go wrong between decoded pixels and vectors.
 #[derive(Debug, thiserror::Error)]
 pub enum FaceError {
+    /// The list of models cannot be used, or lacks one that is asked for.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// A model could not be loaded or run.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

@@ -2,10 +2,11 @@
 //! that panics on one of them is an error of this photo, and takes nothing else with it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use image::RgbImage;
 
-use crate::image::{Encoded, ImageError, Limits};
+use crate::image::{Encoded, ImageError, Limits, read};
 use crate::{Face, FaceEngine, FaceError};
 
 /// A photo's pixels, in which no face has been looked for.
@@ -26,6 +27,32 @@ pub struct Photo {
     pub orientation: u8,
     /// Every face, ordered by (y, x) of their boxes: a face's place is its ordinal.
     pub faces: Vec<Face>,
+}
+
+/// Why a photo has no faces to give.
+#[derive(Debug, thiserror::Error)]
+pub enum PhotoError {
+    /// It cannot be read or decoded.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The models failed on it.
+    #[error(transparent)]
+    Face(#[from] FaceError),
+}
+
+impl Photo {
+    /// Reads a photo under the usual [`Limits`] and finds its faces.
+    ///
+    /// # Errors
+    ///
+    /// [`PhotoError::Image`] where the file cannot be read or is no picture, [`PhotoError::Face`] where a model fails. A photo
+    /// without a face is no error.
+    pub fn open(path: &Path, engine: &mut FaceEngine) -> Result<Self, PhotoError> {
+        let limits = Limits::default();
+        let bytes = read(path, &limits)?;
+        let (decoded, ()) = DecodedPhoto::new(&bytes, &limits, |_| Ok::<_, ImageError>(()))?;
+        Ok(decoded.faces(engine)?)
+    }
 }
 
 impl DecodedPhoto {

@@ -21,7 +21,7 @@ const COARSE: u32 = 320;
 pub enum Precision {
     /// One look at a long side of 640 pixels, and the detector's own landmarks
     Fast,
-    /// Two looks, at 1280 and 320 pixels, and refined landmarks
+    /// Two scales, at 1280 and 320 pixels, and refined landmarks
     #[default]
     Balanced,
     /// The same, and the mean of each face's vector and its mirror image's
@@ -33,13 +33,13 @@ impl Precision {
     pub const ALL: [Self; 3] = [Self::Fast, Self::Balanced, Self::Best];
 
     /// At which sizes photos are looked at.
-    pub fn looks(self) -> Looks {
+    pub fn detection_scales(self) -> DetectionScales {
         match self {
-            Self::Fast => Looks {
+            Self::Fast => DetectionScales {
                 fine: FINE_ENOUGH,
                 coarse: None,
             },
-            Self::Balanced | Self::Best => Looks::default(),
+            Self::Balanced | Self::Best => DetectionScales::default(),
         }
     }
 
@@ -66,12 +66,12 @@ impl std::fmt::Display for Precision {
 
 /// Long sides, in pixels, at which a photo is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looks {
+pub struct DetectionScales {
     fine: u32,
     coarse: Option<u32>,
 }
 
-impl Default for Looks {
+impl Default for DetectionScales {
     fn default() -> Self {
         Self {
             fine: FINE,
@@ -80,10 +80,10 @@ impl Default for Looks {
     }
 }
 
-impl Looks {
+impl DetectionScales {
     /// The factors (at most 1) by which a photo is scaled: small photos are seen once as they are, larger ones at the fine
     /// and the coarse size, so that faces from a thirtieth to the whole of the long side lie in the detector's range.
-    pub fn scales(self, width: u32, height: u32) -> Vec<f32> {
+    pub fn for_size(self, width: u32, height: u32) -> Vec<f32> {
         let long = width.max(height);
         let fine = (self.fine as f32 / long as f32).min(1.0);
         match self.coarse {
@@ -182,11 +182,11 @@ impl Recipe {
 
     /// Everything that can move faces, ordinals or vectors, as one string; stored with each photo's documents.
     pub fn fingerprint(&self) -> String {
-        let (detector, looks) = (&self.detector.name, self.precision.looks().name());
+        let (detector, scales) = (&self.detector.name, self.precision.detection_scales().name());
         let refiner = self.refiner.as_ref().map_or("unrefined", |model| &model.name);
         let mirror = if self.precision.mirrors() { "+mirror" } else { "" };
         let space = &self.embedder.space;
-        format!("{detector}:{looks}/{refiner}/{space}{mirror}/fp32/r{REVISION}")
+        format!("{detector}:{scales}/{refiner}/{space}{mirror}/fp32/r{REVISION}")
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
         #[test]
         fn every_photo_is_seen_within_the_limits(width in 1u32..20_000, height in 1u32..20_000) {
             for precision in Precision::ALL {
-                for scale in precision.looks().scales(width, height) {
+                for scale in precision.detection_scales().for_size(width, height) {
                     prop_assert!(scale > 0.0 && scale <= 1.0);
                     prop_assert!(width.max(height) as f32 * scale <= FINE as f32 + 1.0);
                 }
@@ -209,11 +209,11 @@ mod tests {
 
     #[test]
     fn scales_keep_small_photos_and_shrink_large_ones() {
-        let scales = |width, height| Looks::default().scales(width, height);
+        let scales = |width, height| DetectionScales::default().for_size(width, height);
         assert_eq!(scales(250, 250), [1.0]);
         assert_eq!(scales(640, 480), [1.0, 0.5]);
         assert_eq!(scales(2560, 100), [0.5, 0.125]);
-        let fast = |width, height| Precision::Fast.looks().scales(width, height);
+        let fast = |width, height| Precision::Fast.detection_scales().for_size(width, height);
         assert_eq!((fast(500, 400), fast(1280, 100)), (vec![1.0], vec![0.5]));
     }
 

@@ -245,7 +245,7 @@ pub(super) async fn delete(args: &DeleteArgs, client: Client, global: &GlobalArg
     let client = Arc::new(client);
     let found = resolve::open(&client, &args.name).await?;
     let to = Destination::new(client, &found, args.how.patience.policy());
-    let mut removed = remove::look(&to, args.tombstones).await?;
+    let mut removed = remove::survey(&to, args.tombstones).await?;
     removed.reach.expect_all(args.how.visible_only)?;
     if !args.how.dry_run {
         let faces = removed.faces.map_or("all".to_owned(), |faces| faces.to_string());

@@ -57,7 +57,7 @@ pub(super) async fn export(
     let so_far = if is_stdout {
         Progress::default()
     } else {
-        look(&args.to, &header)?
+        read_progress(&args.to, &header)?
     };
     let resumed_at = (so_far.bytes > 0).then_some(so_far.faces);
     let faces = if args.dry_run {
@@ -91,7 +91,7 @@ pub(super) async fn export(
 }
 
 /// How far an export into this file has come.
-fn look(path: &Path, header: &Header) -> Result<Progress, Error> {
+fn read_progress(path: &Path, header: &Header) -> Result<Progress, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Progress::default()),

@@ -32,7 +32,7 @@ pub(in crate::cli) struct ImportArgs {
     #[command(flatten)]
     pub(super) collection: NameArg,
 
-    /// An export, or a store of deepface's (ds_model_*.pkl); - is standard input. It is looked at as a whole before the
+    /// An export, or a store of deepface's (ds_model_*.pkl); - is standard input. It is tried at as a whole before the
     /// first face is written; one that was cut off in the middle is gone on with by the same command
     #[arg(long, value_name = "FILE", required_unless_present = "take_back")]
     from: Option<PathBuf>,
@@ -201,23 +201,23 @@ struct Complaints(std::cell::Cell<u64>);
 
 impl Complaints {
     fn tell(&self, reason: &str) {
-        let told = self.0.replace(self.0.get() + 1);
-        if told < SHOWN {
+        let shown = self.0.replace(self.0.get() + 1);
+        if shown < SHOWN {
             terminal::note(&format!("not imported: {}", terminal::clean(reason)));
-        } else if told == SHOWN {
+        } else if shown == SHOWN {
             terminal::note("not imported: more, which are not shown");
         }
     }
 }
 
 /// Ends an import before the first write where the file is not as it should be.
-fn expect_good(args: &ImportArgs, from: &Path, looked: &Imported) -> Result<(), Error> {
-    if looked.failed == 0 || args.skip_bad {
+fn expect_good(args: &ImportArgs, from: &Path, tried: &Imported) -> Result<(), Error> {
+    if tried.failed == 0 || args.skip_bad {
         return Ok(());
     }
     let reason = format!(
         "{} things in it cannot be imported, the first are named above; nothing was imported: --skip-bad imports the others",
-        looked.failed
+        tried.failed
     );
     Err(unusable(from, reason).into())
 }
@@ -251,13 +251,13 @@ async fn import_lines(
     if !args.skip_bad || args.dry_run {
         let complaints = Complaints::default();
         let tell = |reason: &str| complaints.tell(reason);
-        let mut look = Import::new(None, "", space.clone(), &tell);
-        take_lines(from, &mut file, &mut look).await?;
-        let looked = look.finish().await?;
+        let mut trial = Import::new(None, "", space.clone(), &tell);
+        take_lines(from, &mut file, &mut trial).await?;
+        let tried = trial.finish().await?;
         if args.dry_run {
-            return Ok(report(looked, None));
+            return Ok(report(tried, None));
         }
-        expect_good(args, from, &looked)?;
+        expect_good(args, from, &tried)?;
         file.rewind().map_err(|error| unusable(from, error))?;
         line.clear();
         file.read_line(&mut line).map_err(|error| unusable(from, error))?;
@@ -333,17 +333,17 @@ async fn import_deepface(
     };
     let complaints = Complaints::default();
     let tell = |reason: &str| complaints.tell(reason);
-    let mut look = Import::new(None, "", into.clone(), &tell);
+    let mut trial = Import::new(None, "", into.clone(), &tell);
     for record in store.clone().records(&common) {
-        look.take(record).await?;
+        trial.take(record).await?;
     }
-    let looked = look.finish().await?;
+    let tried = trial.finish().await?;
     if args.dry_run {
-        return Ok(report(looked, None));
+        return Ok(report(tried, None));
     }
-    expect_good(args, from, &looked)?;
+    expect_good(args, from, &tried)?;
     let target = open(args, from, client, &into, &of).await?;
-    // What is bad was named when it was looked at.
+    // What is bad was named when it was tried at.
     let mut import = Import::new(Some(&target.to), &target.run, into, &|_| {});
     for record in store.records(&common) {
         import.take(record).await?;

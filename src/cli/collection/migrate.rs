@@ -173,7 +173,7 @@ async fn re_embed(migration: &mut Migration, args: &MigrateArgs, global: &Global
         engines,
         fetch: Arc::new(fetch),
         limits: (&args.limits).into(),
-        told: &|reason| terminal::note(&format!("not embedded: {}", terminal::clean(reason))),
+        report: &|reason| terminal::note(&format!("not embedded: {}", terminal::clean(reason))),
         failed: Mutex::default(),
     };
     run(migration, args, &mut carrier).await

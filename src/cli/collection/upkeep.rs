@@ -47,7 +47,7 @@ pub(super) async fn optimize(
     collection: Collection,
     global: &GlobalArgs,
 ) -> Result<u8, Error> {
-    let before = optimize::look(&at.client, &collection).await?;
+    let before = optimize::measure(&at.client, &collection).await?;
     let needed = before.is_needed();
     let live = before.live.clone().filter(|_| needed);
     if let Some(sign) = &live {
@@ -60,7 +60,7 @@ pub(super) async fn optimize(
     let after = match needed && !refused && !args.dry_run {
         true => {
             optimize::merge(at, &collection).await?;
-            Some(optimize::look(&at.client, &collection).await?)
+            Some(optimize::measure(&at.client, &collection).await?)
         }
         false => None,
     };

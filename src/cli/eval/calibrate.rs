@@ -6,7 +6,7 @@ use clap::Args;
 use facedex_face::models::catalog::Additions;
 use serde::Serialize;
 
-use super::{LookArgs, tables};
+use super::{ExtractArgs, tables};
 use crate::cli::{Models, SUCCESS, additions_file, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
@@ -36,7 +36,7 @@ pub(in crate::cli) struct CalibrateArgs {
     plot: Option<PathBuf>,
 
     #[command(flatten)]
-    look: LookArgs,
+    extract: ExtractArgs,
 }
 
 #[derive(Serialize)]
@@ -61,16 +61,18 @@ pub(super) fn run(args: &CalibrateArgs, global: &GlobalArgs) -> Result<u8, Error
         .unwrap_or_default();
     let models = Models::open(global)?;
     let embedder = &models.recipe.embedder;
-    let report = args.look.with_looker(&models, photos.len(), &[], |looker, engine| {
-        Ok(calibrate::calibrate(
-            looker,
-            engine,
-            embedder,
-            &photos,
-            &held_out,
-            &args.sizes,
-        )?)
-    })?;
+    let report = args
+        .extract
+        .with_extractor(&models, photos.len(), &[], |extractor, engine| {
+            Ok(calibrate::calibrate(
+                extractor,
+                engine,
+                embedder,
+                &photos,
+                &held_out,
+                &args.sizes,
+            )?)
+        })?;
     if let Some(file) = &args.plot {
         plot::save(file, &calibrate::plot(&report))?;
     }

@@ -10,7 +10,7 @@ use facedex_elastic::write::scratch;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{LookArgs, tables};
+use super::{ExtractArgs, tables};
 use crate::cli::effort::EffortArgs;
 use crate::cli::{Models, SUCCESS, client, cores, ingest, show};
 use crate::config::GlobalArgs;
@@ -68,7 +68,7 @@ pub(in crate::cli) struct IdentificationArgs {
     plot: Option<PathBuf>,
 
     #[command(flatten)]
-    look: LookArgs,
+    extract: ExtractArgs,
 }
 
 /// How candidates are found.
@@ -144,8 +144,8 @@ pub(super) async fn run(args: &IdentificationArgs, global: &GlobalArgs) -> Resul
         .map(|split| split.gallery.len() + split.probes.len())
         .sum();
     let embedder = models.recipe.embedder.clone();
-    let (engine, all) = args.look.with_looker(&models, photos, &[], |looker, engine| {
-        let faces = splits.iter().map(|split| identification::embed(looker, split));
+    let (engine, all) = args.extract.with_extractor(&models, photos, &[], |extractor, engine| {
+        let faces = splits.iter().map(|split| identification::embed(extractor, split));
         Ok((engine.to_owned(), faces.collect::<Result<Vec<Faces>, _>>()?))
     })?;
     let mut runs = Vec::new();

@@ -17,7 +17,7 @@ use super::{Models, cores};
 use crate::config::{GlobalArgs, PhotoLimitArgs};
 use crate::error::Error;
 use crate::eval::cache::Cache;
-use crate::eval::look::Looker;
+use crate::eval::extract::Extractor;
 use crate::terminal;
 
 #[derive(Debug, Subcommand)]
@@ -59,7 +59,7 @@ pub(super) async fn run(command: &EvalCommand, global: &GlobalArgs) -> Result<u8
 /// How photos are looked at.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Photos")]
-pub(super) struct LookArgs {
+pub(super) struct ExtractArgs {
     /// Which face of a photo is the person that it is filed under: central or largest
     #[arg(long, value_name = "WHICH", default_value = "central")]
     face: FaceChoice,
@@ -85,15 +85,15 @@ pub(super) struct LookArgs {
     limits: PhotoLimitArgs,
 }
 
-impl LookArgs {
+impl ExtractArgs {
     /// Gives `work` what looks at photos, with a bar that counts them up to `photos`, and the engine's fingerprint. Photos are
     /// made smaller by the factors in `shrink`.
-    pub(super) fn with_looker<T>(
+    pub(super) fn with_extractor<T>(
         &self,
         models: &Models,
         photos: usize,
         shrink: &[f32],
-        work: impl FnOnce(&Looker<'_>, &str) -> Result<T, Error>,
+        work: impl FnOnce(&Extractor<'_>, &str) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let fingerprint = models.recipe.fingerprint();
         let bar = terminal::BARS.add(ProgressBar::new(photos as u64));
@@ -102,7 +102,7 @@ impl LookArgs {
         {
             bar.set_style(style);
         }
-        let looker = Looker {
+        let extractor = Extractor {
             engine: &|| models.load(1),
             cache: if self.no_cache {
                 Cache::none()
@@ -115,7 +115,7 @@ impl LookArgs {
             shrink: shrink.to_vec(),
             done: &|| bar.inc(1),
         };
-        let result = work(&looker, &fingerprint);
+        let result = work(&extractor, &fingerprint);
         bar.finish_and_clear();
         result
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{LookArgs, tables};
+use super::{ExtractArgs, tables};
 use crate::cli::{Models, SUCCESS, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
@@ -25,7 +25,7 @@ pub(in crate::cli) struct QualityArgs {
     plot: Option<PathBuf>,
 
     #[command(flatten)]
-    look: LookArgs,
+    extract: ExtractArgs,
 }
 
 fn parse_factor(text: &str) -> Result<f32, String> {
@@ -42,9 +42,9 @@ pub(super) fn run(args: &QualityArgs, global: &GlobalArgs) -> Result<u8, Error> 
     let photos = people::photos(&args.images)?;
     let models = Models::open(global)?;
     let report = args
-        .look
-        .with_looker(&models, photos.len(), &args.shrink, |looker, engine| {
-            Ok(quality::discard(looker, engine, &models.recipe.embedder, &photos)?)
+        .extract
+        .with_extractor(&models, photos.len(), &args.shrink, |extractor, engine| {
+            Ok(quality::discard(extractor, engine, &models.recipe.embedder, &photos)?)
         })?;
     if let Some(file) = &args.plot {
         plot::save(file, &quality::plot(&report))?;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{LookArgs, tables};
+use super::{ExtractArgs, tables};
 use crate::cli::{Models, SUCCESS, picture, show};
 use crate::config::GlobalArgs;
 use crate::error::Error;
-use crate::eval::{pairs, plot, sheet, verification};
+use crate::eval::{contact_sheet, pairs, plot, verification};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct VerificationArgs {
@@ -34,7 +34,7 @@ pub(in crate::cli) struct VerificationArgs {
     worst_pairs: usize,
 
     #[command(flatten)]
-    look: LookArgs,
+    extract: ExtractArgs,
 }
 
 pub(super) fn run(args: &VerificationArgs, global: &GlobalArgs) -> Result<u8, Error> {
@@ -47,14 +47,16 @@ pub(super) fn run(args: &VerificationArgs, global: &GlobalArgs) -> Result<u8, Er
     let pairs = pairs::read(&args.pairs, &args.images)?;
     let models = Models::open(global)?;
     let photos: std::collections::BTreeSet<_> = pairs.iter().flat_map(|pair| [&pair.a, &pair.b]).collect();
-    let report = args.look.with_looker(&models, photos.len(), &[], |looker, engine| {
-        Ok(verification::verify(looker, engine, &pairs, args.worst_pairs)?)
-    })?;
+    let report = args
+        .extract
+        .with_extractor(&models, photos.len(), &[], |extractor, engine| {
+            Ok(verification::verify(extractor, engine, &pairs, args.worst_pairs)?)
+        })?;
     if let Some(file) = &args.plot {
         plot::save(file, &verification::plot(&report))?;
     }
     if let Some(file) = &args.worst {
-        sheet::save(file, &report.worst)?;
+        contact_sheet::save(file, &report.worst)?;
     }
     show(global, &report, || tables::verification(&report))?;
     Ok(SUCCESS)

@@ -54,7 +54,7 @@ pub(super) async fn finish(
 pub(super) fn goes_on(args: &IngestArgs, collection: &Collection) {
     if args.speed.bulk_load {
         terminal::note(&format!(
-            "the --bulk-load has not ended: searches do not see its faces, and there are no copies; the same command goes on \
+            "the --bulk-load has not ended: searches do not see its faces, and there are no replicas; the same command goes on \
              with it, `facedex collection repair {}` ends it",
             collection.name
         ));

@@ -12,7 +12,7 @@ use facedex_face::models::catalog::Embedder;
 use serde::Serialize;
 
 use super::EvalError;
-use super::look::Looker;
+use super::extract::Extractor;
 use super::people::{Photo, Split};
 use super::plot::{Axis, Plot};
 use crate::query::threshold::Threshold;
@@ -111,10 +111,10 @@ pub struct Searched {
 }
 
 /// Embeds both sides of a split.
-pub fn embed(looker: &Looker<'_>, split: &Split) -> Result<Faces, EvalError> {
+pub fn embed(extractor: &Extractor<'_>, split: &Split) -> Result<Faces, EvalError> {
     let side = |photos: &[Photo]| -> Result<Vec<Known>, EvalError> {
         let paths: Vec<PathBuf> = photos.iter().map(|photo| photo.path.clone()).collect();
-        let seen = looker.look(&paths)?;
+        let seen = extractor.extract(&paths)?;
         Ok(photos
             .iter()
             .zip(seen)

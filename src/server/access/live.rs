@@ -44,7 +44,7 @@ struct Stamp {
 impl LiveKeys {
     /// Reads the file, which must be good. Without a file there are no keys, unless `required`.
     pub fn open(file: KeyFile, required: bool) -> Result<Self, KeysError> {
-        let look = look(&file);
+        let file_state = file_state(&file);
         let keys = match file.read()? {
             Some(keys) => Some(Arc::new(KeySet::new(keys)?)),
             None if required => return Err(KeysError::Missing(file.path().to_owned())),
@@ -60,7 +60,7 @@ impl LiveKeys {
         }
         let state = State {
             keys,
-            stamp: look.stamp(),
+            stamp: file_state.stamp(),
             broken: None,
         };
         Ok(Self {
@@ -82,13 +82,13 @@ impl LiveKeys {
 
     /// Looks whether the file changed and takes it up if it did.
     pub fn refresh(&self) {
-        let look = look(&self.file);
+        let file_state = file_state(&self.file);
         let known = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            match look {
-                Look::Absent => state.keys.is_none(),
-                Look::Unsettled => false,
-                Look::Settled(_) => state.stamp == look.stamp(),
+            match file_state {
+                FileState::Absent => state.keys.is_none(),
+                FileState::Unsettled => false,
+                FileState::Settled(_) => state.stamp == file_state.stamp(),
             }
         };
         if known {
@@ -111,27 +111,27 @@ impl LiveKeys {
                 metrics::gauge!("facedex_keys_broken").set(0.0);
                 *state = State {
                     keys: Some(Arc::new(keys)),
-                    stamp: look.stamp(),
+                    stamp: file_state.stamp(),
                     broken: None,
                 };
             }
             Err(error) => {
                 metrics::gauge!("facedex_keys_broken").set(1.0);
                 let reason = error.to_string();
-                let looks = match &state.broken {
-                    Some((before, looks)) if *before == reason => looks + 1,
+                let attempts = match &state.broken {
+                    Some((before, attempts)) if *before == reason => attempts + 1,
                     _ => 0,
                 };
                 // Somebody wants keys to be asked for: where there were none before, nobody has one.
                 let keys = state.keys.get_or_insert_default();
-                if looks % REMIND == 0 {
+                if attempts % REMIND == 0 {
                     let active = keys.active(jiff::Timestamp::now());
                     tracing::error!(
                         active,
                         "{reason}; the keys that were read before it stay in force, also revoked ones"
                     );
                 }
-                (state.stamp, state.broken) = (None, Some((reason, looks)));
+                (state.stamp, state.broken) = (None, Some((reason, attempts)));
             }
         }
     }
@@ -151,7 +151,7 @@ impl LiveKeys {
 
 /// What one look at the file, without reading it, says.
 #[derive(Debug, Clone, Copy)]
-enum Look {
+enum FileState {
     /// There is none.
     Absent,
     /// It may change once more without looking different.
@@ -160,7 +160,7 @@ enum Look {
     Settled(Stamp),
 }
 
-impl Look {
+impl FileState {
     fn stamp(self) -> Option<Stamp> {
         match self {
             Self::Settled(stamp) => Some(stamp),
@@ -169,19 +169,19 @@ impl Look {
     }
 }
 
-fn look(file: &KeyFile) -> Look {
+fn file_state(file: &KeyFile) -> FileState {
     let metadata = match fs::metadata(file.path()) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Look::Absent,
+        Err(error) if error.kind() == ErrorKind::NotFound => return FileState::Absent,
         // Reading it says what is wrong.
-        Err(_) => return Look::Unsettled,
+        Err(_) => return FileState::Unsettled,
     };
     let modified = metadata.modified().ok();
     let age = modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
     if age.is_none_or(|age| age < UNSETTLED) {
-        return Look::Unsettled;
+        return FileState::Unsettled;
     }
-    Look::Settled(Stamp {
+    FileState::Settled(Stamp {
         inode: (metadata.dev(), metadata.ino()),
         len: metadata.len(),
         modified: (metadata.mtime(), metadata.mtime_nsec()),

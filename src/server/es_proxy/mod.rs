@@ -37,7 +37,7 @@ use self::path::Route;
 use self::request::{Incoming, check_media_type, read_body};
 use super::access::{Caller, Scope};
 use super::error::{ApiError, Code};
-use super::events::Told;
+use super::events::EventFacts;
 use super::state::{App, Place};
 
 /// What requests to the proxy share.
@@ -116,7 +116,7 @@ impl EsProxy {
             Route::Search(name) | Route::Count(name) => {
                 let name = name.clone();
                 let mut response = search::run(self, &asker, &name, incoming).await?;
-                response.extensions_mut().insert(Told {
+                response.extensions_mut().insert(EventFacts {
                     collection: Some(name),
                     query: None,
                 });

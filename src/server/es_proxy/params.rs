@@ -110,7 +110,7 @@ impl Params {
 fn refused(route: &Route, name: &str) -> ProxyError {
     let why = match name {
         "source" | "source_content_type" => "send the body as a body",
-        "scroll" => "a scroll lives on at elasticsearch, out of this door's reach; page with search_after",
+        "scroll" => "a scroll lives on at elasticsearch, out of this proxy's reach; page with search_after",
         "index" => "the path names the collection",
         _ => "it is none of those that are passed on",
     };

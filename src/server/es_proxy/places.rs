@@ -145,7 +145,7 @@ impl Place {
     }
 }
 
-const SCRIPTS: &str = "scripts are not run through this door";
+const SCRIPTS: &str = "scripts are not run through /es/";
 
 /// `script`, `script_score`, `_script`, `scripted_metric`, `minimum_should_match_script` and their like; but not
 /// `description`, and no field of an object (`labels.script`).

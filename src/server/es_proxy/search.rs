@@ -14,8 +14,8 @@ use super::splice::{FaceClause, Found, Refusal, scan, splice};
 use super::{Asker, EsProxy};
 use crate::query::QueryError;
 use crate::query::photo::QueryPhoto;
+use crate::server::decoding::Decoded;
 use crate::server::error::ApiError;
-use crate::server::look::Decoded;
 use crate::server::photo::Encoded;
 
 /// Bodies up to this size are read at once; larger ones where they hold no other request up.
@@ -118,5 +118,5 @@ async fn embed(asker: &Asker<'_>, clause: FaceClause) -> Result<Vec<f32>, ApiErr
         let &ordinal = chosen.first().ok_or_else(nobody)?;
         Ok(photo.faces.swap_remove(ordinal).embedding)
     };
-    asker.app.look("image", image, work).await
+    asker.app.infer("image", image, work).await
 }

@@ -32,8 +32,8 @@ pub use self::enrolment::{EnrolledFace, Enrolment};
 use super::{IdInPath, id};
 use crate::enrol::{About, Enroller, Refused};
 use crate::server::access::{Caller, Scope};
+use crate::server::decoding::Decoded;
 use crate::server::error::{ApiError, Code};
-use crate::server::look::Decoded;
 use crate::server::photo::{self, Input, WithPhotos};
 use crate::server::schemas::{ErrorBody, FormBody, JsonBody, Picture};
 use crate::server::state::{App, Place};
@@ -243,7 +243,7 @@ impl Order {
 
     /// The photo's documents.
     async fn prepare(self, app: &App, encoded: photo::Encoded) -> Result<PhotoRecord, ApiError> {
-        app.look("photo", encoded, move |engine, decoded| {
+        app.infer("photo", encoded, move |engine, decoded| {
             let Decoded { bytes, photo } = decoded;
             let photo = photo.faces(engine)?;
             if photo.faces.is_empty() {

@@ -11,7 +11,7 @@ use super::question::{Answer, Question, QuestionForm, QuestionJson, QuestionOpti
 use crate::query::identify::{self, Decision, Identification};
 use crate::server::access::Caller;
 use crate::server::error::ApiError;
-use crate::server::events::{Decided, Told};
+use crate::server::events::{Decided, EventFacts};
 use crate::server::schemas::{ErrorBody, Picture};
 use crate::server::state::App;
 
@@ -34,7 +34,7 @@ pub(super) async fn identify(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<(HeaderMap, Extension<Told>, Json<IdentifyAnswer>), ApiError> {
+) -> Result<(HeaderMap, Extension<EventFacts>, Json<IdentifyAnswer>), ApiError> {
     let question = Question::receive(&app, &caller, request).await?;
     let start = Instant::now();
     let (mut results, mut decisions) = (Vec::new(), Vec::new());

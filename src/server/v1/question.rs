@@ -23,8 +23,8 @@ use crate::query::search::{Limit, SearchOptions, threshold};
 use crate::query::threshold::{MAX_FPIR, Threshold};
 use crate::server::access::{Caller, Scope};
 use crate::server::error::ApiError;
-use crate::server::events::{Decided, Told};
-use crate::server::photo::{self, ImageSize, Seen, SeenFace, WithPhotos};
+use crate::server::events::{Decided, EventFacts};
+use crate::server::photo::{self, ChosenFace, FoundFaces, ImageSize, WithPhotos};
 use crate::server::schemas::{FormBody, JsonBody};
 use crate::server::state::App;
 
@@ -146,7 +146,7 @@ pub struct Question {
     /// What decides.
     pub threshold: Threshold,
     /// About whom.
-    pub faces: Vec<SeenFace>,
+    pub faces: Vec<ChosenFace>,
     size: Option<ImageSize>,
     with_embedding: bool,
     with_former: bool,
@@ -186,9 +186,9 @@ impl Question {
             let start = Instant::now();
             let mut seen = Vec::new();
             for input in inputs {
-                seen.push(photo::see(app, "photo", input, given.face, false).await?);
+                seen.push(photo::find_faces(app, "photo", input, given.face, false).await?);
             }
-            let seen = seen.pop().unwrap_or(Seen {
+            let seen = seen.pop().unwrap_or(FoundFaces {
                 size: None,
                 found: None,
                 faces: Vec::new(),
@@ -217,10 +217,10 @@ impl Question {
         results: Vec<T>,
         start: Instant,
         decisions: &[Decided],
-    ) -> (HeaderMap, Extension<Told>, Json<Answer<T>>) {
+    ) -> (HeaderMap, Extension<EventFacts>, Json<Answer<T>>) {
         let search_ms = self.search_ms + milliseconds(start);
-        let mut told = Told::of(Some(self.collection.name.clone()), self.threshold.similarity, decisions);
-        if let Some(query) = &mut told.query {
+        let mut facts = EventFacts::of(Some(self.collection.name.clone()), self.threshold.similarity, decisions);
+        if let Some(query) = &mut facts.query {
             query.photo_ms = Some(self.photo_ms);
             query.search_ms = Some(search_ms);
         }
@@ -243,7 +243,7 @@ impl Question {
             headers.insert("deprecation", HeaderValue::from_static(DEPRECATED_SINCE));
             headers.insert(LINK, HeaderValue::from_static("</docs>; rel=\"deprecation\""));
         }
-        (headers, Extension(told), Json(answer))
+        (headers, Extension(facts), Json(answer))
     }
 }
 

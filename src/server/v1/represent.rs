@@ -78,7 +78,7 @@ pub(super) async fn represent(
     }
     let missing = || ApiError::parameter("photo", "missing");
     let input = inputs.pop().ok_or_else(missing)?;
-    let seen = photo::see(&app, "photo", input, options.face, options.face == FaceChoice::All).await?;
+    let seen = photo::find_faces(&app, "photo", input, options.face, options.face == FaceChoice::All).await?;
     Ok(Json(Representation {
         image: seen.size.ok_or_else(missing)?,
         space: app.inference.embedder().space.clone(),

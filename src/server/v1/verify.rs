@@ -15,7 +15,7 @@ use crate::query::threshold::Threshold;
 use crate::query::verify::{self, Verification};
 use crate::server::access::{Caller, Scope};
 use crate::server::error::ApiError;
-use crate::server::events::{Decided, Told};
+use crate::server::events::{Decided, EventFacts};
 use crate::server::photo::{self, Input, WithPhotos};
 use crate::server::schemas::{ErrorBody, FormBody, JsonBody};
 use crate::server::state::App;
@@ -98,7 +98,7 @@ pub(super) async fn verify(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<(Extension<Told>, Json<VerifyAnswer>), ApiError> {
+) -> Result<(Extension<EventFacts>, Json<VerifyAnswer>), ApiError> {
     caller.may_do(Scope::Read)?;
     let (options, inputs) = photo::receive::<VerifyOptions>(&app, request).await?;
     if let Some(collection) = &options.collection {
@@ -134,8 +134,8 @@ pub(super) async fn verify(
         is_match: result.decision == Decision::Match,
         similarity: Some(result.similarity),
     };
-    let told = Told::of(options.collection, result.threshold.similarity, &[decided]);
-    Ok((Extension(told), Json(VerifyAnswer { result, photos: [a, b] })))
+    let facts = EventFacts::of(options.collection, result.threshold.similarity, &[decided]);
+    Ok((Extension(facts), Json(VerifyAnswer { result, photos: [a, b] })))
 }
 
 async fn side(
@@ -145,7 +145,7 @@ async fn side(
     choice: FaceChoice,
     with_embedding: bool,
 ) -> Result<(Side, Vec<f32>), ApiError> {
-    let seen = photo::see(app, name, input, choice, false).await?;
+    let seen = photo::find_faces(app, name, input, choice, false).await?;
     let found = seen.found;
     // A choice of one face gives one; the error is what would be true if it did not.
     let face = seen.faces.into_iter().next();

@@ -148,7 +148,7 @@ pub async fn run(args: &BenchKnnArgs, global: &GlobalArgs) -> Result<u8, BenchEr
         results,
     };
     show(global, &report, || {
-        super::sheets::measured(&report.results) + &super::sheets::plans(&report.models)
+        super::report::measured(&report.results) + &super::report::plans(&report.models)
     })?;
     Ok(SUCCESS)
 }

@@ -123,7 +123,7 @@ impl Bench {
         &self,
         size: &Size,
         key: &IndexKey,
-        told: &impl Fn(&str),
+        progress: &impl Fn(&str),
     ) -> Result<(Collection, Record), BenchError> {
         let place = self.place();
         let name = name_of(key);
@@ -136,7 +136,7 @@ impl Bench {
         if !there {
             scratch::remove(&self.client, &name).await?;
             let start = Instant::now();
-            self.fill(size, key, &name, told).await?;
+            self.fill(size, key, &name, progress).await?;
             fill_seconds = Some(start.elapsed().as_secs_f64());
         }
         let collection = resolve::open(&self.client, &name).await?;
@@ -144,10 +144,10 @@ impl Bench {
         let start = Instant::now();
         match key.segments {
             Segments::Merged => {
-                told("merging the segments");
+                progress("merging the segments");
                 optimize::merge(&to, &collection).await?;
             }
-            Segments::AsFilled => told("waiting until its merges have ended"),
+            Segments::AsFilled => progress("waiting until its merges have ended"),
         }
         optimize::settle(&self.client, &collection).await?;
         to.refresh().await?;
@@ -166,7 +166,7 @@ impl Bench {
         Ok((collection, record))
     }
 
-    async fn fill(&self, size: &Size, key: &IndexKey, name: &str, told: &impl Fn(&str)) -> Result<(), BenchError> {
+    async fn fill(&self, size: &Size, key: &IndexKey, name: &str, progress: &impl Fn(&str)) -> Result<(), BenchError> {
         let space = self.embedder.embedding_space();
         let made = make::create(&self.client, name, &space, &key.layout()).await?;
         let to = Destination::new(Arc::clone(&self.client), &made, RetryPolicy::default());
@@ -179,7 +179,7 @@ impl Bench {
         };
         fill(&to, &filling, |done| {
             if done % 50_000 == 0 {
-                told(&format!("{done} of {} faces written", key.faces));
+                progress(&format!("{done} of {} faces written", key.faces));
             }
         })
         .await?;

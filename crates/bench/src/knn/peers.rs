@@ -47,7 +47,7 @@ pub async fn run(
     size: &Size,
     beside: &[(SearchKey, Arc<Asking>)],
     results: &mut Results,
-    told: &impl Fn(&str),
+    progress: &impl Fn(&str),
 ) -> Result<(), BenchError> {
     if !script.is_file() {
         return Err(BenchError::NoPeer(script.to_owned()));
@@ -65,7 +65,7 @@ pub async fn run(
         write().map_err(|error: std::io::Error| program(script, &error.to_string()))?;
     }
     for &peer in peers {
-        told(&format!("{} faces: {peer}", size.faces));
+        progress(&format!("{} faces: {peer}", size.faces));
         let place = Place {
             load_before: sysinfo::System::load_average().one,
             ..Place::default()
@@ -102,7 +102,7 @@ pub async fn run(
             });
         }
         for (search, asking) in beside {
-            told(&format!(
+            progress(&format!(
                 "{} faces: {peer} and {} by turns",
                 size.faces,
                 search.index.graph()

@@ -107,7 +107,7 @@ pub async fn check(to: &Destination, collection: &Collection, examples: usize) -
     with_view(to, async |view| {
         let mut walk = Walk::new(Read::Documents, None);
         while let Some(photo) = walk.next(view).await? {
-            look(&photo, collection.metric, examples, &mut report);
+            check_photo(&photo, collection.metric, examples, &mut report);
         }
         Ok(())
     })
@@ -213,7 +213,7 @@ async fn indices(
 }
 
 /// One photo's faces: are all there, and are their vectors as long as they should be?
-fn look(photo: &Photo, metric: Metric, examples: usize, report: &mut Report) {
+fn check_photo(photo: &Photo, metric: Metric, examples: usize, report: &mut Report) {
     report.photos += 1;
     report.faces += photo.faces.len() as u64;
     for face in &photo.faces {

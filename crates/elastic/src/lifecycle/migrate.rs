@@ -116,10 +116,10 @@ impl Migration {
         &mut self,
         carrier: &mut C,
         care: &Care,
-        told: &dyn Fn(Step),
+        progress: &dyn Fn(Step),
     ) -> Result<Outcome, LifecycleError> {
         let mut outcome = Outcome::default();
-        if let Err(error) = self.walk(carrier, care, &mut outcome, told).await {
+        if let Err(error) = self.walk(carrier, care, &mut outcome, progress).await {
             // The answer to the switch was lost, or a run that was killed had asked for it, and the name by which we
             // write went away under our hands. What counts is where the alias is.
             let now = self
@@ -146,22 +146,22 @@ impl Migration {
         carrier: &mut C,
         care: &Care,
         outcome: &mut Outcome,
-        told: &dyn Fn(Step),
+        progress: &dyn Fn(Step),
     ) -> Result<(), LifecycleError> {
         self.begin().await?;
         for _ in 0..ROUNDS_BEFORE {
-            let done = self.look(carrier, outcome, told).await?;
+            let done = self.pass(carrier, outcome, progress).await?;
             self.expect_all(&done, care)?;
             if done.carried + done.removed <= FEW {
                 break;
             }
         }
-        self.complete(told).await?;
+        self.complete(progress).await?;
         let start = Instant::now();
-        self.look(carrier, outcome, told).await?;
+        self.pass(carrier, outcome, progress).await?;
         // One look to catch up, one to prove that nothing differs.
         let expected = start.elapsed() * 2;
-        outcome.sample = Some(self.try_searches(care, care.searches, told).await?);
+        outcome.sample = Some(self.try_searches(care, care.searches, progress).await?);
         self.from
             .patiently(|| imports::carry(&self.client, &self.collection.index, &self.next))
             .await?;
@@ -174,10 +174,10 @@ impl Migration {
         let start = Instant::now();
         let proven = tokio::time::timeout(care.max_pause, async {
             self.block().await?;
-            told(Step::Blocked(expected));
-            self.settle(carrier, care, outcome, told).await?;
+            progress(Step::Blocked(expected));
+            self.settle(carrier, care, outcome, progress).await?;
             let searches = care.searches.min(SEARCHES_BLOCKED);
-            self.try_searches(care, searches, told).await
+            self.try_searches(care, searches, progress).await
         });
         proven.await.map_err(|_| LifecycleError::LongPause {
             expected: care.max_pause + Duration::from_secs(1),
@@ -268,19 +268,19 @@ impl Migration {
         })
     }
 
-    async fn look<C: Carrier>(
+    async fn pass<C: Carrier>(
         &self,
         carrier: &mut C,
         outcome: &mut Outcome,
-        told: &dyn Fn(Step),
+        progress: &dyn Fn(Step),
     ) -> Result<Round, LifecycleError> {
         outcome.rounds += 1;
         let number = outcome.rounds;
         let done = round(&self.from, &self.to, carrier, &|faces| {
-            told(Step::Passed(number, faces))
+            progress(Step::Passed(number, faces))
         })
         .await?;
-        told(Step::Round(number, done));
+        progress(Step::Round(number, done));
         outcome.carried += done.carried;
         outcome.removed += done.removed;
         outcome.left_behind = done.left;
@@ -296,7 +296,7 @@ impl Migration {
     }
 
     /// Gives the new index its refreshes and copies, as the old one has them, and waits until they are there.
-    async fn complete(&self, told: &dyn Fn(Step)) -> Result<(), LifecycleError> {
+    async fn complete(&self, progress: &dyn Fn(Step)) -> Result<(), LifecycleError> {
         let mut index = self.own_settings().await?;
         if let Some(replicas) = self.goal.layout.replicas {
             index["auto_expand_replicas"] = json!(false);
@@ -309,14 +309,14 @@ impl Migration {
         loop {
             let (answer, pause) = self
                 .client
-                .json_and_pause::<Value>("wait for the copies", Method::Get, &path, &query, Payload::None)
+                .json_and_pause::<Value>("wait for the replicas", Method::Get, &path, &query, Payload::None)
                 .await;
             match answer {
                 Ok(_) => return Ok(()),
                 // Copying takes as long as it takes.
                 Err(ElasticError::Refused { status: 408, .. }) => {
                     self.from.progress(&mut backoff);
-                    told(Step::Copying);
+                    progress(Step::Copying);
                 }
                 Err(error) if error.is_transient() => {
                     self.from.wait(&mut backoff, 1, &error.to_string(), pause).await?;
@@ -367,10 +367,10 @@ impl Migration {
         carrier: &mut C,
         care: &Care,
         outcome: &mut Outcome,
-        told: &dyn Fn(Step),
+        progress: &dyn Fn(Step),
     ) -> Result<(), LifecycleError> {
         for _ in 0..ROUNDS_BLOCKED {
-            let done = self.look(carrier, outcome, told).await?;
+            let done = self.pass(carrier, outcome, progress).await?;
             self.expect_all(&done, care)?;
             if done.is_clean() {
                 return Ok(());
@@ -383,10 +383,15 @@ impl Migration {
     }
 
     /// Refuses a new index that finds less than the old one.
-    async fn try_searches(&self, care: &Care, searches: usize, told: &dyn Fn(Step)) -> Result<Sample, LifecycleError> {
+    async fn try_searches(
+        &self,
+        care: &Care,
+        searches: usize,
+        progress: &dyn Fn(Step),
+    ) -> Result<Sample, LifecycleError> {
         let new = resolve::describe_index(&self.client, &self.collection.name, &self.next).await?;
         let tried = sample(&self.to, &self.collection, &new, searches).await?;
-        told(Step::Sampled(tried));
+        progress(Step::Sampled(tried));
         tried.expect(care.min_agreement)?;
         Ok(tried)
     }

@@ -40,7 +40,7 @@ impl Merge {
 }
 
 /// Looks at the segments, and whether somebody writes to the collection.
-pub async fn look(client: &Client, collection: &Collection) -> Result<Merge, ElasticError> {
+pub async fn measure(client: &Client, collection: &Collection) -> Result<Merge, ElasticError> {
     let Storage { segments, deleted, .. } = storage::storage(client, collection).await?;
     Ok(Merge {
         segments,

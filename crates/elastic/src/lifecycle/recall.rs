@@ -87,7 +87,7 @@ pub async fn repair(to: &Destination, collection: &Collection) -> Result<Vec<Str
     let mut changed = Vec::new();
     match load::end(&to.client, collection, "").await? {
         Ended::None => {}
-        Ended::Done => changed.push("refresh and copies, which a --bulk-load had turned off".to_owned()),
+        Ended::Done => changed.push("refresh and replicas, which a --bulk-load had turned off".to_owned()),
         Ended::GoesOn(load) => tracing::warn!("left as it is: {}", load.meaning(&collection.name)),
     }
     if ends_early(&to.client, collection).await? {

@@ -95,7 +95,7 @@ pub async fn round<C: Carrier>(
     from: &Destination,
     to: &Destination,
     carrier: &mut C,
-    told: &dyn Fn(u64),
+    progress: &dyn Fn(u64),
 ) -> Result<Round, LifecycleError> {
     with_view(from, async |source| {
         with_view(to, async |target| {
@@ -122,11 +122,11 @@ pub async fn round<C: Carrier>(
                 work.compare(stored.unwrap_or_default(), copied.unwrap_or_default());
                 if work.versions.len() + work.removals.len() >= BATCH {
                     work.send(source, carrier).await?;
-                    told(work.round.faces);
+                    progress(work.round.faces);
                 }
             }
             work.send(source, carrier).await?;
-            told(work.round.faces);
+            progress(work.round.faces);
             work.land_all().await
         })
         .await

@@ -33,7 +33,7 @@ pub struct Removed {
 }
 
 /// What [`remove`] would remove.
-pub async fn look(to: &Destination, with_tombstones: bool) -> Result<Removed, ElasticError> {
+pub async fn survey(to: &Destination, with_tombstones: bool) -> Result<Removed, ElasticError> {
     let whole = versions::of(to).await?;
     let is_open = whole
         .versions

@@ -89,7 +89,7 @@ pub async fn label(
     which: &str,
     person: &Person,
     overwrite: bool,
-    told: impl Fn(u64),
+    progress: impl Fn(u64),
 ) -> Result<Option<Labelled>, ElasticError> {
     to.refresh().await?;
     let either = json!({"bool": {"should": [{"ids": {"values": [which]}}, {"term": {"cluster.id": which}}]}});
@@ -122,7 +122,7 @@ pub async fn label(
     };
     name_all(to, &left, &change, |done| {
         labelled.changed = done;
-        told(done);
+        progress(done);
     })
     .await?;
     if person.name.is_some() {
@@ -142,7 +142,7 @@ async fn name_all(
     to: &Destination,
     left: &Value,
     change: &Bytes,
-    mut told: impl FnMut(u64),
+    mut progress: impl FnMut(u64),
 ) -> Result<(), ElasticError> {
     let mut changed = 0;
     // Each round changes all that it finds: whoever finds some again and again has somebody else beside him.
@@ -150,7 +150,7 @@ async fn name_all(
         let mut view = View::open(to).await?;
         let found = round(to, &mut view, left, change, |more| {
             changed += more;
-            told(changed);
+            progress(changed);
         })
         .await;
         view.close().await;
@@ -167,7 +167,7 @@ async fn round(
     view: &mut View,
     left: &Value,
     change: &Bytes,
-    mut told: impl FnMut(u64),
+    mut progress: impl FnMut(u64),
 ) -> Result<usize, ElasticError> {
     let what = json!({"query": left, "_source": false});
     let (mut found, mut after) = (0, None);
@@ -180,7 +180,7 @@ async fn round(
             id: face.id.clone(),
             action: Action::Update(change.clone(), face.version()),
         });
-        told(write_changes(to, &operations.collect::<Vec<_>>()).await?.changed);
+        progress(write_changes(to, &operations.collect::<Vec<_>>()).await?.changed);
     }
     to.refresh().await?;
     Ok(found)

@@ -106,7 +106,7 @@ async fn rounds(at: &Destination, start: Instant, limit: Duration) -> Result<Pur
         }
         looks += 1;
         tokio::time::sleep(PAUSE).await;
-        let mut purged = look(at).await?;
+        let mut purged = count_deleted(at).await?;
         if purged.complete || (purged.left == 0 && purged.missing_copies > 0) || start.elapsed() >= limit {
             // Where it is not complete anyhow, there is nothing to wait for.
             let patience = if purged.complete {
@@ -125,7 +125,7 @@ async fn rounds(at: &Destination, start: Instant, limit: Duration) -> Result<Pur
 }
 
 /// What is still there.
-async fn look(at: &Destination) -> Result<Purged, ElasticError> {
+async fn count_deleted(at: &Destination) -> Result<Purged, ElasticError> {
     const OPERATION: &str = "look for deleted documents";
     at.refresh().await?;
     let path = format!("/{}/_stats/docs,merge", at.collection);

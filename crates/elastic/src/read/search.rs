@@ -9,6 +9,7 @@ use facedex_base::space::Metric;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::read::effort::{Asked, Question};
 use crate::read::knn::{Knn, similarity};
 use crate::schema::collection::Collection;
 use crate::schema::document::Person;
@@ -168,6 +169,28 @@ impl RawHit {
             labels: self.source.labels,
         }
     }
+}
+
+/// The `k` faces that are most like `vector`, as far as a search looks by default.
+///
+/// # Errors
+///
+/// What [`knn`] answers.
+pub async fn nearest(
+    client: &Client,
+    collection: &Collection,
+    vector: &[f32],
+    k: usize,
+) -> Result<Vec<Hit>, ElasticError> {
+    let stored = count(client, &collection.name, &[]).await?;
+    let query = Knn {
+        vector,
+        k,
+        effort: Asked::default().effort(Question::Search, &collection.layout(), k, stored),
+        min_similarity: None,
+        filters: &[],
+    };
+    knn(client, collection, &query).await
 }
 
 /// How many faces meet the conditions, and how many there are in all.

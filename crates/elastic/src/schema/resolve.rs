@@ -20,7 +20,7 @@ pub(crate) type Indices = BTreeMap<String, Described>;
 
 /// Looks a collection up.
 pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticError> {
-    let collection = judge_open(name, &look(client, name).await?)?;
+    let collection = judge_open(name, &indices_of(client, name).await?)?;
     // A search pays for no wider look, as long as facedex's own mark is on the index.
     if collection.origin != Origin::Own {
         expect_certain(client, &collection, &survey(client).await?).await?;
@@ -64,7 +64,7 @@ async fn expect_certain(client: &Client, collection: &Collection, indices: &Indi
 }
 
 /// The indices that the collection's aliases stand for.
-async fn look(client: &Client, name: &str) -> Result<Indices, ElasticError> {
+async fn indices_of(client: &Client, name: &str) -> Result<Indices, ElasticError> {
     check_name(name)?;
     let path = format!("/{name},{INDEX_PREFIX}{name}@*");
     let query = [("expand_wildcards", "all")];
@@ -84,7 +84,7 @@ async fn look(client: &Client, name: &str) -> Result<Indices, ElasticError> {
 /// What the name stands for, also where its index is closed, is a copy of another one or is not the one that is written, with
 /// the aliases by which it is.
 pub(crate) async fn found(client: &Client, name: &str) -> Result<(Collection, Vec<Stray>), ElasticError> {
-    sort_out(name, &look(client, name).await?)
+    sort_out(name, &indices_of(client, name).await?)
 }
 
 /// What the name stands for where that is doubtful: for those who settle it.

@@ -82,12 +82,12 @@ pub struct Import<'t> {
     notes: Vec<(PhotoKeys, Tombstone)>,
     in_air: JoinSet<Result<Vec<(String, Landed)>, ElasticError>>,
     counts: Imported,
-    told: &'t dyn Fn(&str),
+    report: &'t dyn Fn(&str),
 }
 
 impl<'t> Import<'t> {
     /// `told` hears of every face that cannot be stored.
-    pub fn new(to: Option<&'t Destination>, run: &str, space: Space, told: &'t dyn Fn(&str)) -> Self {
+    pub fn new(to: Option<&'t Destination>, run: &str, space: Space, report: &'t dyn Fn(&str)) -> Self {
         Self {
             to,
             former: None,
@@ -97,7 +97,7 @@ impl<'t> Import<'t> {
             notes: Vec::new(),
             in_air: JoinSet::new(),
             counts: Imported::default(),
-            told,
+            report,
         }
     }
 
@@ -130,7 +130,7 @@ impl<'t> Import<'t> {
     /// Counts what is no face.
     pub fn fail(&mut self, reason: &str) {
         self.counts.failed += 1;
-        (self.told)(reason);
+        (self.report)(reason);
     }
 
     /// Takes a face.

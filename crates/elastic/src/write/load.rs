@@ -50,7 +50,7 @@ pub struct Load {
 impl Load {
     /// What it means for the collection's users, and what to do.
     pub fn meaning(&self, collection: &str) -> String {
-        const OFF: &str = "searches do not see its new faces, and there are no copies";
+        const OFF: &str = "searches do not see its new faces, and there are no replicas";
         match self.is_alive {
             true => format!("a --bulk-load goes on (run {}): until it ends {OFF}", self.run),
             false => format!(
@@ -202,7 +202,7 @@ pub async fn end_left_behind(to: &Destination, collection: &Collection, run: &st
         Ended::None => {}
         Ended::Done => tracing::warn!(
             collection = collection.name,
-            "an earlier --bulk-load did not end: restored the collection's refresh and copies"
+            "an earlier --bulk-load did not end: restored the collection's refresh and replicas"
         ),
         Ended::GoesOn(load) => tracing::warn!(collection = collection.name, "{}", load.meaning(&collection.name)),
     }

@@ -26,7 +26,7 @@ pub struct Decoded {
 impl App {
     /// Decodes a photo and runs `work` on it and an engine. `name` is the photo's in the request. Where all seats are taken,
     /// or the memory for such a photo, it is refused at once.
-    pub async fn look<T: Send + 'static>(
+    pub async fn infer<T: Send + 'static>(
         &self,
         name: &str,
         encoded: photo::Encoded,

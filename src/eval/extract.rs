@@ -10,10 +10,10 @@ use facedex_face::select::FaceChoice;
 use facedex_face::{DecodedPhoto, Face, FaceEngine, FaceError};
 
 use super::EvalError;
-use super::cache::{Cache, Look};
+use super::cache::{Cache, PhotoFaces};
 
 /// How photos are looked at.
-pub struct Looker<'l> {
+pub struct Extractor<'l> {
     /// Makes an engine that uses one core.
     pub engine: &'l (dyn Fn() -> Result<FaceEngine, FaceError> + Sync),
     /// What was seen before.
@@ -32,7 +32,7 @@ pub struct Looker<'l> {
 
 /// What was seen in a photo: its subject, if there is one.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub struct Extracted {
     /// The face of the person that the photo is filed under.
     pub subject: Option<Face>,
     /// First 32 hexadecimal digits of the BLAKE3 of the photo's bytes.
@@ -43,12 +43,12 @@ pub struct Seen {
     pub took_ms: Option<f64>,
 }
 
-impl Looker<'_> {
+impl Extractor<'_> {
     /// Looks at all photos and gives what was seen, in their order.
-    pub fn look(&self, photos: &[PathBuf]) -> Result<Vec<Seen>, EvalError> {
+    pub fn extract(&self, photos: &[PathBuf]) -> Result<Vec<Extracted>, EvalError> {
         let next = AtomicUsize::new(0);
         let workers = self.workers.clamp(1, photos.len().max(1));
-        let mut seen: Vec<Seen> = vec![Seen::default(); photos.len()];
+        let mut seen: Vec<Extracted> = vec![Extracted::default(); photos.len()];
         let parts = std::thread::scope(|scope| {
             let work = || {
                 let mut engine = None;
@@ -62,7 +62,7 @@ impl Looker<'_> {
                 }
             };
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Vec<(usize, Seen)>, EvalError>>| {
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Vec<(usize, Extracted)>, EvalError>>| {
                 thread
                     .join()
                     .unwrap_or_else(|_| Err(EvalError::Worker(photos.first().cloned().unwrap_or_default())))
@@ -75,11 +75,11 @@ impl Looker<'_> {
         Ok(seen)
     }
 
-    fn one(&self, engine: &mut Option<FaceEngine>, path: &Path, factor: f32) -> Result<Seen, EvalError> {
-        let unreadable = |hash: String, reason: String| Seen {
+    fn one(&self, engine: &mut Option<FaceEngine>, path: &Path, factor: f32) -> Result<Extracted, EvalError> {
+        let unreadable = |hash: String, reason: String| Extracted {
             hash,
             unreadable: Some(reason),
-            ..Seen::default()
+            ..Extracted::default()
         };
         let bytes = match read(path, &self.limits) {
             Ok(bytes) => bytes,
@@ -90,8 +90,8 @@ impl Looker<'_> {
             true => format!("{hash}-{factor}"),
             false => hash.clone(),
         };
-        let (look, took_ms) = match self.cache.get(&known) {
-            Some(look) => (look, None),
+        let (found, took_ms) = match self.cache.get(&known) {
+            Some(found) => (found, None),
             None => {
                 let decoded = DecodedPhoto::new(&bytes, &self.limits, |_| Ok::<_, ImageError>(()));
                 let mut decoded = match decoded {
@@ -108,19 +108,19 @@ impl Looker<'_> {
                 };
                 let start = Instant::now();
                 let photo = decoded.faces(engine)?;
-                let look = Look {
+                let found = PhotoFaces {
                     width: photo.pixels.width(),
                     height: photo.pixels.height(),
                     faces: photo.faces,
                 };
                 let took = start.elapsed().as_secs_f64() * 1e3;
-                self.cache.put(&known, &look)?;
-                (look, Some(took))
+                self.cache.put(&known, &found)?;
+                (found, Some(took))
             }
         };
-        let chosen = self.subject.ordinals(&look.faces, look.width, look.height);
-        Ok(Seen {
-            subject: chosen.first().and_then(|&ordinal| look.faces.into_iter().nth(ordinal)),
+        let chosen = self.subject.ordinals(&found.faces, found.width, found.height);
+        Ok(Extracted {
+            subject: chosen.first().and_then(|&ordinal| found.faces.into_iter().nth(ordinal)),
             hash,
             unreadable: None,
             took_ms,
