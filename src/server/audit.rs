@@ -20,6 +20,7 @@ use serde::Serialize;
 use self::writer::{Line, Log};
 use super::access::Caller;
 use super::form::truth;
+use super::routes;
 
 /// Why something is not written down.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -72,17 +73,11 @@ pub enum Action {
 impl Action {
     /// What a request does, if it is written down.
     pub fn of(method: &Method, path: &str) -> Option<Self> {
-        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        match (method.as_str(), parts.as_slice()) {
-            ("POST", ["v1", "faces"]) => Some(Self::Enrol),
-            ("DELETE", ["v1", "faces", _]) => Some(Self::DeleteFace),
-            ("DELETE", ["v1", "persons", _]) => Some(Self::DeletePerson),
-            ("PATCH", ["v1", "persons", _]) => Some(Self::ChangePerson),
-            ("POST", ["v1", "identify"]) => Some(Self::Identify),
-            ("POST", ["v1", "search"]) => Some(Self::Search),
-            (_, ["es", .., "_search" | "_msearch" | "_count"]) => Some(Self::EsSearch),
-            _ => None,
-        }
+        let path = path.trim_start_matches('/');
+        let is_search = || matches!(path.rsplit('/').next(), Some("_search" | "_msearch" | "_count"));
+        let action = routes::at(method, path)?.audit;
+        // Of what comes to the proxy only searches are written down.
+        action.filter(|action| *action != Self::EsSearch || is_search())
     }
 
     /// Whether it changes what is stored: then it may not happen without being written down.

@@ -6,6 +6,7 @@ use axum::response::Response;
 use facedex_elastic::events::event::{Event, Facedex, Failed, Http, HttpRequest, HttpResponse, QueryFigures, What};
 
 use super::error::Refused;
+use super::routes;
 use super::state::App;
 
 /// What a route tells of a request, as an extension of its response.
@@ -93,19 +94,17 @@ pub fn of(
 
 /// What a request does, by its route's pattern.
 fn action(method: &str, route: &str) -> Option<&'static str> {
-    let under = |prefix: &str| route == prefix || route.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-    Some(match (method, route) {
-        (_, _) if under("/es") => "es-search",
-        (_, _) if !under("/v1") => return None,
-        ("POST", "/v1/search") => "search",
-        ("POST", "/v1/identify") => "identify",
-        ("POST", "/v1/verify") => "verify",
-        ("POST", "/v1/represent") => "represent",
-        ("POST", "/v1/faces") => "enrol",
-        ("PATCH", _) => "change",
-        ("DELETE", _) => "delete",
-        _ => "look-up",
-    })
+    let same_path = || routes::rows().filter(move |row| row.path == route);
+    match same_path().find(|row| row.takes(method)) {
+        Some(row) => row.event,
+        // It is refused with 405, and counted as what was tried.
+        None if same_path().any(|row| row.event.is_some()) => Some(match method {
+            "PATCH" => "change",
+            "DELETE" => "delete",
+            _ => "look-up",
+        }),
+        None => None,
+    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use facedex_elastic::ElasticError;
 use facedex_elastic::schema::resolve;
 use serde::Serialize;
@@ -19,11 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// When to look again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The routes.
-pub fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+/// Says that the process answers.
+pub async fn alive() -> &'static str {
+    "ok\n"
 }
 
 /// What an answer needs.
@@ -46,7 +43,7 @@ const OK: &str = "ok";
 /// embedder's space.
 #[utoipa::path(get, path = "/readyz", tag = "operation",
     responses((status = 200, body = Readiness), (status = 503, body = super::schemas::ErrorBody)))]
-async fn ready(State(app): State<Arc<App>>) -> Result<Json<Readiness>, ApiError> {
+pub async fn ready(State(app): State<Arc<App>>) -> Result<Json<Readiness>, ApiError> {
     let engine = if app.inference.is_whole() {
         OK
     } else {

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod openapi;
 pub mod page;
 pub mod photo;
+pub mod routes;
 mod schemas;
 pub mod state;
 pub mod telemetry;
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
@@ -52,6 +53,7 @@ use tower_http::cors::CorsLayer;
 use self::access::Access;
 use self::audit::Audit;
 use self::error::{ApiError, Code};
+use self::es_proxy::EsProxy;
 use self::inference::Inference;
 use self::memory::Memory;
 pub use self::state::{App, Settings};
@@ -166,6 +168,7 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
         changes: TaskTracker::new(),
         persons: Arc::default(),
         prepared: std::sync::Mutex::default(),
+        es_proxy: EsProxy::default(),
         metrics: recorder,
         run: uuid::Uuid::new_v4().to_string(),
         host: gethostname::gethostname().to_string_lossy().into_owned(),
@@ -211,18 +214,18 @@ pub async fn serve(settings: Settings, client: Client, engines: Vec<FaceEngine>)
     Ok(())
 }
 
-/// Every route.
+/// Every route of the table, behind what every request goes through.
 pub fn router(app: Arc<App>) -> Router {
     let origins = app.settings.access.origins.iter();
     let origins: Vec<HeaderValue> = origins.filter_map(|origin| origin.parse().ok()).collect();
-    let limited = Router::new()
-        .nest("/v1", v1::routes())
-        .merge(es_proxy::routes())
+    let limited = routes::api()
+        // What is no route takes room like one until it is refused.
+        .nest("/v1", Router::new().fallback(async || ApiError::plain(Code::NotFound)))
         .layer(from_fn_with_state(app.clone(), arrival::limits));
     let cors = (!origins.is_empty()).then(|| {
         CorsLayer::new()
             .allow_origin(origins)
-            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+            .allow_methods(routes::methods())
             .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, access::guard::API_KEY])
             .expose_headers([
                 RETRY_AFTER,
@@ -233,10 +236,7 @@ pub fn router(app: Arc<App>) -> Router {
     });
     Router::new()
         .merge(limited)
-        .merge(health::routes())
-        .merge(telemetry::routes())
-        .merge(openapi::routes())
-        .merge(page::routes())
+        .merge(routes::others())
         .fallback(async || ApiError::plain(Code::NotFound))
         .method_not_allowed_fallback(async || ApiError::plain(Code::MethodNotAllowed))
         // Bodies are counted as they come in, for all routes that read any.

@@ -1,12 +1,11 @@
 //! The page at `/`: the files of `web/` as they lie there, inside the binary.
 
-use axum::Router;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 
 /// Only what this server itself sends may run, style or be asked; pictures may also come out of the page itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -66,14 +65,12 @@ static FILES: &[File] = &[
     asset!("words.js", SCRIPT),
 ];
 
-/// The routes.
-pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    FILES.iter().fold(Router::new(), |router, file| {
+/// The path of each file, and what answers there.
+pub fn files<S: Clone + Send + Sync + 'static>() -> impl Iterator<Item = (&'static str, MethodRouter<S>)> {
+    FILES.iter().map(|file| {
         let tag = tag(file.bytes);
-        router.route(
-            file.path,
-            get(move |headers: HeaderMap| std::future::ready(answer(file, &tag, &headers))),
-        )
+        let handler = move |headers: HeaderMap| std::future::ready(answer(file, &tag, &headers));
+        (file.path, get(handler))
     })
 }
 

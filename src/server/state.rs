@@ -23,6 +23,7 @@ use tracing::Instrument;
 use super::access::{Access, AccessSettings};
 use super::audit::Audit;
 use super::error::{ApiError, Code};
+use super::es_proxy::EsProxy;
 use super::inference::Inference;
 use super::memory::{BodyRoom, Memory};
 
@@ -83,6 +84,8 @@ pub struct App {
     pub persons: Arc<Mutex<()>>,
     /// Indices that are ready to be changed, with the names that they had then.
     pub prepared: std::sync::Mutex<HashSet<(String, Vec<String>)>>,
+    /// What requests under `/es/` share.
+    pub es_proxy: EsProxy,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
     /// This process, in the documents that it writes.

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use facedex_elastic::transport::trace;
 use tracing::Instrument as _;
 
@@ -26,12 +24,8 @@ const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
-/// The routes.
-pub fn routes() -> Router<Arc<App>> {
-    Router::new().route("/metrics", get(metrics))
-}
-
-async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+/// What is counted and measured, for Prometheus.
+pub async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(CONTENT_TYPE, kind)], app.metrics.render())
 }

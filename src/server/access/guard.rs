@@ -16,7 +16,7 @@ use super::rate::{Network, Subject};
 use super::{Access, Caller};
 use crate::server::audit::{Action, Entry};
 use crate::server::error::{ApiError, Code};
-use crate::server::openapi::has_route;
+use crate::server::routes;
 use crate::server::state::App;
 use crate::server::telemetry::RequestId;
 
@@ -34,27 +34,19 @@ pub enum Need {
     Scope(Scope),
 }
 
-/// What a route needs. The path is as it came, as the router takes it: one that is escaped in another way is another
-/// route. A route of the document that is not named here needs most.
+/// What a request needs. The path is as it came, as the router takes it: one that is escaped in another way is another
+/// route. What only begins as a route does needs what that route needs.
 pub fn need(method: &Method, path: &str) -> Need {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if let Some(row) = routes::nearest(method, path) {
+        return row.need;
+    }
+    // There is no such route, which the router says: nobody is sent for a better key in vain.
     let is_read = matches!(*method, Method::GET | Method::HEAD);
-    let mut parts = path.strip_prefix('/').unwrap_or(path).splitn(3, '/');
-    let (first, second, third) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-    match (first, second, third) {
-        ("es", ..) => Need::Scope(Scope::Read),
-        ("metrics", None, None) if is_read => Need::AnyKey,
-        ("v1", Some("search" | "identify" | "verify" | "represent"), None) if *method == Method::POST => {
-            Need::Scope(Scope::Read)
-        }
-        ("v1", Some("faces"), None) if *method == Method::POST => Need::Scope(Scope::Write),
-        ("v1", Some("faces"), Some(_)) if *method == Method::DELETE => Need::Scope(Scope::Write),
-        ("v1", Some("persons"), Some(_)) if *method == Method::PATCH => Need::Scope(Scope::Write),
-        ("v1", Some("persons"), Some(_)) if *method == Method::DELETE => Need::Scope(Scope::Admin),
-        ("v1", ..) if is_read => Need::Scope(Scope::Read),
-        _ if !is_read && has_route(method, path) => Need::Scope(Scope::Admin),
-        ("metrics", ..) => Need::AnyKey,
+    match path.split('/').next() {
+        Some("v1") if is_read => Need::Scope(Scope::Read),
+        Some("metrics") => Need::AnyKey,
         _ if is_read => Need::Nothing,
-        // There is no such route, which the router says: nobody is sent for a better key in vain.
         _ => Need::AnyKey,
     }
 }

@@ -20,12 +20,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::any;
 use bytes::Bytes;
 use facedex_elastic::schema::resolve;
 
@@ -42,7 +40,7 @@ use super::state::{App, Place};
 
 /// What requests to the proxy share.
 #[derive(Default)]
-struct EsProxy {
+pub struct EsProxy {
     collections: Collections,
 }
 
@@ -53,28 +51,16 @@ struct Asker<'a> {
     route: &'static str,
 }
 
-/// The proxy's routes, with their full paths.
-pub fn routes() -> Router<Arc<App>> {
-    let proxy = Arc::new(EsProxy::default());
-    let handler = move |State(app): State<Arc<App>>, Extension(caller): Extension<Caller>, request: Request| {
-        let proxy = proxy.clone();
-        async move { proxy.handle(&app, &caller, request).await }
-    };
-    Router::new()
-        .route("/es", any(handler.clone()))
-        .route("/es/", any(handler.clone()))
-        .route("/es/{*path}", any(handler))
+/// Answers whatever comes to `/es` and beneath it: which of it is known, `path` says.
+pub async fn pass(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>, request: Request) -> Response {
+    let headers = request.headers().clone();
+    match app.es_proxy.answer(&app, &caller, request).await {
+        Ok(response) => response,
+        Err(error) => error.response(&headers),
+    }
 }
 
 impl EsProxy {
-    async fn handle(&self, app: &App, caller: &Caller, request: Request) -> Response {
-        let headers = request.headers().clone();
-        match self.answer(app, caller, request).await {
-            Ok(response) => response,
-            Err(error) => error.response(&headers),
-        }
-    }
-
     async fn answer(&self, app: &App, caller: &Caller, request: Request) -> Result<Response, ProxyError> {
         let since = Instant::now();
         let (parts, body) = request.into_parts();

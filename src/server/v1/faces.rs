@@ -127,7 +127,7 @@ pub enum OneSubject {
         (Picture = "application/octet-stream"))),
     responses((status = 201, body = Enrolment), (status = 200, body = Enrolment),
         (status = "default", body = ErrorBody)))]
-pub(super) async fn enrol(
+pub async fn enrol(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Extension(place): Extension<Place>,
@@ -313,7 +313,7 @@ impl InCollection {
 #[utoipa::path(get, path = "/v1/faces/{id}", tag = "faces", operation_id = "get_face",
     params(("id" = String, Path, description = "The face's `_id`."), InCollection),
     responses((status = 200, body = FaceRecord), (status = "default", body = ErrorBody)))]
-pub(super) async fn get(
+pub async fn get(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     path: IdInPath,
@@ -329,7 +329,7 @@ pub(super) async fn get(
 #[utoipa::path(get, path = "/v1/faces/{id}/thumbnail", tag = "faces", operation_id = "get_thumbnail",
     params(("id" = String, Path, description = "The face's `_id`."), InCollection),
     responses((status = 200, content_type = "image/jpeg", body = Picture), (status = "default", body = ErrorBody)))]
-pub(super) async fn thumbnail(
+pub async fn thumbnail(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     path: IdInPath,
@@ -376,7 +376,7 @@ pub struct DeleteOptions {
 #[utoipa::path(delete, path = "/v1/faces/{id}", tag = "faces", operation_id = "delete_face",
     params(("id" = String, Path, description = "The face's `_id`."), DeleteOptions),
     responses((status = 200, body = DeletedFace), (status = "default", body = ErrorBody)))]
-pub(super) async fn delete(
+pub async fn delete(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Extension(place): Extension<Place>,

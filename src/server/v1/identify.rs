@@ -30,7 +30,7 @@ pub type IdentifyAnswer = Answer<Identification>;
         (Picture = "image/*"),
         (Picture = "application/octet-stream"))),
     responses((status = 200, body = IdentifyAnswer), (status = "default", body = ErrorBody)))]
-pub(super) async fn identify(
+pub async fn identify(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,

@@ -10,37 +10,12 @@ pub mod search;
 pub mod stats;
 pub mod verify;
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::routing::{get, post};
 use facedex_face::select::FaceChoice;
 use serde::{Deserialize, Deserializer};
 
-use super::error::{ApiError, Code};
-use super::state::App;
-
-/// The routes.
-pub fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/search", post(search::search))
-        .route("/identify", post(identify::identify))
-        .route("/verify", post(verify::verify))
-        .route("/represent", post(represent::represent))
-        .route("/faces", post(faces::enrol))
-        .route("/faces/{id}", get(faces::get).delete(faces::delete))
-        .route("/faces/{id}/thumbnail", get(faces::thumbnail))
-        .route("/persons", get(persons::list))
-        .route(
-            "/persons/{id}",
-            get(persons::get).patch(persons::change).delete(persons::delete),
-        )
-        .route("/stats", get(stats::stats))
-        .route("/collections", get(stats::collections))
-        .fallback(async || ApiError::plain(Code::NotFound))
-}
+use super::error::ApiError;
 
 type IdInPath = Result<Path<String>, PathRejection>;
 

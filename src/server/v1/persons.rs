@@ -69,7 +69,7 @@ pub struct ListOptions {
 #[utoipa::path(get, path = "/v1/persons", tag = "persons", operation_id = "list_persons",
     params(ListOptions),
     responses((status = 200, body = People), (status = "default", body = ErrorBody)))]
-pub(super) async fn list(
+pub async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
@@ -101,7 +101,7 @@ pub struct PersonAnswer {
 #[utoipa::path(get, path = "/v1/persons/{id}", tag = "persons", operation_id = "get_person",
     params(("id" = String, Path, description = "The person's id, `person.id`."), PageOptions),
     responses((status = 200, body = PersonAnswer), (status = "default", body = ErrorBody)))]
-pub(super) async fn get(
+pub async fn get(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     path: IdInPath,
@@ -169,7 +169,7 @@ pub struct ChangedPerson {
     params(("id" = String, Path, description = "The person's id, `person.id`."), InCollection),
     request_body(content = PersonChange, content_type = "application/json"),
     responses((status = 200, body = ChangedPerson), (status = "default", body = ErrorBody)))]
-pub(super) async fn change(
+pub async fn change(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Extension(place): Extension<Place>,
@@ -229,7 +229,7 @@ pub struct DeletedPerson {
 #[utoipa::path(delete, path = "/v1/persons/{id}", tag = "persons", operation_id = "delete_person",
     params(("id" = String, Path, description = "The person's id, `person.id`."), InCollection),
     responses((status = 200, body = DeletedPerson), (status = "default", body = ErrorBody)))]
-pub(super) async fn delete(
+pub async fn delete(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Extension(place): Extension<Place>,

@@ -66,7 +66,7 @@ pub struct Representation {
         (Picture = "image/*"),
         (Picture = "application/octet-stream"))),
     responses((status = 200, body = Representation), (status = "default", body = ErrorBody)))]
-pub(super) async fn represent(
+pub async fn represent(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,

@@ -29,7 +29,7 @@ pub type SearchAnswer = Answer<SearchResult>;
         (Picture = "image/*"),
         (Picture = "application/octet-stream"))),
     responses((status = 200, body = SearchAnswer), (status = "default", body = ErrorBody)))]
-pub(super) async fn search(
+pub async fn search(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,

@@ -45,7 +45,7 @@ pub struct Stats {
 /// Count what a collection holds
 #[utoipa::path(get, path = "/v1/stats", tag = "collections", operation_id = "stats", params(StatsOptions),
     responses((status = 200, body = Stats), (status = "default", body = ErrorBody)))]
-pub(super) async fn stats(
+pub async fn stats(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
@@ -73,7 +73,7 @@ pub struct CollectionNames {
 /// Name the collections
 #[utoipa::path(get, path = "/v1/collections", tag = "collections", operation_id = "collections",
     responses((status = 200, body = CollectionNames), (status = "default", body = ErrorBody)))]
-pub(super) async fn collections(
+pub async fn collections(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<CollectionNames>, ApiError> {

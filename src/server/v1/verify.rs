@@ -94,7 +94,7 @@ pub struct Side {
         (VerifyForm = "multipart/form-data"),
         (VerifyJson = "application/json"))),
     responses((status = 200, body = VerifyAnswer), (status = "default", body = ErrorBody)))]
-pub(super) async fn verify(
+pub async fn verify(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request,
