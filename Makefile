@@ -29,6 +29,8 @@ test: cargo ## Set everything up; check the format and the lints; run all tests 
 test-full: export FACEDEX_TEST_FULL := 1
 test-full: ## The same with all of the long suites, on all tested versions of Elasticsearch: 9.5.3, 9.2.0, 8.19.21
 	dev/clients typed >/dev/null
+	dev/public-items
+	cargo package --locked --allow-dirty --package facedex-base --package facedex-face --package facedex-elastic
 	$(MAKE) test ES_VERSION=9.5.3
 	$(MAKE) test-on ES_VERSION=9.2.0
 	$(MAKE) test-8
