@@ -5,6 +5,8 @@
 //! [`facedex-face`]: https://docs.rs/facedex-face
 //! [`facedex-elastic`]: https://docs.rs/facedex-elastic
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod address;
 pub mod errors;
 pub mod geometry;

@@ -306,7 +306,7 @@ impl ElasticError {
 pub const BLOCKED: &str = "cluster_block_exception";
 
 /// The error type of a closed index.
-pub const CLOSED: &str = "index_closed_exception";
+pub(crate) const CLOSED: &str = "index_closed_exception";
 
 /// The index that an error body names.
 fn named_index(body: &[u8]) -> Option<String> {

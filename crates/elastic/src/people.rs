@@ -64,6 +64,10 @@ impl Faces {
 }
 
 /// The name for people to read that the person has, where one of their faces has one.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn name_of(to: &Destination, person: &str) -> Result<Option<String>, ElasticError> {
     let named = json!({"bool": {"filter": [of_person(person), {"exists": {"field": "person.name"}}]}});
     let body = json!({"query": named, "size": 1, "_source": ["person"], "sort": [{"@timestamp": "asc"}]});
@@ -95,6 +99,10 @@ pub struct Page {
 }
 
 /// The person's faces from `offset` on, at most `limit`.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn page(
     client: &Client,
     collection: &str,

@@ -44,6 +44,10 @@ enum Network {
 
 impl Detector {
     /// Loads the detector of a recipe, with its later stages.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model's file is missing, is not the one of the catalog, or cannot be loaded.
     pub fn of(runtime: &Runtime, recipe: &Recipe, threads: usize) -> Result<Self, FaceError> {
         let model = &recipe.detector;
         let family = model.detector.as_ref().map(|facts| facts.family);
@@ -61,6 +65,10 @@ impl Detector {
     }
 
     /// Loads a detector of one stage, which looks at photos as the default precision does.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model's file is missing, is not the one of the catalog, or cannot be loaded.
     pub fn load(runtime: &Runtime, model: &Model, threads: usize) -> Result<Self, FaceError> {
         Ok(Self {
             network: Network::YuNet(YuNet::load(runtime, model, threads)?),
@@ -77,6 +85,10 @@ impl Detector {
     }
 
     /// All faces of the photo, ordered by (y, x) of their boxes.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model fails.
     pub fn detect(&mut self, photo: &RgbImage) -> Result<Vec<Detection>, FaceError> {
         let mut candidates = Vec::new();
         for scale in self.scales.for_size(photo.width(), photo.height()) {
@@ -99,6 +111,10 @@ impl Detector {
     }
 
     /// One pass over the pixels as they are: all faces between about 10 and 300 pixels, ordered by (y, x).
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model fails.
     pub fn detect_at_native_size(&mut self, photo: &RgbImage) -> Result<Vec<Detection>, FaceError> {
         Ok(in_order(suppress(self.candidates(photo)?)))
     }

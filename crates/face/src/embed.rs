@@ -22,6 +22,10 @@ pub struct Embedder {
 
 impl Embedder {
     /// Loads the embedder that the catalog describes.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model's file is missing, is not the one of the catalog, or cannot be loaded.
     pub fn load(runtime: &Runtime, model: &Model, threads: usize) -> Result<Self, FaceError> {
         let (Some(facts), Some(crop)) = (&model.embedder, &model.crop) else {
             return Err(RuntimeError::WrongRole(model.name.clone()).into());
@@ -52,12 +56,20 @@ impl Embedder {
 
     /// The embedding of an aligned crop, as many values as the embedder has dimensions; L2-normalised where vectors are
     /// compared by cosine.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model fails, `FaceError::BadEmbedding` where its vector has no direction.
     pub fn embed(&mut self, crop: &RgbImage) -> Result<Vec<f32>, FaceError> {
         let vector = self.run(crop)?;
         self.finish(&vector)
     }
 
     /// The mean of the embeddings of a crop and of its mirror image.
+    ///
+    /// # Errors
+    ///
+    /// As for `embed`; also where the two vectors cancel each other out.
     pub fn embed_mirrored(&mut self, crop: &RgbImage) -> Result<Vec<f32>, FaceError> {
         let (plain, mirrored) = (self.embed(crop)?, self.embed(&flip_horizontal(crop))?);
         let mean: Vec<f32> = plain.iter().zip(&mirrored).map(|(a, b)| (a + b) / 2.0).collect();

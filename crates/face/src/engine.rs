@@ -76,6 +76,10 @@ impl FaceEngine {
     }
 
     /// Loads the models of a recipe; each of them may use `threads` cores for one photo.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model's file is missing, is not the one of the catalog, or cannot be loaded.
     pub fn load(runtime: &Runtime, recipe: &Recipe, threads: usize) -> Result<Self, FaceError> {
         let members = recipe.members.iter().map(|(model, weight)| {
             let embedder = Embedder::load(runtime, model, threads)?;
@@ -111,6 +115,11 @@ impl FaceEngine {
     }
 
     /// Every face of the photo, ordered by (y, x) of their boxes. Pure and deterministic.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where a model fails, `FaceError::DegenerateLandmarks` and `FaceError::BadEmbedding` where a face cannot
+    /// be aligned or embedded. A photo without a face is no error.
     pub fn faces(&mut self, photo: &RgbImage) -> Result<Vec<Face>, FaceError> {
         let mut faces = Vec::new();
         let mut spent = Spent::default();

@@ -81,6 +81,10 @@ pub enum ImageError {
 }
 
 /// Reads a photo's bytes, at most [`Limits::max_bytes`] of them.
+///
+/// # Errors
+///
+/// `ImageError::Io` where the file cannot be read, `ImageError::TooManyBytes` where it is larger than the limit.
 pub fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
@@ -110,6 +114,10 @@ pub fn sniff(head: &[u8]) -> Option<ImageFormat> {
 
 /// Decodes a photo to upright 8-bit RGB: format by content, the first frame of an animation, EXIF orientation applied,
 /// transparency flattened onto white, greyscale, CMYK and 16-bit samples converted.
+///
+/// # Errors
+///
+/// As for [`Encoded::open`] and [`Encoded::decode`].
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, ImageError> {
     Encoded::open(bytes, limits)?.decode()
 }
@@ -123,6 +131,10 @@ pub struct Encoded<'b> {
 
 impl<'b> Encoded<'b> {
     /// Reads the header and holds it against the limits.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ImageError`] that a header shows: no bytes, too many, no known format, no pixels, too many, a JPEG without its end.
     pub fn open(bytes: &'b [u8], limits: &Limits) -> Result<Self, ImageError> {
         if bytes.is_empty() {
             return Err(ImageError::Empty);
@@ -188,6 +200,10 @@ impl<'b> Encoded<'b> {
     }
 
     /// Decodes the pixels.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Encoded::open`] and [`Encoded::decode`].
     pub fn decode(mut self) -> Result<RgbImage, ImageError> {
         // A damaged EXIF block is no reason to refuse the picture: viewers show it unrotated too.
         let orientation = self

@@ -30,6 +30,10 @@ struct Pass {
 
 impl Refiner {
     /// Loads the refiner that the catalog describes.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model's file is missing, is not the one of the catalog, or cannot be loaded.
     pub fn load(runtime: &Runtime, model: &Model, threads: usize) -> Result<Self, FaceError> {
         Ok(Self {
             network: runtime.load(model, threads)?,
@@ -42,6 +46,10 @@ impl Refiner {
     }
 
     /// The refined landmarks, or the detector's own where the second pass sees no face in its crop.
+    ///
+    /// # Errors
+    ///
+    /// `FaceError::Runtime` where the model fails.
     pub fn refine(&mut self, photo: &RgbImage, detection: &Detection) -> Result<Landmarks, FaceError> {
         let first = self.pass(photo, &detection.bbox)?;
         if !is_usable(&first) {

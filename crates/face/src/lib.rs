@@ -1,4 +1,16 @@
 //! Pixels to vectors: decode, detect, refine, align, assess, embed. Knows nothing of Elasticsearch.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut engine = facedex_face::FaceEngine::open(2)?;
+//! for face in facedex_face::Photo::open("photo.jpg".as_ref(), &mut engine)?.faces {
+//!     println!("{:?} {:?}", face.bbox, &face.embedding[..4]);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![warn(clippy::missing_errors_doc)]
 
 pub mod align;
 pub mod detect;

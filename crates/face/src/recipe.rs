@@ -120,6 +120,10 @@ pub struct Recipe {
 
 impl Recipe {
     /// A recipe of the catalog's models, of the default ones where none is named.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the catalog lacks a model of this name for its stage.
     pub fn new(
         catalog: &Catalog,
         detector: Option<&str>,
@@ -164,6 +168,10 @@ impl Recipe {
     }
 
     /// The catalog's default models at the default precision.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the catalog does not have its own default models.
     pub fn default_of(catalog: &Catalog) -> Result<Self, CatalogError> {
         Self::new(catalog, None, None, Precision::default())
     }

@@ -6,6 +6,13 @@ use crate::engine::Face;
 use crate::geometry::Point;
 
 /// Which faces of a query photo take part.
+///
+/// ```
+/// use facedex_face::select::FaceChoice;
+///
+/// assert_eq!("largest".parse(), Ok(FaceChoice::Largest));
+/// assert_eq!("2".parse(), Ok(FaceChoice::Ordinal(2)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FaceChoice {
     /// Every face.

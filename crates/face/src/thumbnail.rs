@@ -17,6 +17,10 @@ pub fn cut(photo: &RgbImage, bbox: &Rect, size: u32) -> RgbImage {
 }
 
 /// The same as a JPEG of quality 85.
+///
+/// # Errors
+///
+/// Fails where the JPEG cannot be encoded.
 pub fn jpeg(photo: &RgbImage, bbox: &Rect, size: u32) -> Result<Vec<u8>, image::ImageError> {
     let mut bytes = Vec::new();
     cut(photo, bbox, size).write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 85))?;

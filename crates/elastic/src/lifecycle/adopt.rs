@@ -61,6 +61,11 @@ pub struct Deletions {
 
 /// Makes the index that the name stands for the collection. What was deleted on request is removed from it, and every other
 /// index of the same id that is no part of it gets an id of its own.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request,
+/// or where the index is closed, blocked or hidden by an alias's filter.
 pub async fn adopt(to: &Destination, deletions: &Deletions, dry_run: bool) -> Result<Adopted, ElasticError> {
     let (collection, strays) = resolve::found(&to.client, &to.collection).await?;
     let indices = survey(&to.client).await?;
@@ -130,6 +135,10 @@ async fn stored(
 const BATCH: usize = 1000;
 
 /// Gives the index that the name stands for an id of its own.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request, or where the index takes no writes.
 pub async fn adopt_as_copy(to: &Destination, dry_run: bool) -> Result<Adopted, ElasticError> {
     let (collection, strays) = resolve::found(&to.client, &to.collection).await?;
     let indices = survey(&to.client).await?;

@@ -100,6 +100,10 @@ impl Report {
 }
 
 /// Checks a collection; keeps at most `examples` of each kind of finding.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn check(to: &Destination, collection: &Collection, examples: usize) -> Result<Report, ElasticError> {
     let mut report = Report::default();
     mappings(to, collection, examples, &mut report.drift).await?;

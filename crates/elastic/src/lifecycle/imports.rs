@@ -57,6 +57,10 @@ impl Unfinished {
 }
 
 /// The import that has begun into an index and not ended, if there is one.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn unfinished(client: &Client, collection: &Collection) -> Result<Option<Unfinished>, ElasticError> {
     let mapping = alive::mapping(client, &collection.index).await?;
     Ok(Unfinished::deserialize(alive::note(&mapping, FIELD)).ok())
@@ -64,6 +68,10 @@ pub async fn unfinished(client: &Client, collection: &Collection) -> Result<Opti
 
 /// Begins an import of `of`, which stands for the file, or goes on with the one that was cut off. One that goes on, and one of
 /// another file that did not end, is refused: each leaves a note of its own. The collection's index is of the newest mapping.
+///
+/// # Errors
+///
+/// Refuses to begin beside an import that goes on, or one of another file that did not end; fails where Elasticsearch does.
 pub async fn begin(to: &Destination, collection: &Collection, of: &str) -> Result<Unfinished, LifecycleError> {
     let of = blake3::hash(of.as_bytes()).to_hex()[..32].to_owned();
     let before = to.patiently(|| unfinished(&to.client, collection)).await?;
@@ -135,6 +143,10 @@ pub fn keep_alive(to: &Destination, collection: &Collection, begun: &Unfinished)
 }
 
 /// Ends an import whose faces are all there.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn end(to: &Destination, collection: &Collection, run: &str) -> Result<(), ElasticError> {
     match to.patiently(|| unfinished(&to.client, collection)).await? {
         // Another one's note is left.
@@ -158,6 +170,10 @@ fn of_import(run: &str) -> Value {
 }
 
 /// Counts what [`take_back`] would delete from the collection's current index.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn count(to: &Destination, run: &str) -> Result<u64, ElasticError> {
     to.refresh().await?;
     people::count(to, &to.collection, &of_import(run)).await
@@ -165,6 +181,10 @@ pub async fn count(to: &Destination, run: &str) -> Result<u64, ElasticError> {
 
 /// Deletes the faces that an import wrote, from every index of the collection. They are not noted as deleted on request: an
 /// import of the same file writes them again.
+///
+/// # Errors
+///
+/// Refuses while the import still goes on; fails where Elasticsearch does, or an index cannot be reached.
 pub async fn take_back(to: &Destination, collection: &Collection, run: &str) -> Result<TakenBack, LifecycleError> {
     let before = to.patiently(|| unfinished(&to.client, collection)).await?;
     if let Some(before) = before.filter(|before| before.run == run) {

@@ -63,6 +63,10 @@ pub struct Migration {
 
 impl Migration {
     /// Looks at what there is; `None` where the collection is as wanted. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Refuses beside a bulk load or another migration that goes on; fails where the collection is not there or in doubt.
     pub async fn plan(at: &Destination, goal: Goal) -> Result<Option<Self>, LifecycleError> {
         let client = Arc::clone(&at.client);
         let collection = resolve::open(&client, &at.collection).await?;
@@ -112,6 +116,11 @@ impl Migration {
     }
 
     /// Moves the collection. Where this fails or is dropped, [`Migration::release`] lets writers go on.
+    ///
+    /// # Errors
+    ///
+    /// Fails where faces cannot be carried over, searches find less than before, writers would wait too long, the next index is
+    /// of another migration, or Elasticsearch fails for longer than the policy says. The alias then stays where it was.
     pub async fn run<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -196,6 +205,10 @@ impl Migration {
     }
 
     /// Lets writers go on, if they wait because of us and the alias has not changed hands.
+    ///
+    /// # Errors
+    ///
+    /// Fails where Elasticsearch cannot be reached or refuses a request.
     pub async fn release(&mut self) -> Result<(), ElasticError> {
         if !self.blocked {
             return Ok(());

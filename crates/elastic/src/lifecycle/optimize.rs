@@ -40,6 +40,10 @@ impl Merge {
 }
 
 /// Looks at the segments, and whether somebody writes to the collection.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn measure(client: &Client, collection: &Collection) -> Result<Merge, ElasticError> {
     let Storage { segments, deleted, .. } = storage::storage(client, collection).await?;
     Ok(Merge {
@@ -72,6 +76,10 @@ async fn signs_of_life(client: &Client, collection: &Collection) -> Result<Optio
 }
 
 /// Comes back when no merge of the collection's is under way and nothing is left to merge by itself.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request for longer than the policy says.
 pub async fn settle(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
     let path = format!("/{}/_stats/merge,segments", collection.index);
     let mut before = None;
@@ -92,6 +100,10 @@ pub async fn settle(client: &Client, collection: &Collection) -> Result<(), Elas
 }
 
 /// Merges each shard into one segment, and comes back when that is done, however long it takes.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request for longer than the policy says.
 pub async fn merge(to: &Destination, collection: &Collection) -> Result<(), ElasticError> {
     const OPERATION: &str = "merge the segments";
     let task = load::force_merge(&to.client, collection).await?;

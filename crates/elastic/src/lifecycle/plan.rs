@@ -11,7 +11,7 @@ pub const LARGEST_SHARD: u64 = 50 << 30;
 /// "Size your shards": and so is one of more documents than this.
 pub const MOST_DOCUMENTS: u64 = 200_000_000;
 /// Above this a JVM loses its compressed pointers; half of the memory is the other limit of a heap.
-pub const LARGEST_HEAP: u64 = 31 << 30;
+pub(crate) const LARGEST_HEAP: u64 = 31 << 30;
 /// Bytes on disk that a face takes besides its vector: the document, its fields and their indices. Measured (9.2.0, one
 /// segment, named people, no thumbnails) and rounded up; docs/lifecycle.md says how.
 pub const OTHER_BYTES: u64 = 600;

@@ -83,6 +83,10 @@ pub(crate) async fn early_termination(
 }
 
 /// Sets the settings of the collection's index as new ones have them, and says which were changed.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch refuses the settings, or a load that was cut off cannot be ended.
 pub async fn repair(to: &Destination, collection: &Collection) -> Result<Vec<String>, ElasticError> {
     let mut changed = Vec::new();
     match load::end(&to.client, collection, "").await? {

@@ -41,6 +41,10 @@ pub struct Copier {
 
 impl Copier {
     /// One that writes as this cluster reads.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the nodes' versions cannot be told.
     pub async fn of(client: &Client) -> Result<Self, ElasticError> {
         let form = Form::of(&*client.versions().await?);
         Ok(Self { form })
@@ -91,6 +95,10 @@ fn version(face: &Face) -> u64 {
 }
 
 /// Looks once. `told` hears how many faces of the source were passed.
+///
+/// # Errors
+///
+/// Fails where either index cannot be read or the target takes no writes for longer than the policy says.
 pub async fn round<C: Carrier>(
     from: &Destination,
     to: &Destination,

@@ -33,6 +33,10 @@ pub struct Removed {
 }
 
 /// What [`remove`] would remove.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request, or where there is nothing of this name.
 pub async fn survey(to: &Destination, with_tombstones: bool) -> Result<Removed, ElasticError> {
     let whole = versions::of(to).await?;
     let is_open = whole
@@ -57,6 +61,10 @@ pub async fn survey(to: &Destination, with_tombstones: bool) -> Result<Removed, 
 
 /// Removes everything, looked up anew, until nothing is left, and says which indices. The index that the name stands for goes
 /// last, so that the same command finishes what was cut off.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request. The same command goes on.
 pub async fn remove(to: &Destination, with_tombstones: bool) -> Result<Vec<Version>, ElasticError> {
     let mut removed = Vec::new();
     loop {
@@ -79,6 +87,10 @@ pub async fn remove(to: &Destination, with_tombstones: bool) -> Result<Vec<Versi
 }
 
 /// Removes an index for good.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request for longer than the policy says.
 pub async fn drop_index(to: &Destination, index: &str) -> Result<(), ElasticError> {
     let path = format!("/{index}");
     let removed: Result<Value, _> = to
@@ -93,6 +105,10 @@ pub async fn drop_index(to: &Destination, index: &str) -> Result<(), ElasticErro
 
 /// The indices that `retire` would remove: those that migrations left, and on demand the one that a migration began and
 /// does not work on any more.
+///
+/// # Errors
+///
+/// Refuses an unfinished migration that goes on; fails where Elasticsearch does.
 pub async fn retirable(
     client: &Client,
     collection: &Collection,

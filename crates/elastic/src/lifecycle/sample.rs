@@ -40,6 +40,10 @@ pub struct Sample {
 
 impl Sample {
     /// Refuses an index that finds less than this share, of itself or of what was found before.
+    ///
+    /// # Errors
+    ///
+    /// Fails where less was found than `min` says.
     pub fn expect(&self, share: f64) -> Result<(), LifecycleError> {
         let least = self.agreement.map_or(self.found, |agreement| agreement.min(self.found));
         if self.searches == 0 || least >= share {
@@ -59,6 +63,10 @@ impl Sample {
 }
 
 /// Searches for faces that are chosen at random, in the new index and, where their vectors are of one space, in the old.
+///
+/// # Errors
+///
+/// Fails where one of the searches does.
 pub async fn sample(to: &Destination, old: &Collection, new: &Collection, size: usize) -> Result<Sample, ElasticError> {
     let comparable = old.space == new.space;
     // While the old index is written to, it has faces that are still to come: only those that the new one has count.

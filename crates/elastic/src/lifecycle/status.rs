@@ -35,6 +35,10 @@ pub struct Status {
 }
 
 /// Counts what a collection holds.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn status(client: &Client, name: &str) -> Result<Status, ElasticError> {
     const OPERATION: &str = "tell the collection's status";
     let versions = client.versions().await?;

@@ -106,6 +106,10 @@ struct DenseVector {
 }
 
 /// Asks what the collection costs.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn storage(client: &Client, collection: &Collection) -> Result<Storage, ElasticError> {
     let stats: StatsReply = client
         .json(

@@ -104,6 +104,10 @@ pub struct View<'d> {
 
 impl<'d> View<'d> {
     /// Holds on to what the index holds now; everything acknowledged before this call is in it.
+    ///
+    /// # Errors
+    ///
+    /// Fails where Elasticsearch cannot be reached or refuses a request.
     pub async fn open(to: &'d Destination) -> Result<Self, ElasticError> {
         to.refresh().await?;
         let scan = Scan::open(to).await?;
@@ -120,6 +124,10 @@ impl<'d> View<'d> {
     }
 
     /// The whole documents of these faces, at most 10,000.
+    ///
+    /// # Errors
+    ///
+    /// Fails where Elasticsearch cannot be reached or refuses a request, or the point in time is gone.
     pub async fn documents(&mut self, ids: &[&str]) -> Result<Vec<Face>, ElasticError> {
         let mut body = json!({"query": {"ids": {"values": ids}}, "size": ids.len()});
         read(&mut body, Read::Documents);
@@ -166,6 +174,10 @@ impl Walk {
     }
 
     /// The next photo with all of its faces; `None` at the end. Photos without a hash come last, as one.
+    ///
+    /// # Errors
+    ///
+    /// Fails where Elasticsearch cannot be reached or refuses a request, or the point in time is gone.
     pub async fn next(&mut self, view: &mut View<'_>) -> Result<Option<Photo>, ElasticError> {
         let mut photo: Option<Photo> = None;
         loop {
@@ -212,7 +224,11 @@ impl Walk {
 }
 
 /// Opens a view, does `work` with it, and closes it whatever comes of that.
-pub async fn with_view<'d, T, E, F>(to: &'d Destination, work: F) -> Result<T, E>
+///
+/// # Errors
+///
+/// What `work` answers, and where the view cannot be opened.
+pub(crate) async fn with_view<'d, T, E, F>(to: &'d Destination, work: F) -> Result<T, E>
 where
     E: From<ElasticError>,
     F: AsyncFnOnce(&mut View<'d>) -> Result<T, E>,

@@ -105,6 +105,11 @@ impl Change {
 /// Changes every face of a person, in every index behind the collection. Comes back when a refreshed look at all of them
 /// finds nothing left to change. An index that cannot be looked at does not keep the others from being changed: what was
 /// done and what was not is told in either case.
+///
+/// # Errors
+///
+/// Fails where nobody has this id, the change contradicts what is stored, or Elasticsearch fails. Indices that cannot be
+/// reached are in the answer.
 pub async fn change(to: &Destination, person: &str, change: &Change) -> Result<Changed, ElasticError> {
     let mut changing = Changing {
         to,

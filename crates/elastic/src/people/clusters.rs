@@ -23,6 +23,10 @@ pub struct Updated {
 }
 
 /// Writes each face's cluster; `None` takes it away. The versions are those at which the vectors were read.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request for longer than the policy says.
 pub async fn write(to: &Destination, faces: &[(String, Version, Option<String>)]) -> Result<Updated, ElasticError> {
     let operation = |(id, version, cluster): &(String, Version, Option<String>)| {
         Ok(Operation {
@@ -84,6 +88,10 @@ const OPERATION: &str = "change faces";
 /// Gives a person to a face, or to all faces of a cluster, however many. Those who are somebody else stay so unless `overwrite`.
 /// A name that is given becomes that of all of the person's faces; without one, the faces get the name that the person has. `None`
 /// where there is neither such a face nor such a cluster. `told` hears how many are done. Repeating it goes on where it ended.
+///
+/// # Errors
+///
+/// Fails where the face or cluster cannot be read or written; what was done until then stays.
 pub async fn label(
     to: &Destination,
     which: &str,

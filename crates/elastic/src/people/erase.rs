@@ -42,6 +42,10 @@ pub struct Erased {
 }
 
 /// What [`erase`] would delete. The ids are left out.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn rehearse(to: &Destination, faces: &Faces) -> Result<Erased, ElasticError> {
     let whole = versions::of(to).await?;
     let mut erased = Erased {
@@ -93,6 +97,11 @@ pub(crate) async fn count(to: &Destination, name: &str, query: &Value) -> Result
 /// Deletes the faces from every index behind the collection. Comes back when refreshed searches of all of them, one after
 /// the other and after the last deletion, find none. An index that cannot be looked at does not keep the others from being
 /// cleared: what was done and what was not is told in either case.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request, or others write the same faces all the
+/// time. Indices that cannot be reached are in the answer.
 pub async fn erase(to: &Destination, faces: &Faces) -> Result<Erased, ElasticError> {
     let mut erasing = Erasing {
         to,

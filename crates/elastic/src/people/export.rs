@@ -36,6 +36,10 @@ pub struct Export {
 
 impl Export {
     /// Begins with the collection's current index. Refuses to begin where not all can be read.
+    ///
+    /// # Errors
+    ///
+    /// Fails where an index of the collection cannot be read.
     pub async fn begin(to: &Destination, person: &str) -> Result<Self, ElasticError> {
         let whole = versions::of(to).await?;
         if let Some(index) = whole.hidden.first() {
@@ -57,6 +61,10 @@ impl Export {
     }
 
     /// The next faces, one object each: `collection`, `index`, `id` and the whole `document`.
+    ///
+    /// # Errors
+    ///
+    /// Fails where Elasticsearch cannot be reached or refuses a request.
     pub async fn next(&mut self) -> Result<Option<Vec<Value>>, ElasticError> {
         loop {
             let Some((index, mut view, after)) = self.open.take() else {

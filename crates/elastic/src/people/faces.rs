@@ -140,6 +140,10 @@ pub fn is_id(text: &str) -> bool {
 }
 
 /// One face, as it is now: a write that no refresh has made searchable yet is seen.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn get(client: &Client, collection: &str, id: &str) -> Result<Option<FaceRecord>, ElasticError> {
     let query = [("_source_excludes", LEFT_OUT)];
     let raw: Option<RawFace> = read(client, collection, id, &query).await?;
@@ -147,6 +151,10 @@ pub async fn get(client: &Client, collection: &str, id: &str) -> Result<Option<F
 }
 
 /// The picture of a face: `None` without the face, `Some(None)` without a picture.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request, or what is stored is no base64.
 pub async fn thumbnail(client: &Client, collection: &str, id: &str) -> Result<Option<Option<Vec<u8>>>, ElasticError> {
     let query = [("_source_includes", "face.thumbnail")];
     let raw: Option<Value> = read(client, collection, id, &query).await?;
@@ -186,6 +194,10 @@ async fn read<T: serde::de::DeserializeOwned>(
 
 /// Deletes one face from every index behind the collection; searches do not find it any more when this comes back. Says whether
 /// it was there. With `forget` it is not stored again when its photo is ingested; otherwise this is a correction.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request. Indices that cannot be reached are in the answer.
 pub async fn delete(to: &Destination, id: &str, forget: bool) -> Result<(bool, Reach), ElasticError> {
     let mut deleting = Deleting {
         to,

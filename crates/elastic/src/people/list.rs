@@ -36,6 +36,10 @@ pub struct People {
 
 /// At most `limit` people (1 to 1,000) behind the id `after`; with `search`, those whose id or name has this text in it, in
 /// whatever case.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn list(
     client: &Client,
     collection: &str,

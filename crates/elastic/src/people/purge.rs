@@ -63,6 +63,10 @@ impl Purged {
 
 /// Removes deleted documents from the files of every index behind the collection. Comes back when that is done, or when
 /// `limit` is over.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request. What is left when the time is over is in the answer.
 pub async fn purge(to: &Destination, limit: Duration) -> Result<Purged, ElasticError> {
     let whole = versions::of(to).await?;
     let mut purged = Purged {

@@ -84,6 +84,10 @@ impl Question {
 
 impl Asked {
     /// Refuses what cannot be.
+    ///
+    /// # Errors
+    ///
+    /// A number that is out of its range, with the reason.
     pub fn check(&self) -> Result<(), String> {
         match (self.candidates, self.rescored) {
             (Some(candidates), Some(rescored)) if rescored > candidates => Err(format!(

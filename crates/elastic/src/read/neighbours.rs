@@ -47,6 +47,10 @@ struct Hit {
 }
 
 /// The neighbours of each vector with their similarities, best first.
+///
+/// # Errors
+///
+/// Fails where one of the searches does, or a shard does not answer.
 pub async fn of(
     client: &Client,
     collection: &Collection,

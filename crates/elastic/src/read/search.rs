@@ -72,6 +72,10 @@ struct RawHit {
 
 /// Runs a kNN search; hits come best first. A shard that fails makes the whole search fail: a missing shard must not
 /// look like a missing person.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request, or a shard does not answer.
 pub async fn knn(client: &Client, collection: &Collection, query: &Knn<'_>) -> Result<Vec<Hit>, ElasticError> {
     const OPERATION: &str = "search";
     client.versions().await?;
@@ -98,6 +102,10 @@ fn body(query: &Knn<'_>, clause: Value) -> Value {
 /// How many pairs of vectors a search compares in the graphs of each node's shards, as Elasticsearch's profile counts them, by
 /// the node's id. That is its work, whatever the machine, rescoring included. Asked by a section that looks equally far; before 9.3 it
 /// rescores all candidates.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request, or the answer has no profile.
 pub async fn comparisons(
     client: &Client,
     collection: &Collection,
@@ -136,6 +144,10 @@ pub async fn comparisons(
 }
 
 /// Faces whose similarities are known, in the order in which they are given. One that is gone by now is left out.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn by_id(
     client: &Client,
     collection: &Collection,
@@ -197,6 +209,11 @@ pub async fn nearest(
 ///
 /// Refuses a condition on a field that the collection does not have, or on a label that none of its faces has: it would
 /// match nothing, or exclude nothing, and an unknown person would be what that looks like.
+///
+/// # Errors
+///
+/// [`ElasticError::UnknownLabel`] and `ElasticError::UnknownField` for a condition that nothing could meet; also where
+/// Elasticsearch cannot be reached.
 pub async fn count_among(
     client: &Client,
     collection: &Collection,
@@ -226,6 +243,10 @@ pub async fn count_among(
 }
 
 /// The number of faces that meet the conditions.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request, or a shard does not answer.
 pub async fn count(client: &Client, collection: &str, filters: &[Filter]) -> Result<u64, ElasticError> {
     let query = filter::query(filters).unwrap_or_else(|| json!({"match_all": {}}));
     count_of(client, collection, &query).await

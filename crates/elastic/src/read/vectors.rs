@@ -91,6 +91,10 @@ struct Cluster {
 /// Gives every face that meets the conditions to `each`, page by page, and collects what it makes of them. The index has so many
 /// `shards`. It is called from
 /// several threads, in no order.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request, or a stored vector cannot be read.
 pub async fn map<T: Send + 'static>(
     to: &Destination,
     shards: u32,

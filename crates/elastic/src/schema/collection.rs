@@ -86,6 +86,10 @@ impl Collection {
     }
 
     /// Refuses another embedding space.
+    ///
+    /// # Errors
+    ///
+    /// [`ElasticError::WrongSpace`] with both spaces.
     pub fn expect_space(&self, space: &str) -> Result<(), ElasticError> {
         if self.space == space {
             return Ok(());
@@ -124,6 +128,10 @@ pub(crate) struct Alias {
 pub const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,99}$";
 
 /// Refuses names that could not be an alias, or could reach something else (wildcards, lists, other clusters).
+///
+/// # Errors
+///
+/// The name, and what is wrong with it.
 pub fn check_name(name: &str) -> Result<(), ElasticError> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let valid = (1..=100).contains(&name.len())

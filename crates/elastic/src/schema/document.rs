@@ -213,6 +213,10 @@ impl FaceFields {
 
 impl FaceDocument {
     /// The document as JSON, its vector in this form.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the document cannot be written as JSON.
     pub fn encode(&self, form: Form) -> Result<Bytes, ElasticError> {
         let face = &self.face;
         let wire = Wire {
@@ -246,6 +250,10 @@ impl FaceDocument {
 }
 
 /// A label that can be stored and filtered by.
+///
+/// # Errors
+///
+/// Text without `=`, and what [`check_label`] refuses.
 pub fn parse_label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     check_label(key, value)?;
@@ -253,6 +261,10 @@ pub fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 /// Refuses a label that could not be filtered by.
+///
+/// # Errors
+///
+/// The reason: an empty key or value, one that is too long, or a character that no filter could name.
 pub fn check_label(key: &str, value: &str) -> Result<(), String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if key.is_empty() || key.len() > 255 || !key.chars().all(is_plain) {
@@ -268,6 +280,10 @@ pub fn check_label(key: &str, value: &str) -> Result<(), String> {
 const MOST_OF_A_NAME: usize = 512;
 
 /// Refuses an id that a person could not be found, shown or asked for by.
+///
+/// # Errors
+///
+/// The reason: empty, too long, outer blanks, or a control character.
 pub fn check_person_id(id: &str) -> Result<(), String> {
     if matches!(id, "." | "..") {
         // A browser takes them out of an address.
@@ -277,6 +293,10 @@ pub fn check_person_id(id: &str) -> Result<(), String> {
 }
 
 /// Refuses a name that nobody could read.
+///
+/// # Errors
+///
+/// The reason: empty, too long, or a control character.
 pub fn check_person_name(name: &str) -> Result<(), String> {
     check_words("a person's name", name)
 }
@@ -291,17 +311,29 @@ fn check_words(what: &str, text: &str) -> Result<(), String> {
 }
 
 /// An id for a person, of the command line.
+///
+/// # Errors
+///
+/// What [`check_person_id`] refuses.
 pub fn parse_person_id(text: &str) -> Result<String, String> {
     check_person_id(text).map(|()| text.to_owned())
 }
 
 /// A name for a person, of the command line.
+///
+/// # Errors
+///
+/// What [`check_person_name`] refuses.
 pub fn parse_person_name(text: &str) -> Result<String, String> {
     check_person_name(text).map(|()| text.to_owned())
 }
 
 impl Person {
     /// Refuses what could not be found or read again.
+    ///
+    /// # Errors
+    ///
+    /// What [`check_person_id`] and [`check_person_name`] refuse.
     pub fn check(&self) -> Result<(), String> {
         check_person_id(&self.id)?;
         self.name.as_deref().map_or(Ok(()), check_person_name)
@@ -310,7 +342,7 @@ impl Person {
 
 /// A person's id or name, in the one spelling that all of its spellings have in common: composed characters (Unicode's NFC), no
 /// blanks around it.
-pub fn normal_name(text: &str) -> String {
+pub(crate) fn normal_name(text: &str) -> String {
     text.trim().nfc().collect()
 }
 
@@ -320,6 +352,13 @@ pub fn face_id(image_hash: &str, ordinal: usize) -> String {
 }
 
 /// The photo's part of an id: the first 32 hexadecimal digits of the BLAKE3 of its bytes.
+///
+/// ```
+/// use facedex_elastic::schema::document::{face_id, image_hash};
+///
+/// let hash = image_hash(b"the file");
+/// assert_eq!((hash.len(), face_id(&hash, 0)), (32, format!("{hash}-0")));
+/// ```
 pub fn image_hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..32].to_owned()
 }
@@ -423,7 +462,7 @@ pub struct StoredRun {
 }
 
 /// What of a stored document is not as facedex writes it, or could not be asked for again.
-pub fn flaws(source: &Value) -> Vec<String> {
+pub(crate) fn flaws(source: &Value) -> Vec<String> {
     let mut flaws = Vec::new();
     let mut check = |field: &str, is_right: bool| {
         if !is_right {
@@ -441,7 +480,11 @@ pub fn flaws(source: &Value) -> Vec<String> {
 }
 
 /// Refuses a document's person that could not be asked for; none is fine.
-pub fn check_stored_person(person: &Value) -> Result<(), String> {
+///
+/// # Errors
+///
+/// What [`Person::check`] refuses.
+pub(crate) fn check_stored_person(person: &Value) -> Result<(), String> {
     if person.is_null() {
         return Ok(());
     }

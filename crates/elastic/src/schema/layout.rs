@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The vector field.
-pub const VECTOR_FIELD: &str = "face.embedding";
+pub(crate) const VECTOR_FIELD: &str = "face.embedding";
 
 /// How Elasticsearch indexes the vectors (`index_options.type` of `dense_vector`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

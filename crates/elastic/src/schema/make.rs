@@ -23,6 +23,10 @@ impl Destination {
     }
 
     /// Opens a collection to change it: see [`prepare`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`resolve::open`] and [`prepare`].
     pub async fn open(
         client: Arc<Client>,
         name: &str,
@@ -37,6 +41,10 @@ impl Destination {
 
 /// Makes a collection that was opened ready to be changed: its index has every field that is written and facedex's mark, and
 /// what an earlier release noted of deleted faces by the collection's name is noted by its id.
+///
+/// # Errors
+///
+/// Fails where the index takes no writes, or the account may not change its mapping.
 pub async fn prepare(to: &Destination, collection: &Collection) -> Result<(), ElasticError> {
     if !(collection.origin == Origin::Own && mapping::is_newest(FACES, collection.mapping_version)?) {
         to.patiently(|| mapping::bring_up_if_there(&to.client, FACES, &collection.index))
@@ -47,6 +55,10 @@ pub async fn prepare(to: &Destination, collection: &Collection) -> Result<(), El
 
 /// Refuses a collection whose index takes no writes. One that a migration blocks for its last look is not refused: that is over
 /// soon.
+///
+/// # Errors
+///
+/// [`ElasticError::Blocked`] with the block.
 pub async fn expect_writable(client: &Client, collection: &Collection) -> Result<(), ElasticError> {
     let Some(block) = collection.write_block else {
         return Ok(());
@@ -66,6 +78,10 @@ pub async fn expect_writable(client: &Client, collection: &Collection) -> Result
 }
 
 /// Refuses a name that is taken or could not be an alias; gives the index that a new collection of this name has.
+///
+/// # Errors
+///
+/// Fails where the name is no alias's, or there is something of this name.
 pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticError> {
     check_name(name)?;
     match open(client, name).await {
@@ -79,6 +95,10 @@ pub async fn expect_free(client: &Client, name: &str) -> Result<String, ElasticE
 }
 
 /// Makes a collection: template, index, alias.
+///
+/// # Errors
+///
+/// Fails where the name is taken or Elasticsearch refuses the template or the index.
 pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout) -> Result<Collection, ElasticError> {
     let index = expect_free(client, name).await?;
     template::install_faces_template(client).await?;
@@ -112,6 +132,10 @@ pub async fn create(client: &Client, name: &str, space: &Space, layout: &Layout)
 }
 
 /// Looks a collection up and makes it where it is missing; in both cases it holds vectors of the space.
+///
+/// # Errors
+///
+/// Fails where the collection is in doubt or holds vectors of another space, or cannot be made.
 pub async fn open_or_create(
     client: &Client,
     name: &str,

@@ -19,6 +19,11 @@ use crate::{Client, ElasticError};
 pub(crate) type Indices = BTreeMap<String, Described>;
 
 /// Looks a collection up.
+///
+/// # Errors
+///
+/// [`ElasticError::NoCollection`] where there is nothing of this name, and another error for each reason for which the name has no
+/// single meaning: a filter, a routing, several indices, a copy, a closed index.
 pub async fn open(client: &Client, name: &str) -> Result<Collection, ElasticError> {
     let collection = judge_open(name, &indices_of(client, name).await?)?;
     // A search pays for no wider look, as long as facedex's own mark is on the index.
@@ -88,6 +93,10 @@ pub(crate) async fn found(client: &Client, name: &str) -> Result<(Collection, Ve
 }
 
 /// What the name stands for where that is doubtful: for those who settle it.
+///
+/// # Errors
+///
+/// Fails where there is nothing of this name.
 pub async fn in_doubt(client: &Client, name: &str) -> Result<Collection, ElasticError> {
     Ok(found(client, name).await?.0)
 }
@@ -297,6 +306,10 @@ pub struct Unusable {
 }
 
 /// All collections of the cluster, whatever their indices are called.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn list(client: &Client) -> Result<Listed, ElasticError> {
     let indices = survey(client).await?;
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();

@@ -101,6 +101,10 @@ pub struct DeletedFaces {
 
 /// The collection's tombstones of these photos, whatever the photo's bytes: also of one that was saved again. As they are now:
 /// no refresh is needed to see them.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn of(to: &Destination, photos: &[PhotoKeys]) -> Result<Tombstones, ElasticError> {
     let hashes: Vec<&str> = photos.iter().map(|photo| photo.hash.as_str()).collect();
     let (own, alike) = tokio::try_join!(read(to, &hashes), alike(to, photos))?;
@@ -114,7 +118,11 @@ pub async fn of(to: &Destination, photos: &[PhotoKeys]) -> Result<Tombstones, El
 }
 
 /// The same of a collection that faces were exported from, by its id, and by its name as earlier releases noted them.
-pub async fn of_former(
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
+pub(crate) async fn of_former(
     to: &Destination,
     id: &str,
     name: &str,
@@ -133,6 +141,10 @@ pub async fn of_former(
 }
 
 /// Notes that these faces, each of its photo, are deleted. Comes back when that is acknowledged, and searches see it.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request for longer than the policy says.
 pub async fn add(to: &Destination, faces: &[(PhotoKeys, Tombstone)]) -> Result<(), ElasticError> {
     if faces.is_empty() {
         return Ok(());
@@ -219,6 +231,10 @@ impl Lifted {
 }
 
 /// Takes the tombstones of these faces away: they may come back. Others of the same photos stay.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request for longer than the policy says.
 pub async fn lift(to: &Destination, wanted: &[Lifted]) -> Result<(), ElasticError> {
     let photos: Vec<PhotoKeys> = wanted.iter().map(|lifted| lifted.photo.clone()).collect();
     let hashes: Vec<&str> = photos.iter().map(|photo| photo.hash.as_str()).collect();
@@ -324,6 +340,10 @@ async fn alike_of(to: &Destination, photos: &[PhotoKeys]) -> Result<Vec<Found>, 
 }
 
 /// Which of these digests of ids are of somebody who was deleted.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn deleted_names(to: &Destination, digests: &[String]) -> Result<HashSet<String>, ElasticError> {
     let mut all = HashSet::new();
     for some in digests.chunks(BATCH) {

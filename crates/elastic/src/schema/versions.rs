@@ -27,7 +27,7 @@ pub struct Version {
     pub closed: bool,
     /// The alias by which an unfinished index is written to.
     #[serde(skip)]
-    pub building_alias: Option<String>,
+    pub(crate) building_alias: Option<String>,
 }
 
 /// What an index of a collection is for.
@@ -106,6 +106,10 @@ impl Reach {
     }
 
     /// Refuses less than all; less than what may be seen, if that is enough.
+    ///
+    /// # Errors
+    ///
+    /// Names the indices that were not reached, and what was done in the others.
     pub fn expect_all(&self, visible_only: bool) -> Result<(), ElasticError> {
         if !self.unreached.is_empty() {
             let unreached = self.unreached.iter();
@@ -128,7 +132,7 @@ fn index_name(stem: &str, number: u32) -> String {
 
 /// The alias by which an unfinished index is written to: bulk requests name aliases only. No collection can have this
 /// name, since it begins as the indices do.
-pub fn building_alias(stem: &str) -> String {
+pub(crate) fn building_alias(stem: &str) -> String {
     format!("{INDEX_PREFIX}{stem}{BUILDING}")
 }
 
@@ -142,13 +146,17 @@ fn parts(index: &str) -> Option<(&str, u32)> {
 }
 
 /// Every index of a collection. Refuses one of which there is a copy: what is changed in the one would stay in the other.
+///
+/// # Errors
+///
+/// [`ElasticError::Copies`] where there is a copy; also where Elasticsearch cannot be reached.
 pub async fn list(client: &Client, collection: &Collection) -> Result<Whole, ElasticError> {
     let (indices, sees_all) = tokio::try_join!(survey(client), client.sees_all_indices())?;
     whole(collection, &indices, sees_all)
 }
 
 /// The same by the collection's name, looked up anew.
-pub async fn of(to: &Destination) -> Result<Whole, ElasticError> {
+pub(crate) async fn of(to: &Destination) -> Result<Whole, ElasticError> {
     to.patiently(async || {
         let all = resolve::open_among_all(&to.client, &to.collection);
         let ((collection, indices), sees_all) = tokio::try_join!(all, to.client.sees_all_indices())?;
@@ -334,7 +342,7 @@ impl Version {
     }
 
     /// Refuses an index that takes no reads.
-    pub fn expect_open(&self) -> Result<(), ElasticError> {
+    pub(crate) fn expect_open(&self) -> Result<(), ElasticError> {
         match self.closed {
             false => Ok(()),
             true => Err(ElasticError::Closed {

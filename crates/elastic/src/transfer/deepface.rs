@@ -54,6 +54,10 @@ pub struct Common {
 
 impl Store {
     /// Reads a pickle.
+    ///
+    /// # Errors
+    ///
+    /// The reason: no pickle, or not of DeepFace's form.
     pub fn read(file: impl Read) -> Result<Self, String> {
         let entries = serde_pickle::from_reader(file, serde_pickle::DeOptions::new()).map_err(|error| {
             format!("it is no store of deepface, a list of dictionaries with identity, hash, embedding, target_x, ...: {error}")

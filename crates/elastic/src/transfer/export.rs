@@ -53,6 +53,10 @@ impl Header {
     }
 
     /// Reads a header, and refuses what this version cannot read.
+    ///
+    /// # Errors
+    ///
+    /// The reason: no header, or one of a later format.
     pub fn parse(line: &str) -> Result<Self, String> {
         let header: Self =
             serde_json::from_str(line).map_err(|error| format!("the first line is no header of an export: {error}"))?;
@@ -68,6 +72,10 @@ impl Header {
 }
 
 /// Refuses what could not be a part of an alias's name.
+///
+/// # Errors
+///
+/// The reason.
 pub fn check_space(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '@' | '-' | '.' | '_' | '+');
     if (1..=200).contains(&name.len()) && name.chars().all(plain) {
@@ -118,6 +126,10 @@ pub struct Progress {
 }
 
 /// Looks at an export that may have been cut off, of this very collection. Its last photo may be torn: it is exported anew.
+///
+/// # Errors
+///
+/// The reason: another collection's export, or one that cannot be read.
 pub fn progress(mut file: impl BufRead, wanted: &Header) -> Result<Progress, String> {
     #[derive(Deserialize)]
     struct Short {
@@ -193,6 +205,10 @@ pub fn progress(mut file: impl BufRead, wanted: &Header) -> Result<Progress, Str
 }
 
 /// Writes what is missing and says how many faces the export has in all.
+///
+/// # Errors
+///
+/// Fails where the collection cannot be read or the file cannot be written.
 pub async fn export(
     at: &Destination,
     header: &Header,

@@ -109,6 +109,10 @@ impl<'t> Import<'t> {
     }
 
     /// Notes faces that were deleted on request where the file comes from.
+    ///
+    /// # Errors
+    ///
+    /// Fails where Elasticsearch takes the tombstones neither now nor later.
     pub async fn note(&mut self, deleted: DeletedFaces) -> Result<(), LifecycleError> {
         self.counts.noted += 1;
         let faces = deleted.faces.into_iter();
@@ -134,6 +138,10 @@ impl<'t> Import<'t> {
     }
 
     /// Takes a face.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a batch cannot be written; a face that is refused is counted, and reported.
     pub async fn take(&mut self, record: Record) -> Result<(), LifecycleError> {
         if let Err(reason) = check(&record, &self.space) {
             self.fail(&format!("{:?}: {reason}", record.id));
@@ -155,6 +163,10 @@ impl<'t> Import<'t> {
     }
 
     /// Comes back when all faces are stored.
+    ///
+    /// # Errors
+    ///
+    /// As for `take`.
     pub async fn finish(mut self) -> Result<Imported, LifecycleError> {
         self.write_notes().await?;
         self.send().await?;

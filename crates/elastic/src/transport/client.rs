@@ -74,6 +74,10 @@ pub enum Payload<'b> {
 
 impl Client {
     /// Sets the connection up; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the certificate, the fingerprint or the credentials cannot be used.
     pub fn new(connection: &Connection) -> Result<Self, ElasticError> {
         let nodes: Result<Vec<_>, _> = connection.urls.iter().map(|url| Node::new(url, connection)).collect();
         let nodes = nodes?;
@@ -90,6 +94,10 @@ impl Client {
 
     /// Sends a request and waits for the whole answer, whatever its status. Nodes that do not answer are passed over,
     /// so a request may reach two of them: everything sent through here must be safe to repeat.
+    ///
+    /// # Errors
+    ///
+    /// [`ElasticError::Unreachable`] where no node answers.
     pub async fn send(
         &self,
         method: Method,
@@ -126,6 +134,10 @@ impl Client {
 
     /// Passes a search of somebody else's on and gives the answer as soon as its head is there. Nodes that do not answer,
     /// or say that they cannot, are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`ElasticError::Unreachable`] where no node answers.
     pub async fn pass_on(&self, request: &Foreign) -> Result<reqwest::Response, ElasticError> {
         // What the caller says for those who follow the request goes before what we would.
         let mut headers = trace::headers();
@@ -168,6 +180,10 @@ impl Client {
 
     /// [`Client::json`] for what only reads: where a node cannot answer at this time, another one is asked, for as long as
     /// one request may take.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::json`].
     pub async fn read<T: DeserializeOwned>(
         &self,
         operation: &str,
@@ -198,6 +214,11 @@ impl Client {
     }
 
     /// Sends a request and reads the JSON of a success; anything else is an error that names `operation`.
+    ///
+    /// # Errors
+    ///
+    /// [`ElasticError::Unreachable`] where no node answers, [`ElasticError::Refused`] for a status that is no success, and
+    /// [`ElasticError::Unexpected`] for an answer of another form.
     pub async fn json<T: DeserializeOwned>(
         &self,
         operation: &str,
@@ -210,6 +231,10 @@ impl Client {
     }
 
     /// The same, with the pause that the server asked for.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::json`].
     pub async fn json_and_pause<T: DeserializeOwned>(
         &self,
         operation: &str,
@@ -255,6 +280,10 @@ impl Client {
     }
 
     /// Name, UUID and version of the cluster, from `GET /`; an error where something else than Elasticsearch answers.
+    ///
+    /// # Errors
+    ///
+    /// Fails where no node answers, or something else than Elasticsearch does.
     pub async fn info(&self) -> Result<Value, ElasticError> {
         let reply = self.send(Method::Get, "/", &[], Payload::None).await?;
         let info: Option<Value> = serde_json::from_slice(&reply.body).ok();

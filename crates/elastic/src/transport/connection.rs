@@ -96,6 +96,10 @@ impl Connection {
     }
 
     /// A client without credentials for this address. It follows no redirect.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the certificate or the proxy cannot be used.
     pub fn http(&self, url: &Url, compress: bool) -> Result<reqwest::Client, ElasticError> {
         build(self.builder(url, compress)?)
     }

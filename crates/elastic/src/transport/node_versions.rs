@@ -172,6 +172,10 @@ struct Node {
 impl Client {
     /// The versions of the cluster's nodes, about half a minute old at most. Versions on which nobody knows what a search would
     /// look at are refused. While the nodes cannot be asked, what they said last stays true.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a version is too old, too new or hidden, or no node answers.
     pub async fn versions(&self) -> Result<Arc<Versions>, ElasticError> {
         // Who finds the answer too old asks anew; whoever comes meanwhile takes it as it is, lest all ask at once.
         let before = {

@@ -71,7 +71,11 @@ pub enum Verdict {
 }
 
 /// Refuses what Elasticsearch refused for good. What others changed meanwhile is the caller's to look at again.
-pub fn expect_done(operation: &str, verdicts: &[Verdict]) -> Result<(), ElasticError> {
+///
+/// # Errors
+///
+/// [`ElasticError::Refused`] with Elasticsearch's reason.
+pub(crate) fn expect_done(operation: &str, verdicts: &[Verdict]) -> Result<(), ElasticError> {
     let refused = verdicts.iter().find_map(|verdict| match verdict {
         Verdict::Rejected { status, kind, reason } => Some(ElasticError::Refused {
             operation: operation.to_owned(),
@@ -161,6 +165,10 @@ struct ItemError {
 ///
 /// Fails only where going on makes no sense: credentials, a missing collection, or the policy's limit. What goes to a
 /// collection is sent with `require_alias`, so that a mistyped one can never become an index of its own.
+///
+/// # Errors
+///
+/// [`ElasticError::GaveUp`] when the policy's time is over; a refusal of the whole request that no repeating would change.
 pub async fn execute(to: &Destination, operations: &[Operation]) -> Result<Vec<Verdict>, ElasticError> {
     let mut job = Job {
         operations,

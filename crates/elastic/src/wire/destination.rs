@@ -99,6 +99,10 @@ impl Destination {
     }
 
     /// [`Client::versions`], repeated until there is an answer that repeating would not change.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::versions`]; [`ElasticError::GaveUp`] when the policy's time is over.
     pub async fn versions(&self) -> Result<Arc<Versions>, ElasticError> {
         self.patiently(|| self.client.versions()).await
     }
@@ -128,6 +132,10 @@ impl Destination {
     }
 
     /// Waits before `count` operations are sent again; fails when the policy's time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`ElasticError::GaveUp`] when the policy's time is over.
     pub async fn wait(
         &self,
         backoff: &mut Backoff,
@@ -170,6 +178,10 @@ impl Destination {
 
     /// [`Client::json`], repeated until it has an answer that repeating would not change. The request must be safe to
     /// repeat.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::json`]; [`ElasticError::GaveUp`] when the policy's time is over.
     pub async fn json<T: DeserializeOwned>(
         &self,
         operation: &str,
@@ -183,6 +195,10 @@ impl Destination {
     }
 
     /// The same, where a success may still say that something is not there yet: `check` makes an error of such an answer.
+    ///
+    /// # Errors
+    ///
+    /// As for `json`.
     pub async fn json_checked<T: DeserializeOwned>(
         &self,
         operation: &str,
@@ -216,6 +232,10 @@ impl Destination {
     }
 
     /// Work of several requests, repeated until it has an answer that repeating would not change. It must be safe to repeat.
+    ///
+    /// # Errors
+    ///
+    /// What the work answers; [`ElasticError::GaveUp`] when the policy's time is over.
     pub async fn patiently<T, F>(&self, work: impl Fn() -> F) -> Result<T, ElasticError>
     where
         F: Future<Output = Result<T, ElasticError>>,
@@ -258,6 +278,10 @@ impl Destination {
     }
 
     /// Makes everything written so far visible to searches.
+    ///
+    /// # Errors
+    ///
+    /// As for `json`; also where a shard could not refresh.
     pub async fn refresh(&self) -> Result<(), ElasticError> {
         let path = format!("/{}/_refresh", self.collection);
         let _: Value = self

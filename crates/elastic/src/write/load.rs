@@ -98,13 +98,21 @@ impl Read {
 const FORMER_NOTE: &str = "bulk_load";
 
 /// The load that an index is in, if it is in one: this run's, another's, or one that died.
-pub async fn in_progress(client: &Client, collection: &Collection) -> Result<Option<Load>, ElasticError> {
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
+pub(crate) async fn in_progress(client: &Client, collection: &Collection) -> Result<Option<Load>, ElasticError> {
     Ok(read(client, collection).await?.note().map(|saved| saved.load()))
 }
 
 /// Turns refreshes and copies off. A collection that holds faces already, and is not in a load, is live: it is refused,
 /// since searches would no longer see new faces and a lost node would lose old ones. A load that was cut off is gone on with;
 /// one that goes on is joined, and whoever began it ends it.
+///
+/// # Errors
+///
+/// Refuses a collection that is searched already; fails where Elasticsearch refuses the settings.
 pub async fn begin(client: &Client, collection: &Collection, run: &str) -> Result<(), ElasticError> {
     let found = read(client, collection).await?;
     let setting = |name: &str| found.settings[name].as_str().map(str::to_owned);
@@ -152,6 +160,10 @@ async fn beat(client: &Client, collection: &Collection, run: &str) -> Result<(),
 }
 
 /// Gives the index its settings back, if it is in a load of this run's or in one that was cut off.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request for longer than the policy says.
 pub async fn end(client: &Client, collection: &Collection, run: &str) -> Result<Ended, ElasticError> {
     let mut found = read(client, collection).await?;
     let Some(saved) = found.note() else {
@@ -185,6 +197,10 @@ pub async fn end(client: &Client, collection: &Collection, run: &str) -> Result<
 }
 
 /// Ends what a load that was cut off has left, before somebody else writes, and says so.
+///
+/// # Errors
+///
+/// As for [`end`].
 pub async fn end_left_behind(to: &Destination, collection: &Collection, run: &str) -> Result<(), ElasticError> {
     let ended = match to.patiently(|| end(&to.client, collection, run)).await {
         // An account that may only write documents does so.
@@ -211,6 +227,10 @@ pub async fn end_left_behind(to: &Destination, collection: &Collection, run: &st
 
 /// Begins to merge each shard into one segment, which makes searches faster, and gives the task that does it. For an index
 /// that is no longer written to.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn force_merge(client: &Client, collection: &Collection) -> Result<String, ElasticError> {
     const OPERATION: &str = "merge the segments";
     let query = [("max_num_segments", "1"), ("wait_for_completion", "false")];

@@ -20,6 +20,10 @@ const PREFIX: &str = "eval-";
 const WORK: &str = "measurement";
 
 /// Makes one. It is in use as long as the second part of the answer is held.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn create(client: &Arc<Client>, space: &Space, layout: &Layout) -> Result<(Collection, Alive), ElasticError> {
     let name = format!("{PREFIX}{}", uuid::Uuid::new_v4().simple());
     let made = make::create(client, &name, space, layout).await?;
@@ -33,6 +37,10 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Removes those that nobody uses any more.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn sweep(client: &Client) -> Result<(), ElasticError> {
     let listed = resolve::list(client).await?.collections;
     for listed in listed.into_iter().filter(|listed| is_ours(&listed.name)) {
@@ -68,6 +76,10 @@ async fn is_in_use(client: &Client, index: &str) -> Result<bool, ElasticError> {
 }
 
 /// Removes the index of such a collection, if there is one.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn remove(client: &Client, name: &str) -> Result<(), ElasticError> {
     let found = match resolve::open(client, name).await {
         Ok(found) => found,

@@ -101,6 +101,11 @@ impl Stored {
 
 /// Writes the photos' faces, but for those that were deleted on request. Repeating it is safe. All are of one embedding
 /// space; where the collection has come into another one, nothing is written.
+///
+/// # Errors
+///
+/// Fails where going on makes no sense: the account may not write, the collection is gone or of another space, the policy's time
+/// is over. What was written until then stays; repeating it is safe.
 pub async fn store(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Result<Vec<Stored>, ElasticError> {
     let deleted = Deleted::before(to, photos).await?;
     let kept = deleted.without(photos);
@@ -151,6 +156,10 @@ async fn write(to: &Destination, mode: WriteMode, photos: &[PhotoRecord]) -> Res
 }
 
 /// What [`store`] would do, as far as the photos' faces are stored as they are now. Nothing is written.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn rehearse(
     to: &Destination,
     mode: WriteMode,
@@ -172,6 +181,10 @@ pub async fn rehearse(
 
 /// Whether all faces of a photo are stored as this engine sees them, and one of them as `person` if one is named.
 /// A photo without a face leaves no trace and is never complete.
+///
+/// # Errors
+///
+/// Fails where Elasticsearch cannot be reached or refuses a request.
 pub async fn is_complete(
     to: &Destination,
     hash: &str,

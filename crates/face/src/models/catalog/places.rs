@@ -8,11 +8,19 @@ use super::{CatalogError, RuntimeFacts};
 
 /// The folder for everything that can be fetched again: `FACEDEX_CACHE_DIR`, else `XDG_CACHE_HOME/facedex`, else
 /// `~/.cache/facedex` (on macOS too: shell scripts follow the same rule).
+///
+/// # Errors
+///
+/// Fails where the environment names neither the folder nor a home.
 pub fn cache_dir() -> Result<PathBuf, CatalogError> {
     cache_dir_from(|name| std::env::var_os(name), std::env::home_dir())
 }
 
 /// The folder for what must outlive a cleared cache (journals): `XDG_STATE_HOME/facedex`, else `~/.local/state/facedex`.
+///
+/// # Errors
+///
+/// Fails where the environment names neither the folder nor a home.
 pub fn state_dir() -> Result<PathBuf, CatalogError> {
     variable("XDG_STATE_HOME")
         .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
@@ -21,6 +29,10 @@ pub fn state_dir() -> Result<PathBuf, CatalogError> {
 }
 
 /// The folder of the model files: `given`, else `FACEDEX_MODELS_DIR`, else `models` in the cache.
+///
+/// # Errors
+///
+/// Fails where the environment names neither the folder nor a home.
 pub fn models_dir(given: Option<&Path>) -> Result<PathBuf, CatalogError> {
     match given.map(Path::to_path_buf).or_else(|| variable("FACEDEX_MODELS_DIR")) {
         Some(path) => Ok(path),
@@ -29,6 +41,10 @@ pub fn models_dir(given: Option<&Path>) -> Result<PathBuf, CatalogError> {
 }
 
 /// ONNX Runtime's shared library: `ORT_DYLIB_PATH`, else `PACKAGE/VERSION/` in the cache.
+///
+/// # Errors
+///
+/// Fails where the environment names neither the folder nor a home.
 pub fn runtime_library(runtime: &RuntimeFacts) -> Result<PathBuf, CatalogError> {
     match given_runtime_library() {
         Some(path) => Ok(path),
@@ -40,7 +56,7 @@ pub fn runtime_library(runtime: &RuntimeFacts) -> Result<PathBuf, CatalogError> 
 }
 
 /// The shared library that the user named in `ORT_DYLIB_PATH`; such a one is never fetched or checked.
-pub fn given_runtime_library() -> Option<PathBuf> {
+pub(crate) fn given_runtime_library() -> Option<PathBuf> {
     variable("ORT_DYLIB_PATH")
 }
 

@@ -22,6 +22,10 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 /// A file's sha256; none where there is no file.
+///
+/// # Errors
+///
+/// Fails where the system refuses the file or folder.
 pub fn file_digest(path: &Path) -> Result<Option<String>, FetchError> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -43,6 +47,10 @@ struct Remembered {
 }
 
 /// A large file's sha256, remembered beside it for as long as its size and time stay: it is asked for at each start.
+///
+/// # Errors
+///
+/// Fails where the system refuses the file or folder.
 pub fn known_digest(path: &Path) -> Result<Option<String>, FetchError> {
     let Ok(metadata) = fs::metadata(path) else {
         return file_digest(path);
@@ -73,6 +81,10 @@ pub fn known_digest(path: &Path) -> Result<Option<String>, FetchError> {
 }
 
 /// Reads a file out of a package's archive, a zip or a compressed tar file, and checks it.
+///
+/// # Errors
+///
+/// Fails where the archive cannot be read, lacks the file, or the file is not the one that is expected.
 pub fn member(archive: &Path, package: &str, path: &str, sha256: &Digest) -> Result<Vec<u8>, FetchError> {
     let bad = |reason: String| FetchError::BadPackage {
         package: package.to_owned(),
@@ -128,6 +140,10 @@ fn read_member(entry: impl Read) -> Result<Vec<u8>, String> {
 }
 
 /// Writes a file beside its place and then moves it there.
+///
+/// # Errors
+///
+/// Fails where the system refuses the file or folder.
 pub fn put(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     create_dir(folder)?;
@@ -144,11 +160,19 @@ pub fn put(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
 }
 
 /// Creates a folder and those around it.
+///
+/// # Errors
+///
+/// Fails where the system refuses the file or folder.
 pub fn create_dir(path: &Path) -> Result<(), FetchError> {
     fs::create_dir_all(path).map_err(io_error("create", path))
 }
 
 /// Writes a file that only this process reads.
+///
+/// # Errors
+///
+/// Fails where the system refuses the file or folder.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
     fs::write(path, bytes).map_err(io_error("write", path))
 }

@@ -25,6 +25,10 @@ pub struct Python {
 
 impl Python {
     /// Asks the program what it is.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the program cannot be run, or is no Python that is new enough.
     pub fn find(program: &OsStr) -> Result<Self, FetchError> {
         let name = program.to_string_lossy().into_owned();
         let broken = |reason: String| FetchError::NoPython {
@@ -63,6 +67,10 @@ impl Python {
     }
 
     /// Lets pip download one archive into a folder, and says which file that is.
+    ///
+    /// # Errors
+    ///
+    /// Fails where pip cannot be run, or fails; the error has its last words.
     pub fn download(&self, package: &str, options: &[&str], folder: &Path) -> Result<PathBuf, FetchError> {
         let mut pip = self.pip("download");
         pip.args(options).arg("--dest").arg(folder).arg(package);
@@ -75,6 +83,10 @@ impl Python {
 
     /// Lets pip download a source archive into a folder. pip asks such an archive's own script for its name and version:
     /// the digest is given to pip, so that no other archive's script can run.
+    ///
+    /// # Errors
+    ///
+    /// Fails where pip cannot be run, or fails; the error has its last words.
     pub fn download_source(&self, package: &str, sha256: &str, folder: &Path) -> Result<PathBuf, FetchError> {
         let wanted = folder.with_extension("txt");
         let parent = wanted.parent().unwrap_or(Path::new("."));
@@ -94,6 +106,10 @@ impl Python {
 
     /// Lets pip install packages into a folder of their own, without what they ask for. The requirements name the digests of
     /// the files: what these packages hold is run.
+    ///
+    /// # Errors
+    ///
+    /// Fails where pip cannot be run, or fails; the error has its last words.
     pub fn install(&self, requirements: &str, folder: &Path) -> Result<(), FetchError> {
         let wanted = folder.with_extension("txt");
         fs::write(&wanted, requirements).map_err(io_error("write", &wanted))?;
@@ -106,6 +122,10 @@ impl Python {
     }
 
     /// Runs a script that finds its modules in `paths`; the error is its last line.
+    ///
+    /// # Errors
+    ///
+    /// The outer one where Python cannot be run at all.
     pub fn script(&self, script: &Path, arguments: &[&OsStr], paths: &OsStr) -> Result<Result<(), String>, FetchError> {
         let mut python = Command::new(&self.program);
         python
