@@ -26,7 +26,7 @@ impl Destination {
     ///
     /// # Errors
     ///
-    /// As for [`resolve::open`] and [`prepare`].
+    /// As for `schema::resolve::open` and [`prepare`].
     pub async fn open(
         client: Arc<Client>,
         name: &str,
