@@ -29,6 +29,7 @@ use secrecy::ExposeSecret;
 
 use self::error::BenchError;
 use self::ingest::Plan;
+use self::serve::Probe;
 
 /// The same as facedex has: what is put beside it in this process is measured alike.
 #[global_allocator]
@@ -96,7 +97,7 @@ struct BenchServeArgs {
     #[arg(long, conflicts_with = "peer")]
     no_peer: bool,
 
-    /// Keep the made-up collection, bench-N, so that the next run need not fill it again
+    /// Search the made-up collection bench-N and keep it, so that the next run with --keep need not fill it again
     #[arg(long)]
     keep: bool,
 }
@@ -165,19 +166,29 @@ async fn bench_serve(args: &BenchServeArgs, global: &GlobalArgs) -> Result<u8, B
     let client = Arc::new(client(global)?);
     client.info().await?;
     let mut engine = Models::open(global)?.engine(1)?;
+    // Before the collection is made and filled, which takes minutes.
+    let photo = Probe::read(&args.photo, &mut engine)?;
+    let peer = (!args.no_peer).then(|| args.peer.clone());
+    if let Some(script) = peer.as_ref().filter(|script| !script.is_file()) {
+        return Err(BenchError::NoPeer(script.clone()));
+    }
     let facts = engine.embedder().clone();
-    let name = format!("bench-{}", args.faces);
+    // Another run must not remove what this one searches.
+    let name = match args.keep {
+        true => format!("bench-{}", args.faces),
+        false => format!("bench-{}", uuid::Uuid::new_v4()),
+    };
     let collection = open_or_create(&client, &name, &facts.embedding_space(), &Layout::default()).await?;
     let plan = serve::Plan {
         node: urls(global)?.swap_remove(0),
         to: Destination::new(Arc::clone(&client), &collection, RetryPolicy::default()),
         collection,
         faces: args.faces,
-        photo: args.photo.clone(),
+        photo,
         clients: args.clients.clone(),
         length: args.length,
         overload: args.overload,
-        peer: (!args.no_peer).then(|| args.peer.clone()),
+        peer,
         environment: environment(global)?,
     };
     let report = serve::run(&plan, &mut engine, terminal::note).await;

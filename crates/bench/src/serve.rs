@@ -41,7 +41,7 @@ pub struct Plan {
     /// Faces that it should hold.
     pub faces: u64,
     /// A photo to search by.
-    pub photo: PathBuf,
+    pub photo: Probe,
     /// Clients at once, one level after the other.
     pub clients: Vec<usize>,
     /// How long each level lasts.
@@ -99,17 +99,40 @@ pub struct Overload {
     pub after_ms: f64,
 }
 
-/// Fills the collection, starts a server and measures; `told` hears what is going on.
-pub async fn run(plan: &Plan, engine: &mut FaceEngine, progress: impl Fn(&str)) -> Result<Report, BenchError> {
-    // Before the collection is filled, which takes minutes.
-    let photo = std::fs::read(&plan.photo).map_err(|reason| BenchError::Unreadable {
-        path: plan.photo.clone(),
-        reason,
-    })?;
-    look(plan, engine, &photo)?;
-    if let Some(script) = plan.peer.as_ref().filter(|script| !script.is_file()) {
-        return Err(BenchError::NoPeer(script.clone()));
+/// A photo with a face in it.
+pub struct Probe {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Probe {
+    /// Reads the photo and looks for a face in it.
+    pub fn read(path: &Path, engine: &mut FaceEngine) -> Result<Self, BenchError> {
+        let bytes = std::fs::read(path).map_err(|reason| BenchError::Unreadable {
+            path: path.to_owned(),
+            reason,
+        })?;
+        let probe = Self {
+            path: path.to_owned(),
+            bytes,
+        };
+        probe.embed(engine).map(|()| probe)
     }
+
+    /// Decode, detect, embed.
+    fn embed(&self, engine: &mut FaceEngine) -> Result<(), BenchError> {
+        let pixels = decode(&self.bytes, &Limits::default());
+        let faces = pixels.ok().and_then(|pixels| engine.faces(&pixels).ok());
+        match faces.is_none_or(|faces| faces.is_empty()) {
+            true => Err(BenchError::NoFace(self.path.clone())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Fills the collection, starts a server and measures; `progress` hears what is going on.
+pub async fn run(plan: &Plan, engine: &mut FaceEngine, progress: impl Fn(&str)) -> Result<Report, BenchError> {
+    let photo = &plan.photo.bytes;
     let population = Arc::new(Population::new(plan.collection.dims as usize, SEED));
     prepare(plan, &population, &progress).await?;
     let server = Server::start(facedex(plan)?).await?;
@@ -153,7 +176,7 @@ pub async fn run(plan: &Plan, engine: &mut FaceEngine, progress: impl Fn(&str)) 
     progress("one client: by vector, straight and through /es/ by turns");
     let vector = by_turns(&straight, &through, plan.length).await;
     progress("one client: by photo, in parts and through /v1/search by turns");
-    let photo = photo_by_turns(plan, engine, &photo, &straight, &ask_photo).await?;
+    let photo = photo_by_turns(plan, engine, &straight, &ask_photo).await?;
     let (mut vector_load, mut vector_load_straight) = (Vec::new(), Vec::new());
     let (mut photo_load, mut photo_load_peer) = (Vec::new(), Vec::new());
     for &clients in &plan.clients {
@@ -272,21 +295,10 @@ fn compared(bare: &[(u16, f64)], facedex: &[(u16, f64)], length: Duration) -> Co
     }
 }
 
-/// Finds and embeds the photo's faces, of which there must be one at least.
-fn look(plan: &Plan, engine: &mut FaceEngine, photo: &[u8]) -> Result<(), BenchError> {
-    let pixels = decode(photo, &Limits::default());
-    let faces = pixels.ok().and_then(|pixels| engine.faces(&pixels).ok());
-    match faces.is_none_or(|faces| faces.is_empty()) {
-        true => Err(BenchError::NoFace(plan.photo.clone())),
-        false => Ok(()),
-    }
-}
-
 /// Decode, detect, embed here, count and kNN straight at the node; then the same photo to the server.
 async fn photo_by_turns(
     plan: &Plan,
     engine: &mut FaceEngine,
-    photo: &[u8],
     straight: &Make,
     served: &Make,
 ) -> Result<Compared, BenchError> {
@@ -295,7 +307,7 @@ async fn photo_by_turns(
     let mut number = 0;
     while start.elapsed() < 2 * plan.length {
         let begin = Instant::now();
-        look(plan, engine, photo)?;
+        plan.photo.embed(engine)?;
         let engine_ms = begin.elapsed().as_secs_f64() * 1000.0;
         let begin = Instant::now();
         facedex_elastic::read::search::count(&plan.to.client, &plan.collection.name, &[]).await?;
