@@ -15,7 +15,7 @@ fn older(from: &Space, dims: usize) -> Space {
     let space = Space::new();
     let body = json!({
         "aliases": {&space.name: {}, format!("facedex-faces-{}@{OLD}", space.name): {}},
-        "mappings": {"_meta": {"space": OLD, "collection_id": "older"}, "properties": {"face": {"properties": {
+        "mappings": {"_meta": {"space": OLD, "collection_id": format!("older-{}", space.name)}, "properties": {"face": {"properties": {
             "embedding": {"type": "dense_vector", "dims": dims, "index": true, "similarity": "cosine",
                 "index_options": {"type": "int8_hnsw", "m": 16, "ef_construction": 100}}}}}},
     });
