@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use facedex_base::similarity::similarity;
 use facedex_face::models::catalog::{Calibration, Embedder, FmrPoint};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -14,7 +15,6 @@ use super::extract::Extractor;
 use super::people::Photo;
 use super::plot::{Axis, Plot};
 use super::{EvalError, Interval};
-use crate::query::exact::similarity;
 use crate::query::threshold::Threshold;
 
 /// The rates that the table has.

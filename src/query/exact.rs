@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
+use facedex_base::similarity::similarity;
 use facedex_elastic::read::knn::Knn;
 use facedex_elastic::read::search::{self, Hit};
 use facedex_elastic::read::vectors::{self, Beside};
@@ -14,24 +15,6 @@ use facedex_elastic::{Client, Destination, ElasticError};
 
 /// For how long Elasticsearch may take no request.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many products are summed side by side: as many as fit the widest registers.
-const LANES: usize = 16;
-
-/// How alike two vectors of a space are, as [`super::verify::similarity`] says, in a form that compilers turn into vector
-/// instructions.
-pub fn similarity(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a_lanes.remainder().iter().zip(b_lanes.remainder());
-    let tail: f32 = rest.map(|(a, b)| (a - b) * (a - b)).sum();
-    for (a, b) in a_lanes.zip(b_lanes) {
-        for lane in 0..LANES {
-            let difference = a[lane] - b[lane];
-            sums[lane] += difference * difference;
-        }
-    }
-    1.0 - (sums.iter().sum::<f32>() + tail) / 2.0
-}
 
 /// The `query.k` stored faces that are most alike, best first, of all that meet the conditions.
 pub async fn nearest(client: &Arc<Client>, collection: &Collection, query: &Knn<'_>) -> Result<Vec<Hit>, ElasticError> {

@@ -1,5 +1,5 @@
 //! What facedex's face pipeline ([`facedex-face`]) and its Elasticsearch side ([`facedex-elastic`]) both speak of: boxes and
-//! landmarks in a photo, a face's quality, a picture's likeness, the space that embeddings live in. A program that uses one of
+//! landmarks in a photo, a face's quality, a picture's likeness, how alike two embeddings are, the space that embeddings live in. A program that uses one of
 //! the two takes none of the other's weight.
 //!
 //! [`facedex-face`]: https://docs.rs/facedex-face
@@ -12,6 +12,7 @@ pub mod errors;
 pub mod geometry;
 pub mod likeness;
 pub mod quality;
+pub mod similarity;
 pub mod space;
 
 pub use geometry::{Landmarks, Point, Rect};

@@ -6,8 +6,9 @@ mod yunet;
 
 use std::time::Duration;
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use mtcnn::Mtcnn;
 use yunet::YuNet;
@@ -132,22 +133,25 @@ impl Detector {
 pub fn shrink(photo: &RgbImage, scale: f32) -> RgbImage {
     let side = |length: u32| ((length as f32 * scale).round() as u32).max(1);
     let (width, height) = (side(photo.width()), side(photo.height()));
-    let mut small = Image::new(width, height, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Box));
-    let resized =
-        fast_image_resize::images::ImageRef::new(photo.width(), photo.height(), photo.as_raw(), PixelType::U8x3)
-            .map_err(|error| error.to_string())
-            .and_then(|source| {
-                Resizer::new()
-                    .resize(&source, &mut small, &options)
-                    .map_err(|error| error.to_string())
-            });
-    if let Err(reason) = resized {
+    let mut small = RgbImage::new(width, height);
+    if let Err(reason) = average(photo, &mut small) {
         // Only a mismatch of buffer and size can get here; the slower path has no such failure.
         tracing::debug!(reason, "fast resize refused the photo");
         return image::imageops::resize(photo, width, height, image::imageops::FilterType::Triangle);
     }
-    RgbImage::from_raw(width, height, small.into_vec()).unwrap_or_else(|| RgbImage::new(width, height))
+    small
+}
+
+/// For this one kind of pixel: a resize that takes any kind is twenty times as much code, compiled in every crate that calls it.
+fn average(photo: &RgbImage, small: &mut RgbImage) -> Result<(), String> {
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Box));
+    let (width, height) = small.dimensions();
+    let source = TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.as_raw())
+        .map_err(|error| error.to_string())?;
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, small).map_err(|error| error.to_string())?;
+    Resizer::new()
+        .resize_typed(&source, &mut target, &options)
+        .map_err(|error| error.to_string())
 }
 
 /// The order that ordinals count in.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use facedex_base::similarity::similarity;
+
 use super::{Faces, Known, RANKS, Searched};
-use crate::query::exact;
 
 /// What a person's similarity is, of several enrolled faces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +79,7 @@ fn one(probe: &Known, gallery: &[Known], fusion: Fusion) -> Searched {
     let mut people: HashMap<&str, Vec<f32>> = HashMap::new();
     for enrolled in gallery {
         if let Some(face) = &enrolled.face {
-            let similarity = exact::similarity(&probe.embedding, &face.embedding);
+            let similarity = similarity(&probe.embedding, &face.embedding);
             people.entry(&enrolled.person).or_default().push(similarity);
         }
     }

@@ -1,7 +1,7 @@
 //! Made-up faces in memory, and which of them are truly nearest: every one is compared, on all cores.
 
 use crate::vectors::Population;
-use facedex::query::exact::similarity;
+use facedex_base::similarity::similarity;
 
 /// Faces that are compared with every query before the next ones are: as many as stay in a core's cache.
 const BLOCK: usize = 256;
