@@ -16,7 +16,7 @@ import org.elasticsearch.node.Node;
 
 /**
  * Runs one Elasticsearch node inside this JVM: {@code EsNode HOME DIR KEY=VALUE...}.
- * HOME (lib, modules, plugins) is shared and only read; DIR is this node's own folder. Started by dev/node.
+ * HOME (es-node.jar with this class, lib, modules, plugins) is shared and only read; DIR is this node's own folder. Started by dev/node.
  * What differs between Elasticsearch's lines is in lines/.
  */
 public final class EsNode {

@@ -16,7 +16,8 @@ pub fn shared() -> &'static str {
     let (url, _) = NODE.get_or_init(|| match std::env::var("FACEDEX_TEST_ELASTICSEARCH_URL") {
         Ok(url) if !url.is_empty() => (url, None),
         _ => {
-            let node = Node::start(&own_folder(), 0);
+            let folder = own_folder();
+            let node = Node::run(&folder, 0, &[]).ready(&folder);
             (node.url.clone(), Some(node))
         }
     });
@@ -53,15 +54,20 @@ impl Node {
 
     /// The same without waiting for it: the nodes of one cluster wait for each other.
     pub fn spawn(folder: &Path, port: u16, settings: &[String], version: Option<&str>) -> Self {
-        let mut command = Command::new(root().join("dev/node"));
-        command.arg("run");
+        // It has little to do: most of its work is its start.
+        let mut options = vec!["--quick"];
         if let Some(version) = version {
-            command.args(["--es-version", version]);
+            options.extend(["--es-version", version]);
         }
-        let process = command
-            .args(["--heap", "512m", "--port", &port.to_string(), "--dir"])
+        options.extend(settings.iter().map(String::as_str));
+        Self::run(folder, port, &options)
+    }
+
+    fn run(folder: &Path, port: u16, options: &[&str]) -> Self {
+        let process = Command::new(root().join("dev/node"))
+            .args(["run", "--heap", "512m", "--port", &port.to_string(), "--dir"])
             .arg(folder)
-            .args(settings)
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
