@@ -3,18 +3,27 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-full test-8 test-on test-browser bench bench-instructions lint lint-deploy models photos node-start node-stop wipe clean cargo
+.PHONY: help demo check test test-full test-8 test-on test-browser bench bench-instructions lint lint-deploy models photos node-start node-stop wipe clean cargo
 
 FACEDEX := target/release/facedex
 # Which Elasticsearch the tests start: empty means 9.5.3 where a JDK 21+ is found, else 8.19.21.
 ES_VERSION ?=
 export FACEDEX_ES_VERSION := $(or $(ES_VERSION),$(FACEDEX_ES_VERSION))
+# Tests wait a good part of their time: for nodes that start, for limits of time.
+export RUST_TEST_THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? 4 : n)))
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: cargo ## Set everything up, load real photos into Elasticsearch and find them again
 	@dev/demo
+
+check: cargo ## While you work: format, lints, unit tests, and of the integration suites those that prove what you changed
+	cargo fmt --all --check
+	@dev/walls
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --lib --bins
+	@suites=$$(dev/suites); [ -z "$$suites" ] || { set -x; cargo test --locked --workspace --test it -- $$suites; }
 
 test: cargo ## Set everything up; check the format and the lints; run all tests against a real node
 	@dev/node prepare
