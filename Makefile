@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo check test test-full test-8 test-on test-browser bench bench-instructions lint lint-deploy models photos node-start node-stop wipe clean cargo
+.PHONY: help demo check prepare test test-full test-8 test-on test-browser bench bench-instructions lint lint-deploy models photos node-start node-stop wipe clean cargo
 
 FACEDEX := target/release/facedex
 # Which Elasticsearch the tests start: empty means 9.5.3 where a JDK 21+ is found, else 8.19.21.
@@ -18,22 +18,20 @@ help: ## Show the targets
 demo: cargo ## Set everything up, load real photos into Elasticsearch and find them again
 	@dev/demo
 
-check: cargo ## While you work: format, lints, unit tests, and of the integration suites those that prove what you changed
-	cargo fmt --all --check
-	@dev/walls
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+check: lint ## While you work: format, lints, unit tests, and of the integration suites those that prove what you changed
 	cargo test --locked --workspace --lib --bins
 	@suites=$$(dev/suites); [ -z "$$suites" ] || { set -x; cargo test --locked --workspace --test it -- $$suites; }
 
 test: cargo ## Set everything up; check the format and the lints; run all tests against a real node
+	@$(MAKE) --no-print-directory -j2 prepare lint
+	cargo test --locked --workspace
+
+# What the tests need beside what is compiled: it is fetched while that goes on.
+prepare:
 	@dev/node prepare
 	@dev/photos
 	@dev/moto prepare >/dev/null
 	@dev/clients prepare >/dev/null
-	cargo fmt --all --check
-	@dev/walls
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo test --locked --workspace
 
 test-full: export FACEDEX_TEST_FULL := 1
 test-full: ## The same with all of the long suites, on all tested versions of Elasticsearch: 9.5.3, 9.2.0, 8.19.21

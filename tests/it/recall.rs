@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::node::Node;
 use crate::harness::{Space, full};
 
 /// Photos that are asked about, and as many of strangers.
@@ -12,8 +13,7 @@ const QUERIES: u32 = 1000;
 const FACES: u32 = 50_000;
 
 /// `facedex-bench knn` with the efforts that the questions have by default: made-up faces that are distributed like real ones.
-fn measured(index_type: &str, more: &[&str]) -> Vec<Value> {
-    let space = Space::new();
+fn measured(space: &Space, index_type: &str, more: &[&str]) -> Vec<Value> {
     let (faces, queries) = (FACES.to_string(), QUERIES.to_string());
     let arguments = [
         "knn",
@@ -45,13 +45,20 @@ fn the_defaults_find_what_the_documentation_says() {
         true => &["int8_hnsw", "hnsw", "int4_hnsw", "bbq_hnsw"],
         false => &["int8_hnsw"],
     };
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start_for_graphs(data.path());
+    let space = Space::at(&node.url);
     for index_type in types {
-        let [search] = &measured(index_type, &["--candidates", "search"])[..] else {
+        let [search] = &measured(&space, index_type, &["--candidates", "search", "--keep"])[..] else {
             panic!("{index_type}");
         };
         expect(search, "at_10", 0.99);
         // As many hits as a question about who somebody is asks for.
-        let [identify] = &measured(index_type, &["--candidates", "identify", "-k", "50"])[..] else {
+        let [identify] = &measured(
+            &space,
+            index_type,
+            &["--candidates", "identify", "-k", "50", "--results", "identify.ndjson"],
+        )[..] else {
             panic!("{index_type}");
         };
         expect(identify, "at_1", 0.999);

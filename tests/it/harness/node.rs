@@ -17,7 +17,7 @@ pub fn shared() -> &'static str {
         Ok(url) if !url.is_empty() => (url, None),
         _ => {
             let folder = own_folder();
-            let node = Node::run(&folder, 0, &[]).ready(&folder);
+            let node = Node::start(&folder, 0);
             (node.url.clone(), Some(node))
         }
     });
@@ -52,7 +52,13 @@ impl Node {
         Self::spawn(folder, port, &[], None).ready(folder)
     }
 
-    /// The same without waiting for it: the nodes of one cluster wait for each other.
+    /// One that compiles what it runs again and again as far as it goes: dearer to start, many times faster where graphs of tens of
+    /// thousands of vectors are built.
+    pub fn start_for_graphs(folder: &Path) -> Self {
+        Self::run(folder, 0, &[]).ready(folder)
+    }
+
+    /// The same as `start` without waiting for it: the nodes of one cluster wait for each other.
     pub fn spawn(folder: &Path, port: u16, settings: &[String], version: Option<&str>) -> Self {
         // It has little to do: most of its work is its start.
         let mut options = vec!["--quick"];
