@@ -53,13 +53,18 @@ fn a_renamed_person_keeps_faces_and_vectors() {
         let answer = api.post_photo(&path, bytes("query/obama-3.jpg")).expect(200);
         answer["faces"][0]["hits"].as_array().unwrap().clone()
     };
-    let similarities = |hits: &[Value]| hits.iter().map(|hit| hit["similarity"].clone()).collect::<Vec<_>>();
+    // Lucene sums in another order once its code is compiled: the last digit is not the vector's.
+    let similarity = |hit: &Value| hit["similarity"].as_f64().unwrap();
+    let alike = |a: &[Value], b: &[Value]| {
+        let differences = a.iter().zip(b).map(|(a, b)| similarity(a) - similarity(b));
+        a.len() == b.len() && differences.into_iter().all(|difference| difference.abs() < 1e-5)
+    };
     let before = hits();
     assert_eq!(before.len(), 3);
     let change = json!({"name": "Barack Obama", "labels": {"set": "b", "new": "1"}});
     assert_eq!(patch(&api, &at, &change).expect(200), json!({"total": 3, "updated": 3}));
     let after = hits();
-    assert_eq!(similarities(&after), similarities(&before));
+    assert!(alike(&after, &before), "{after:?} {before:?}");
     for hit in &after {
         assert_eq!(hit["person"], json!({"id": "obama", "name": "Barack Obama"}));
         assert_eq!(hit["labels"], json!({"set": "b", "new": "1"}));
