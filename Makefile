@@ -20,7 +20,11 @@ demo: cargo ## Set everything up, load real photos into Elasticsearch and find t
 
 check: lint ## While you work: format, lints, unit tests, and of the integration suites those that prove what you changed
 	cargo test --locked --workspace --lib --bins
-	@suites=$$(dev/suites); [ -z "$$suites" ] || { set -x; cargo test --locked --workspace --test it -- $$suites; }
+	@suites=$$(dev/suites) || exit; for suite in $$suites; do \
+	  cargo test --quiet --locked --test it -- --list "$$suite" | grep -q ': test$$' || \
+	    { echo "no test is called $$suite: mend the table in dev/suites" >&2; exit 1; }; \
+	done; \
+	[ -z "$$suites" ] || { set -x; cargo test --locked --workspace --test it -- $$suites; }
 
 test: cargo ## Set everything up; check the format and the lints; run all tests against a real node
 	@$(MAKE) --no-print-directory -j2 prepare lint
